@@ -1,0 +1,307 @@
+/**
+ * The intent log: which regions may differ between legs because writes to them are, or lately were, under way. It does no
+ * I/O; it says when the bitmap file must be flushed and what may leave it.
+ *
+ *              begin: pending + 1                 end: pending - 1, stamped with the current number
+ *   (unmarked) ------------------> active ----------------------------> idle, least recently written first
+ *        ^                           ^------------ begin -----------------|
+ *        |                                                                | collect: number <= proven
+ *        +----------------------------------------------------------------+
+ *
+ *   seal() -> n   every leg syncs   proven(n)     "whatever ended under a number <= n is on stable storage everywhere"
+ *
+ * Invariants:
+ * - a region with an entry is marked; an entry goes only when nothing is pending and its last end is proven (M5)
+ * - `durable` holds only regions that are set on disk whatever a crash does now; begin answers true for any other (M1)
+ * - idle entries are linked in the order of their ends, so their numbers never fall along the list
+ * - marks of an earlier life are *held*: no sync proves them, because a write may have reached one leg and not another;
+ *   they go when their holder says with `release` that a durable account elsewhere has them
+ *
+ * What is on disk is known in one of two ways. By default a mark that is cleared counts as gone from disk at once, because
+ * somebody else's flush of the same file may have written the clear. With `exactFlushes`, every flush of the file is
+ * announced here at the moment its content is fixed (BitmapFile.observe), and a mark that is cleared and set again between
+ * two flushes is known to be still there.
+ */
+import { DirtyBitmap, type Run } from './dirty-bitmap.ts';
+import { checkRegions } from './regions.ts';
+
+export interface IntentLogOptions {
+  /** Regions with entries above which `pressure` asks for a sync: what would be resynced after a crash. */
+  markedMax: number;
+  /** Every flush of the file is announced by the file itself; see above. */
+  exactFlushes?: boolean;
+}
+
+export interface CollectOptions {
+  /** Recently written regions to leave marked, at most markedMax, so that a hot set costs no flush. */
+  keepMax: number;
+  /** Leave regions whose last write ended under one of that many latest numbers, the open one included; 0. */
+  minAgeSeq?: number;
+}
+
+class Entry {
+  region = -1;
+  pending = 0;
+  /** The number that was current when the last write ended. */
+  endSeq = 0;
+  /** Neighbours among the idle; itself when it is not linked. */
+  previous: Entry = this;
+  next: Entry = this;
+}
+
+export class IntentLog {
+  readonly #marks: DirtyBitmap;
+  readonly #markedMax: number;
+  readonly #exact: boolean;
+  readonly #entries = new Map<number, Entry>();
+  readonly #idle = new Entry();
+  readonly #spare: Entry[] = [];
+  /** Marks of an earlier life. */
+  readonly #held: DirtyBitmap;
+  readonly #durable: DirtyBitmap;
+  /** Marked, and neither durable nor in the flush under way. */
+  #fresh: DirtyBitmap;
+  /** Marked when the flush under way began, and not durable before it. */
+  #flight: DirtyBitmap;
+  /** exactFlushes: cleared since the last flush began; still set on disk if durable says so. */
+  readonly #stale: DirtyBitmap;
+  #token = 0;
+  #flushing = false;
+  #seq = 1;
+  #proven = 0;
+  #pendingRegions = 0;
+
+  /** `marks`: the map of the bitmap file. What it holds already is durable, and of an earlier life. */
+  constructor(marks: DirtyBitmap, o: IntentLogOptions) {
+    if (!Number.isInteger(o.markedMax) || o.markedMax < 1) throw new RangeError(`markedMax ${String(o.markedMax)} is not a positive number`);
+    this.#marks = marks;
+    this.#markedMax = o.markedMax;
+    this.#exact = o.exactFlushes === true;
+    this.#held = marks.clone();
+    this.#durable = marks.clone();
+    this.#fresh = new DirtyBitmap(marks.regionCount);
+    this.#flight = new DirtyBitmap(marks.regionCount);
+    this.#stale = new DirtyBitmap(marks.regionCount);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- writes
+
+  /** A write to regions first..last comes: true when the file must be flushed before any leg is told of it (M1). */
+  begin(first: number, last: number): boolean {
+    checkRegions(first, last, this.#marks.regionCount);
+    let mustFlush = false;
+    for (let r = first; r <= last; r += 1) {
+      let e = this.#entries.get(r);
+      if (e === undefined) {
+        e = this.#newEntry(r);
+        this.#mark(r, r);
+      }
+      if (e.pending === 0) {
+        unlink(e);
+        this.#pendingRegions += 1;
+      }
+      e.pending += 1;
+      if (!this.#durable.get(r)) mustFlush = true;
+    }
+    return mustFlush;
+  }
+
+  /** That write is over on every leg, well or not: its data is "in" as of the current number. */
+  end(first: number, last: number): void {
+    checkRegions(first, last, this.#marks.regionCount);
+    for (let r = first; r <= last; r += 1) {
+      const e = this.#entries.get(r);
+      if (e === undefined || e.pending === 0) throw new Error(`a write of region ${String(r)} ended that never began`);
+      e.pending -= 1;
+      e.endSeq = this.#seq;
+      if (e.pending > 0) continue;
+      this.#pendingRegions -= 1;
+      linkBefore(this.#idle, e);
+    }
+  }
+
+  /** True when regions first..last are marked on disk whatever a crash does now. */
+  isDurable(first: number, last: number): boolean {
+    return this.#durable.coversRange(first, last);
+  }
+
+  // -------------------------------------------------------------------------------------------------------- proof
+
+  /** Closes the current number: syncs of every leg that begin after this call cover all that ended under numbers <= it. */
+  seal(): number {
+    this.#seq += 1;
+    return this.#seq - 1;
+  }
+
+  /** Every leg completed a sync that began after seal() had returned `seq`. */
+  proven(seq: number): void {
+    if (!Number.isInteger(seq) || seq < 0 || seq >= this.#seq) throw new Error(`number ${String(seq)} was never sealed`);
+    if (seq > this.#proven) this.#proven = seq;
+  }
+
+  /** Takes proven regions out of the map, least recently written first; how many bits that cleared. */
+  collect(o: CollectOptions): number {
+    const keepMax = Math.min(o.keepMax, this.#markedMax);
+    const newest = Math.min(this.#proven, this.#seq - (o.minAgeSeq ?? 0));
+    let cleared = 0;
+    for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > keepMax; e = this.#idle.next) {
+      unlink(e);
+      this.#entries.delete(e.region);
+      if (this.#spare.length < this.#markedMax) this.#spare.push(e);
+      if (this.#held.get(e.region)) continue;
+      this.#unmark(e.region, e.region);
+      cleared += 1;
+    }
+    return cleared;
+  }
+
+  // ------------------------------------------------------------------------------------------ marks of earlier lives
+
+  /** Marks regions of an earlier life, another node's for example, and holds them; true when the file must be flushed. */
+  addAll(marks: DirtyBitmap): boolean {
+    for (const run of marks.runs()) this.#mark(run.first, run.first + run.length - 1);
+    this.#held.or(marks);
+    return this.#fresh.count > 0 || this.#flight.count > 0;
+  }
+
+  /** A durable account elsewhere has these held marks (M5), or they are known equal: they go, except where a write is unproven. */
+  release(marks: DirtyBitmap): void {
+    const staying = this.#held.clone();
+    staying.andNot(marks);
+    const going = this.#held.clone();
+    going.andNot(staying);
+    this.#held.andNot(going);
+    for (const region of this.#entries.keys()) going.clear(region);
+    for (const run of going.runs()) this.#unmark(run.first, run.first + run.length - 1);
+  }
+
+  /** A copy of all marks: the account of what may differ. */
+  snapshot(): DirtyBitmap {
+    return this.#marks.clone();
+  }
+
+  // ------------------------------------------------------------------------------------------------------- flushes
+
+  /** A flush begins that writes everything marked so far. One at a time. */
+  flushStarting(): number {
+    if (this.#flushing) throw new Error('a flush of the intent log is under way already');
+    this.#flushing = true;
+    this.#token += 1;
+    this.#durable.andNot(this.#stale);
+    this.#stale.clearAll();
+    [this.#flight, this.#fresh] = [this.#fresh, this.#flight];
+    return this.#token;
+  }
+
+  /** That flush is durable. */
+  flushDone(token: number): void {
+    this.#endFlush(token);
+    this.#durable.or(this.#flight);
+    this.#flight.clearAll();
+  }
+
+  /** That flush failed: what it was to write is not durable. */
+  flushFailed(token: number): void {
+    this.#endFlush(token);
+    for (const run of this.#flight.runs()) {
+      for (const marked of runsWithin(this.#marks, run.first, run.first + run.length - 1)) {
+        this.#fresh.setRange(marked.first, marked.first + marked.length - 1);
+      }
+    }
+    this.#flight.clearAll();
+  }
+
+  #endFlush(token: number): void {
+    if (!this.#flushing || token !== this.#token) throw new Error(`no flush ${String(token)} of the intent log is under way`);
+    this.#flushing = false;
+  }
+
+  // ------------------------------------------------------------------------------------------------------- counts
+
+  get markedRegions(): number {
+    return this.#marks.count;
+  }
+
+  get heldRegions(): number {
+    return this.#held.count;
+  }
+
+  /** Regions with a write under way. */
+  get pendingRegions(): number {
+    return this.#pendingRegions;
+  }
+
+  /** Marks that no finished flush covers. */
+  get unflushedRegions(): number {
+    return this.#fresh.count + this.#flight.count;
+  }
+
+  /** Data is under way, or came in since the last proof. */
+  get hasUnproven(): boolean {
+    return this.#pendingRegions > 0 || this.#idle.previous.endSeq > this.#proven;
+  }
+
+  /** More regions are marked than allowed: a sync should start now, then `collect`. Held marks do not count, no sync helps them. */
+  get pressure(): boolean {
+    return this.#entries.size > this.#markedMax;
+  }
+
+  // -------------------------------------------------------------------------------------------------------- parts
+
+  #newEntry(region: number): Entry {
+    const e = this.#spare.pop() ?? new Entry();
+    e.region = region;
+    e.pending = 0;
+    e.endSeq = 0;
+    this.#entries.set(region, e);
+    return e;
+  }
+
+  #mark(first: number, last: number): void {
+    this.#marks.setRange(first, last);
+    this.#stale.clearRange(first, last);
+    if (first === last) {
+      if (!this.#durable.get(first) && !this.#flight.get(first)) this.#fresh.set(first);
+      return;
+    }
+    this.#fresh.setRange(first, last);
+    for (const run of runsWithin(this.#durable, first, last)) this.#fresh.clearRange(run.first, run.first + run.length - 1);
+    for (const run of runsWithin(this.#flight, first, last)) this.#fresh.clearRange(run.first, run.first + run.length - 1);
+  }
+
+  #unmark(first: number, last: number): void {
+    this.#marks.clearRange(first, last);
+    this.#fresh.clearRange(first, last);
+    if (this.#exact) {
+      this.#stale.setRange(first, last);
+    } else {
+      this.#durable.clearRange(first, last);
+      this.#flight.clearRange(first, last);
+    }
+  }
+}
+
+function* runsWithin(map: DirtyBitmap, first: number, last: number): Generator<Run, void, undefined> {
+  const lengthMax = last - first + 1;
+  for (
+    let run = map.nextDirtyRun(first, lengthMax, last + 1);
+    run !== undefined;
+    run = map.nextDirtyRun(run.first + run.length, lengthMax, last + 1)
+  ) {
+    yield run;
+  }
+}
+
+function unlink(e: Entry): void {
+  e.previous.next = e.next;
+  e.next.previous = e.previous;
+  e.next = e;
+  e.previous = e;
+}
+
+function linkBefore(ring: Entry, e: Entry): void {
+  e.previous = ring.previous;
+  e.next = ring;
+  ring.previous.next = e;
+  ring.previous = e;
+}

@@ -1,0 +1,27 @@
+/** Going in and out of service by hand. */
+import { confirm, requireWordWithoutLastOwner, showPreview } from '../confirm.ts';
+import { ExitCode } from '../exit.ts';
+import { answer } from '../output.ts';
+import type { CommandContext } from '../world.ts';
+
+export async function inService(ctx: CommandContext): Promise<number> {
+  const tag = ctx.args.tag();
+  // Where it equals a force (data_corrupt was deleted by hand), it has the same warnings and questions.
+  const { decision } = await ctx.client.call('explain', { tag, whatIf: 'in-service' });
+  if (decision.rule === 'forced') {
+    const p = await showPreview(ctx, { tag, action: 'in-service', nodes: [], source: null });
+    requireWordWithoutLastOwner(ctx, p);
+    await confirm(ctx, `Go in service with ${tag} on the data of this node?`);
+  }
+  const s = await ctx.client.call('in-service', { tag });
+  const where = s.export === null ? '' : `; NBD clients connect to ${s.export.name} on ${s.export.socketPath}`;
+  answer(ctx, s, [`${tag} is in service on ${s.node}${where}`]);
+  return ExitCode.OK;
+}
+
+export async function outOfService(ctx: CommandContext): Promise<number> {
+  const tag = ctx.args.tag();
+  const s = await ctx.client.call('out-of-service', { tag });
+  answer(ctx, s, [`${tag} is out of service on ${s.node}`]);
+  return ExitCode.OK;
+}

@@ -1,0 +1,66 @@
+/** What there is, and how it is: one mirror, all mirrors, the node. */
+import type { MirrorStatus } from '../../control/types.ts';
+import { ExitCode, UsageError } from '../exit.ts';
+import { answer, pollPause } from '../output.ts';
+import { mirrorLines, mirrorTable, plainTable } from '../render.ts';
+import type { CommandContext } from '../world.ts';
+
+export async function mirrorStatus(ctx: CommandContext): Promise<number> {
+  const tag = ctx.args.tag();
+  if (ctx.args.flag('watch')) return await watch(ctx, () => one(ctx, tag));
+  const s = await ctx.client.call('status', { tag });
+  answer(ctx, s, mirrorLines(s, ctx.terminal));
+  return ExitCode.OK;
+}
+
+export async function status(ctx: CommandContext): Promise<number> {
+  const tag = ctx.args.optionalTag();
+  if (tag !== undefined) return await mirrorStatus(ctx);
+  if (ctx.args.flag('watch')) return await watch(ctx, () => all(ctx));
+  const { value, lines } = await all(ctx);
+  answer(ctx, value, lines);
+  return ExitCode.OK;
+}
+
+interface Shown {
+  value: MirrorStatus | MirrorStatus[];
+  lines: string[];
+}
+
+async function one(ctx: CommandContext, tag: string): Promise<Shown> {
+  const value = await ctx.client.call('status', { tag });
+  return { value, lines: mirrorLines(value, ctx.terminal) };
+}
+
+async function all(ctx: CommandContext): Promise<Shown> {
+  const value = await ctx.client.call('list', {});
+  return { value, lines: value.length === 0 ? ['no mirrors on this node'] : mirrorTable(value, ctx.terminal) };
+}
+
+/** On a terminal drawn over itself; elsewhere once more whenever something has changed, as JSON one line each. Ends with the daemon. */
+async function watch(ctx: CommandContext, look: () => Promise<Shown>): Promise<never> {
+  if (ctx.args.flag('json') && ctx.terminal.isTTY) throw new UsageError('--watch draws, --json is for programs; allowed: one of them on a terminal');
+  let last = '';
+  for (;;) {
+    const { value, lines } = await look();
+    const text = ctx.args.flag('json') ? JSON.stringify(value) : lines.join('\n');
+    if (ctx.terminal.isTTY) ctx.terminal.redraw(lines);
+    else if (text !== last) ctx.terminal.line(text);
+    last = text;
+    await pollPause(ctx);
+  }
+}
+
+export async function info(ctx: CommandContext): Promise<number> {
+  const i = await ctx.client.call('info', {});
+  const peers = Object.entries(i.peers).map(([n, p]) => [n, p.reachable ? 'reachable' : 'silent']);
+  answer(ctx, i, [
+    `Node: ${i.node}`,
+    `Cluster: ${i.cluster}`,
+    `Version: ${i.version}`,
+    `Root: ${ctx.place.root}`,
+    `Mirrors: ${i.mirrors.length === 0 ? 'none' : i.mirrors.join(', ')}`,
+    ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),
+  ]);
+  return ExitCode.OK;
+}

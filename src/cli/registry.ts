@@ -1,0 +1,33 @@
+/** All commands, as data. One more command is one more entry here, and its module. */
+import { shells } from './choices.ts';
+import { devicesCommands } from './specs/devices.ts';
+import { bitmapSpec, mirrorActionSpec, mirrorResizeSpec, mirrorStatusSpec } from './specs/datakeeper.ts';
+import { membershipCommands } from './specs/membership.ts';
+import { observeCommands } from './specs/observe.ts';
+import type { CommandSpec } from './spec.ts';
+
+const completionSpec: CommandSpec = {
+  name: 'completion',
+  summary: 'prints a completion script for a shell',
+  positionals: [{ name: 'SHELL', describe: 'the shell', required: true, choices: shells }],
+  options: [],
+  examples: [['source <(netraid completion bash)', 'for this shell']],
+  load: async () => (await import('./commands/completion.ts')).completion(commandsOfNetraid, programs),
+};
+
+/** `netraid COMMAND`. */
+export const commandsOfNetraid: readonly CommandSpec[] = [...membershipCommands, ...devicesCommands, ...observeCommands, completionSpec];
+
+export type Program = 'mirror_action' | 'mirror_status' | 'mirror_resize' | 'bitmap';
+
+/** Programs of their own, as DataKeeper has them. */
+export const programs: Readonly<Record<Program, CommandSpec>> = {
+  mirror_action: mirrorActionSpec,
+  mirror_status: mirrorStatusSpec,
+  mirror_resize: mirrorResizeSpec,
+  bitmap: bitmapSpec,
+};
+
+export function isProgram(name: string): name is Program {
+  return Object.hasOwn(programs, name);
+}

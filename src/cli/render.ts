@@ -1,0 +1,124 @@
+/** How a mirror is shown: the blocks of `mirror_status`, as DataKeeper's users know them, and the table of all mirrors. Pure. */
+import Table from 'cli-table3';
+import pico from 'picocolors';
+import { formatClock, formatDuration, formatSize } from '../control/units.ts';
+import type { MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
+import { oneLine } from './exit.ts';
+
+const BAR_WIDTH = 16;
+
+/** `[=====>          ]  38%` */
+export function bar(share: number): string {
+  const full = Math.min(1, Math.max(0, share));
+  const cells = Math.floor(full * BAR_WIDTH);
+  const body = cells === 0 ? '' : cells === BAR_WIDTH ? '='.repeat(BAR_WIDTH) : `${'='.repeat(cells - 1)}>`;
+  return `[${body.padEnd(BAR_WIDTH)}] ${String(Math.floor(full * 100)).padStart(3)}%`;
+}
+
+/** `[=====>          ]  38% (1.2 GiB of 3.1 GiB), 00:00:12 left` */
+export function progressLine(p: Progress): string {
+  const left = p.secondsLeft === null ? 'time left unknown' : `${formatClock(p.secondsLeft)} left`;
+  return `${bar(p.totalBytes === 0 ? 1 : p.doneBytes / p.totalBytes)} (${formatSize(p.doneBytes)} of ${formatSize(p.totalBytes)}), ${left}`;
+}
+
+/** `161793K/sec` */
+export function speed(bytesPerSec: number): string {
+  return `${String(Math.floor(bytesPerSec / 1024))}K/sec`;
+}
+
+type Paint = (text: string) => string;
+
+function paintOf(state: string, colour: boolean): Paint {
+  const c = pico.createColors(colour);
+  if (state === 'Source' || state === 'Target') return c.green;
+  return state === 'Split Brain' || state === 'Data Corrupt' || state === 'Inconsistent' ? c.red : c.yellow;
+}
+
+export interface RenderOptions {
+  colour: boolean;
+}
+
+/** All lines of `mirror_status TAG`: one block for each target, then one for the node itself. */
+export function mirrorLines(s: MirrorStatus, o: RenderOptions): string[] {
+  return [...s.targets.flatMap((t) => targetLines(s, t, o)), ...nodeLines(s, o)].map((l) => l.trimEnd());
+}
+
+function targetLines(s: MirrorStatus, t: TargetStatus, o: RenderOptions): string[] {
+  const shown = t.state === 'Resyncing' ? 'Resynchronizing' : t.state;
+  const detail = oneLine(t.detail);
+  const lines = [`[-] ${s.node} -> ${t.node}`, `    Status: ${paintOf(t.state, o.colour)(shown)}${detail === '' ? '' : ` (${detail})`}`];
+  if (t.progress !== null) lines.push(`      ${progressLine(t.progress)}`, `    Resync Speed: ${speed(t.progress.bytesPerSec)}`);
+  lines.push(`    Type: ${t.mode === 'sync' ? 'Synchronous' : 'Asynchronous'}${t.foreign ? ', foreign' : ''}`);
+  lines.push(`    Bitmap: ${String(s.regions)} bits (chunks), ${String(t.dirtyRegions)} dirty (${percent(t.dirtyRegions, s.regions)})`);
+  if (t.mode === 'async') lines.push(`    Queue: ${String(t.queuedWrites)} writes, ${formatSize(t.queuedBytes)}`);
+  if (t.rule !== null) lines.push(`    Rule: ${t.rule}`);
+  if (t.lastResync !== null) {
+    const { kind, bytes, sent, seconds } = t.lastResync;
+    lines.push(`    Last Resync: ${kind}, ${formatSize(bytes)} covered, ${formatSize(sent)} sent, in ${formatClock(seconds)}`);
+  }
+  return lines;
+}
+
+function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
+  const { flags } = s;
+  const set = [
+    ...(flags.lastOwner ? ['last_owner'] : []),
+    ...(flags.source === null ? [] : [`source ${flags.source}`]),
+    ...(flags.dataCorrupt ? ['data_corrupt'] : []),
+  ];
+  const epoch = s.epoch === null ? 'none yet' : `${String(s.epoch.number)} of ${s.epoch.owner}`;
+  const lines = [
+    `[-] ${s.node}`,
+    `    State: ${paintOf(s.state, o.colour)(s.state)}, ${s.inService ? 'in service' : 'out of service'}`,
+    `    Source: ${s.source ?? 'unknown'}`,
+    `    Flags: ${set.length === 0 ? 'none' : set.join(', ')}`,
+    `    Decision: ${s.decision === null ? 'none yet' : `${s.decision.action}, rule ${s.decision.rule}: ${oneLine(s.decision.why)}`}`,
+    `    Size: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}`,
+    `    Leg: ${oneLine(s.leg)}, ${s.localLeg}`,
+    `    Generation: ${s.generation}, epoch ${epoch}`,
+    `    Intent: ${formatSize(s.intentBytes)} marked`,
+    `    Failover: ${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence`,
+  ];
+  if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
+  if (s.suspendedFor.length > 0) lines.push(`    Suspended: ${s.suspendedFor.map(oneLine).join(', ')}`);
+  if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);
+  const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
+  if (silent.length > 0) lines.push(`    Not Reachable: ${silent.map(([n]) => n).join(', ')}`);
+  return lines;
+}
+
+function percent(part: number, all: number): string {
+  return `${(all === 0 ? 0 : (100 * part) / all).toFixed(1)}%`;
+}
+
+/** One row a mirror. */
+export function mirrorTable(all: readonly MirrorStatus[], o: RenderOptions): string[] {
+  const rows = all.map((s) => [
+    s.tag,
+    paintOf(s.state, o.colour)(s.state),
+    s.inService ? 'yes' : 'no',
+    s.source ?? 'unknown',
+    formatSize(s.sizeBytes),
+    s.targets.length === 0 ? '-' : s.targets.map((t) => inShort(t, o)).join(', '),
+  ]);
+  return plainTable(['TAG', 'STATE', 'IN SERVICE', 'SOURCE', 'SIZE', 'TARGETS'], rows);
+}
+
+function inShort(t: TargetStatus, o: RenderOptions): string {
+  const share =
+    t.progress === null || t.progress.totalBytes === 0 ? '' : ` ${String(Math.floor((100 * t.progress.doneBytes) / t.progress.totalBytes))}%`;
+  return `${t.node}: ${paintOf(t.state, o.colour)(t.state)}${share}`;
+}
+
+/** Columns without borders, two blanks apart. */
+export function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const sides = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'];
+  const inner = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
+  const chars = { ...Object.fromEntries([...sides, ...inner].map((n) => [n, ''])), middle: '  ' };
+  const table = new Table({ chars, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] } });
+  table.push([...head], ...rows.map((r) => [...r]));
+  return table
+    .toString()
+    .split('\n')
+    .map((l) => l.trimEnd());
+}

@@ -1,0 +1,105 @@
+/**
+ * A command line, from its words to its exit code:
+ *
+ *   argv -> program, command -> specification -> arguments -> command (loaded now) -> exit code
+ *
+ * Whatever goes wrong ends as one line on standard error.
+ */
+import { DaemonUnreachableError } from '../control/http-client.ts';
+import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
+import { ControlError } from '../control/types.ts';
+import { EXIT_CODES_HELP, ExitCode, oneLine, RefusedError, UsageError } from './exit.ts';
+import { commandsOfNetraid, isProgram, programs } from './registry.ts';
+import type { CommandSpec } from './spec.ts';
+import type { World } from './world.ts';
+
+const COLUMNS_MIN = 60;
+const COLUMNS_MAX = 120;
+
+/** `argv` begins with the program's name, without a path. Never rejects. */
+export async function runCommandLine(argv: readonly string[], world: World): Promise<number> {
+  const [program = 'netraid', ...rest] = argv;
+  try {
+    if (isProgram(program)) return await runCommand(programs[program], program, rest, world);
+    if (program === 'netraid') return await runNetraid(rest, world);
+    throw new UsageError(`no such program; allowed: netraid, ${Object.keys(programs).join(', ')}`);
+  } catch (e: unknown) {
+    return complain(e, program, world);
+  }
+}
+
+async function runNetraid(argv: readonly string[], world: World): Promise<number> {
+  const [word, ...rest] = argv;
+  if (word === '--version') {
+    world.terminal.line(`netraid ${world.version}`);
+    return ExitCode.OK;
+  }
+  if (word === undefined || word === '--help' || word === '-h' || word === 'help') {
+    for (const line of overview()) world.terminal.line(line);
+    return word === undefined ? ExitCode.USAGE : ExitCode.OK;
+  }
+  if (word.startsWith('-')) throw new UsageError(`${word} stands before the command; allowed: netraid COMMAND [options]`);
+  const spec = commandsOfNetraid.find((c) => c.name === word);
+  if (spec === undefined) throw new UsageError(`no command ${JSON.stringify(word)}; allowed: ${commandsOfNetraid.map((c) => c.name).join(', ')}`);
+  return await runCommand(spec, `netraid ${word}`, rest, world);
+}
+
+async function runCommand(spec: CommandSpec, label: string, argv: readonly string[], world: World): Promise<number> {
+  try {
+    const { parse } = await import('./parse.ts');
+    const parsed = await parse(spec, label, argv, Math.min(COLUMNS_MAX, Math.max(COLUMNS_MIN, world.terminal.columns)));
+    if (parsed.kind === 'help') {
+      for (const line of parsed.text.split('\n')) world.terminal.line(line);
+      return ExitCode.OK;
+    }
+    const { args } = parsed;
+    const root = args.optional('root') ?? world.defaultRoot ?? DEFAULT_ROOT;
+    const place = { root, socketPath: args.optional('socket') ?? controlSocketPath(root) };
+    const { terminal, clock, files, devices, version } = world;
+    const run = await spec.load();
+    return await run({ terminal, clock, files, devices, version, client: world.client(place), place, args });
+  } catch (e: unknown) {
+    return complain(e, label, world);
+  }
+}
+
+function overview(): string[] {
+  const width = Math.max(...commandsOfNetraid.map((c) => c.name.length));
+  return [
+    'netraid COMMAND [options]',
+    '',
+    'A RAID1 device whose other half is on other machines.',
+    '',
+    'Commands:',
+    ...commandsOfNetraid.map((c) => `  ${c.name.padEnd(width)}  ${c.summary}`),
+    '',
+    `Programs of their own: ${Object.keys(programs).join(', ')}`,
+    'Options of one command: netraid COMMAND --help. The version: netraid --version.',
+    EXIT_CODES_HELP,
+  ];
+}
+
+function complain(e: unknown, label: string, world: World): number {
+  world.terminal.redraw([]);
+  const say = (text: string): void => {
+    world.terminal.error(oneLine(`${label}: ${text}`));
+  };
+  if (e instanceof UsageError) {
+    say(`${e.message}; see ${label} --help`);
+    return ExitCode.USAGE;
+  }
+  if (e instanceof DaemonUnreachableError) {
+    say(e.message);
+    return ExitCode.UNREACHABLE;
+  }
+  if (e instanceof ControlError) {
+    say(e.code === 'internal' ? `the daemon failed unexpectedly: ${e.message}; its log tells more` : e.message);
+    return e.code === 'bad-request' ? ExitCode.USAGE : ExitCode.REFUSED;
+  }
+  const expected = e instanceof RefusedError || (e instanceof Error && expectedNames.has(e.name));
+  say(`${expected ? '' : 'unexpected: '}${e instanceof Error ? e.message : String(e)}`);
+  return ExitCode.REFUSED;
+}
+
+/** Errors of rooms that are loaded only by the commands that need them; their messages are for people. */
+const expectedNames: ReadonlySet<string> = new Set(['IoError', 'AttachError', 'DamagedBitmapError']);

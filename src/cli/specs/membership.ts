@@ -1,0 +1,95 @@
+/** Commands that make, change and forget mirrors, and take them in and out of service. */
+import { arbiters, failoverModes } from '../choices.ts';
+import { type CommandSpec, yes } from '../spec.ts';
+import { leg, tag, target, wait } from './parts.ts';
+
+const load = () => import('../commands/membership.ts');
+const loadService = () => import('../commands/service.ts');
+
+export const membershipCommands: readonly CommandSpec[] = [
+  {
+    name: 'create',
+    summary: 'makes a mirror whose first leg is on this node',
+    positionals: [tag, { ...leg, describe: `${leg.describe} on this node; a file is made when it is absent and --size is given` }],
+    options: [
+      { name: 'size', value: 'SIZE', describe: "such as 64MiB; default: the leg's size" },
+      { name: 'region', value: 'SIZE', describe: 'what one bit of the bitmap stands for; default: LKDR_CHUNK_SIZE or 256KiB' },
+      { name: 'priority', value: 'N', describe: 'lower goes first; default: 1' },
+      { name: 'failure-timeout', value: 'DURATION', describe: "silence after which a node counts as lost; default: the node's configuration" },
+      { name: 'failover', value: 'MODE', describe: 'what follows the loss of the source', choices: failoverModes },
+      { name: 'arbiter', value: 'KIND', describe: 'whose word a takeover needs', choices: arbiters },
+      {
+        name: 'wait-for-previous-source',
+        value: 'SECONDS',
+        describe: 'how long others wait for the bitmap of a lost source; 0: not at all, -1: without end',
+      },
+      { name: 'zeroed', describe: 'your word that the leg holds zeroes only' },
+    ],
+    examples: [
+      ['netraid create datarep-ext3 /dev/sdb1', 'a mirror as large as the partition'],
+      ['netraid create datarep-ext3 /srv/leg --size 64MiB --zeroed', 'on a file, which is made'],
+    ],
+    load: async () => (await load()).create,
+  },
+  {
+    name: 'extend',
+    summary: 'adds a target to a mirror in service here',
+    detail: 'The target receives a full resync, which overwrites its leg, unless both legs are known to be zeroes.',
+    positionals: [tag, target, { ...leg, required: false, describe: `${leg.describe} on that node` }],
+    options: [
+      { name: 'foreign', value: 'URI', describe: 'instead of LEG: any NBD server, as nbd://HOST:PORT/EXPORT; NODE is the name it gets' },
+      { name: 'async', describe: 'answer writes without waiting for this target' },
+      { name: 'priority', value: 'N', describe: 'lower goes first; default: the next free multiple of ten' },
+      { name: 'zeroed', describe: 'your word that the leg holds zeroes only' },
+      wait,
+      yes,
+    ],
+    examples: [
+      ['netraid extend datarep-ext3 server2 /dev/sdb1', 'a synchronous target'],
+      ['netraid extend datarep-ext3 far /dev/sdb1 --async --yes --wait 1h', 'an asynchronous one, from a script, until it is in sync'],
+      ['netraid extend datarep-ext3 copy --foreign nbd://10.0.0.9:10809/disk', 'a foreign one'],
+    ],
+    load: async () => (await load()).extend,
+  },
+  {
+    name: 'unextend',
+    summary: 'removes a target; its leg keeps its data',
+    positionals: [tag, target],
+    options: [yes],
+    examples: [['netraid unextend datarep-ext3 server2', 'server2 is no longer part of it']],
+    load: async () => (await load()).unextend,
+  },
+  {
+    name: 'replace',
+    summary: 'gives a target a new leg, which is resynced fully',
+    positionals: [tag, target, { ...leg, describe: `${leg.describe} on that node` }],
+    options: [wait, yes],
+    examples: [['netraid replace datarep-ext3 server2 /dev/sdc1 --wait 1h', 'a new disk in server2']],
+    load: async () => (await load()).replace,
+  },
+  {
+    name: 'delete',
+    summary: 'forgets a mirror on every node that can be reached; legs keep their data',
+    positionals: [tag],
+    options: [yes],
+    examples: [['netraid delete datarep-ext3', 'records, bitmaps and flags go']],
+    load: async () => (await load()).remove,
+  },
+  {
+    name: 'in-service',
+    summary: 'takes a mirror in service on this node',
+    detail: 'A source elsewhere hands over first (switchover). Where the data may not be the newest it is refused, and says why.',
+    positionals: [tag],
+    options: [{ name: 'without-last-owner', describe: 'where it equals a force: your word that losing newer data is meant' }, yes],
+    examples: [['netraid in-service datarep-ext3', 'this node becomes the source']],
+    load: async () => (await loadService()).inService,
+  },
+  {
+    name: 'out-of-service',
+    summary: 'takes a mirror out of service on this node, cleanly',
+    positionals: [tag],
+    options: [],
+    examples: [['netraid out-of-service datarep-ext3', 'nobody takes over by himself afterwards']],
+    load: async () => (await loadService()).outOfService,
+  },
+];

@@ -1,0 +1,230 @@
+/**
+ * The listening side: strangers come in, and after one good hello each is a peer's link or a raw NBD connection.
+ *
+ *   accepted -> handshake (bounded in number and time) -> judged -> InboundLink of its peer
+ *                                                       \-> admitted -> ok written -> socket handed over (nbd)
+ *
+ * Invariants:
+ * - a stranger holds one of `handshakesMax` places for `handshakeTimeoutMs` at most; the oldest makes room for a new one
+ * - whoever is refused is told why, unless it did not even say hello
+ */
+import { PullSocket } from '../io/pull-socket.ts';
+import { type Address, type IoSocket, type Listener, IoError, type Timer } from '../io/types.ts';
+import { type ClusterContext, remoteHost } from './context.ts';
+import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
+import { readHello, writeAnswer } from './handshake.ts';
+import { InboundLink } from './inbound-link.ts';
+import { type Hello, judgeHello } from './messages.ts';
+import type { Methods } from './methods.ts';
+import type { Peer } from './peer.ts';
+
+/** Takes an admitted NBD connection over: paused, the ok already queued, and bytes that came early. Speaks first (NBDMAGIC). */
+export type NbdAccept = (socket: IoSocket, early: Uint8Array) => void;
+
+/** Judges a hello for NBD; throws ClusterError to refuse. Reserves nothing: the connection may be gone when it answers. */
+export type NbdAdmit = (peer: string, params: unknown, daemonStart: string) => NbdAccept | Promise<NbdAccept>;
+
+export interface AcceptorOwner {
+  peer(name: string): Peer | undefined;
+  nbdAdmit(): NbdAdmit | undefined;
+}
+
+export class Acceptor {
+  readonly #ctx: ClusterContext;
+  readonly #methods: Methods;
+  readonly #owner: AcceptorOwner;
+  readonly #handshakes = new Set<PullSocket>();
+  #listener: Listener | undefined;
+  #stopped = false;
+  #idle: (() => void) | undefined;
+
+  constructor(ctx: ClusterContext, methods: Methods, owner: AcceptorOwner) {
+    this.#ctx = ctx;
+    this.#methods = methods;
+    this.#owner = owner;
+  }
+
+  /** Rejects with IoError when the address cannot be bound. */
+  async listen(at: Address): Promise<void> {
+    const listener = await this.#ctx.net.listen(at, (socket) => {
+      this.#accept(socket);
+    });
+    if (this.#stopped) await listener.close();
+    else this.#listener = listener;
+  }
+
+  get address(): Address | undefined {
+    return this.#listener?.address;
+  }
+
+  get handshakeCount(): number {
+    return this.#handshakes.size;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const idle =
+      this.#handshakes.size === 0
+        ? Promise.resolve()
+        : new Promise<void>((resolve) => {
+            this.#idle = resolve;
+          });
+    for (const pull of [...this.#handshakes]) pull.destroy();
+    await idle;
+    await this.#listener?.close();
+  }
+
+  #accept(socket: IoSocket): void {
+    if (this.#stopped) {
+      socket.destroy();
+      return;
+    }
+    if (this.#handshakes.size >= this.#ctx.limits.handshakesMax) {
+      const [oldest] = this.#handshakes;
+      if (oldest !== undefined) {
+        this.#handshakes.delete(oldest);
+        oldest.destroy();
+      }
+      this.#ctx.log.warn('handshakes', 'too many connections that do not say hello', { from: remoteHost(socket) });
+    }
+    const pull = new PullSocket(socket, this.#ctx.clock);
+    this.#handshakes.add(pull);
+    pull.onClosed(() => {
+      this.#leave(pull);
+    });
+    void this.#handshake(pull);
+  }
+
+  #leave(pull: PullSocket): void {
+    this.#handshakes.delete(pull);
+    if (this.#handshakes.size === 0) this.#idle?.();
+  }
+
+  async #handshake(pull: PullSocket): Promise<void> {
+    const { clock, handshakeTimeoutMs } = this.#ctx;
+    const deadline = clock.now() + handshakeTimeoutMs;
+    let hello: Hello;
+    try {
+      hello = await readHello(pull, clock, deadline);
+    } catch (e: unknown) {
+      const why = asClusterError(e, 'hello');
+      if (!this.#stopped) this.#warn(pull, undefined, why);
+      pull.destroy();
+      return;
+    }
+    try {
+      if (hello.purpose === 'nbd') await this.#nbd(pull, hello, deadline);
+      else this.#link(pull, hello);
+    } catch (e: unknown) {
+      this.#refuse(pull, hello, this.#refusal(hello, e));
+    }
+  }
+
+  /** Throws ClusterError when this hello may not go on. */
+  #judge(hello: Hello): { peer: Peer; protocol: number } {
+    const ctx = this.#ctx;
+    const verdict = judgeHello(hello, {
+      self: ctx.self,
+      cluster: ctx.clusterName,
+      protocol: ctx.protocol,
+      knows: (node) => this.#owner.peer(node) !== undefined,
+    });
+    if (!verdict.ok) throw new ClusterError(verdict.code, verdict.error);
+    const peer = this.#owner.peer(hello.node);
+    if (peer === undefined || this.#stopped) throw new ClusterError(ClusterCode.CLOSED, `${ctx.self} is stopping`);
+    if (!peer.admit(hello.daemonStart)) {
+      throw new ClusterError(ClusterCode.DUPLICATE, `another daemon named ${hello.node} is connected to ${ctx.self} and alive`);
+    }
+    return { peer, protocol: verdict.protocol };
+  }
+
+  #link(pull: PullSocket, hello: Hello): void {
+    const ctx = this.#ctx;
+    const { peer, protocol } = this.#judge(hello);
+    if (peer.inboundCount >= ctx.limits.inboundPerPeerMax) {
+      throw new ClusterError(ClusterCode.BUSY, `${hello.node} has ${String(peer.inboundCount)} connections to ${ctx.self} already`);
+    }
+    const early = this.#handOver(pull, protocol);
+    const link: InboundLink = new InboundLink(ctx, peer.name, protocol, pull.socket, this.#methods, peer, {
+      onHeard: () => {
+        peer.onHeard();
+      },
+      onClosed: (why) => {
+        peer.removeInbound(link);
+        if (why.code === ClusterCode.PROTOCOL) this.#warn(pull, peer.name, why);
+      },
+    });
+    peer.addInbound(link);
+    peer.onHeard();
+    link.start(early);
+    peer.hurry();
+  }
+
+  async #nbd(pull: PullSocket, hello: Hello, deadline: number): Promise<void> {
+    const { peer } = this.#judge(hello);
+    const admit = this.#owner.nbdAdmit();
+    if (admit === undefined) throw new ClusterError(ClusterCode.REFUSED, `${this.#ctx.self} takes no NBD connections`);
+    const accept = await this.#inTime(deadline, admit(peer.name, hello.params, hello.daemonStart));
+    // The peer may have gone, been removed or been replaced while its hello was being judged.
+    const { protocol } = this.#judge(hello);
+    const early = this.#handOver(pull, protocol);
+    try {
+      accept(pull.socket, early);
+    } catch (e: unknown) {
+      // The ok is on its way, so nothing can be told any more.
+      this.#refusal(hello, e);
+      pull.socket.destroy();
+    }
+  }
+
+  /** Writes the ok and lets go of the socket, paused. IoError when it has closed meanwhile. */
+  #handOver(pull: PullSocket, protocol: number): Uint8Array {
+    writeAnswer(pull, { ok: true, protocol, node: this.#ctx.self, daemonStart: this.#ctx.daemonStart });
+    const early = pull.detach();
+    this.#leave(pull);
+    return early;
+  }
+
+  async #inTime<T>(deadline: number, f: T | Promise<T>): Promise<T> {
+    const { clock } = this.#ctx;
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = clock.after(Math.max(0, deadline - clock.now()), () => {
+        reject(new ClusterError(ClusterCode.TIMEOUT, 'the decision whether to admit this connection took too long'));
+      });
+    });
+    try {
+      return await Promise.race([f, late]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  #refusal(hello: Hello, e: unknown): ClusterError {
+    if (e instanceof ClusterError) return e;
+    if (e instanceof IoError) return asClusterError(e, `hello of ${hello.node}`);
+    const message = e instanceof Error ? e.message : String(e);
+    this.#ctx.log.log.error('admitting a connection failed', { peer: hello.node, error: message, stack: e instanceof Error ? e.stack : undefined });
+    return new ClusterError(ClusterCode.INTERNAL, message);
+  }
+
+  /** Tells why, and hangs up; whoever does not take the answer in time is cut off. */
+  #refuse(pull: PullSocket, hello: Hello, why: ClusterError): void {
+    this.#warn(pull, hello.node, why);
+    writeAnswer(pull, { ok: false, code: why.code, error: why.message });
+    const timer = this.#ctx.clock.after(this.#ctx.handshakeTimeoutMs, () => {
+      pull.destroy();
+    });
+    pull.onClosed(() => {
+      timer.cancel();
+      this.#leave(pull);
+    });
+    pull.end();
+  }
+
+  #warn(pull: PullSocket, peer: string | undefined, why: ClusterError): void {
+    const from = remoteHost(pull.socket);
+    const known = peer !== undefined && this.#owner.peer(peer) !== undefined ? peer : undefined;
+    this.#ctx.log.warn(`inbound ${known ?? from} ${why.code}`, 'a connection was not taken', { from, peer, code: why.code, why: why.message });
+  }
+}

@@ -1,0 +1,67 @@
+/** What the parts of this room share: who we are, the outside world, and the limits. */
+import type { Address, Chance, Clock, IoSocket, Net } from '../io/types.ts';
+import { encodeFrame, FrameError } from './frame.ts';
+import type { LimitedLog } from './limited-log.ts';
+import type { ProtocolRange } from './messages.ts';
+
+export interface ClusterLimits {
+  /** Requests to one peer that wait for their answer, and requests of one peer that are being carried out. */
+  requestsMax: number;
+  /** Bytes queued on one connection, above which it is closed: its peer does not read. */
+  unsentMaxBytes: number;
+  /** Connections one peer may have open to us. */
+  inboundPerPeerMax: number;
+  /** Connections that have not said a valid hello yet; one more pushes the oldest out. */
+  handshakesMax: number;
+}
+
+export const DEFAULT_LIMITS: ClusterLimits = {
+  requestsMax: 64,
+  unsentMaxBytes: 16 * 1024 * 1024,
+  inboundPerPeerMax: 16,
+  handshakesMax: 64,
+};
+
+/** No handshake may take longer, however patient `failureTimeout` is. */
+export const HANDSHAKE_MAX_MS = 5000;
+
+export interface ClusterContext {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly net: Net;
+  readonly self: string;
+  readonly clusterName: string;
+  readonly daemonStart: string;
+  readonly protocol: ProtocolRange;
+  readonly failureTimeoutMs: number;
+  readonly heartbeatMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly limits: ClusterLimits;
+  readonly log: LimitedLog;
+  factsFor(peer: string): unknown;
+  onFacts(peer: string, facts: unknown, path: string, askedAt: number | undefined): void;
+  checkStall(): void;
+}
+
+/** How a path is called in logs and status. */
+export function pathName(a: Address): string {
+  if (a.kind === 'unix') return `unix:${a.path}`;
+  return a.host.includes(':') ? `[${a.host}]:${String(a.port)}` : `${a.host}:${String(a.port)}`;
+}
+
+/** The remote's host without its port: what a limited log counts by. */
+export function remoteHost(socket: IoSocket): string {
+  const colon = socket.remote.lastIndexOf(':');
+  return colon > 0 ? socket.remote.slice(0, colon) : socket.remote;
+}
+
+/** A ping or pong with our facts; facts that do not fit are left out, said aloud, rather than silence the heartbeat. */
+export function encodeHeartbeat(ctx: ClusterContext, peer: string, type: 'ping' | 'pong', id: number): Uint8Array {
+  try {
+    return encodeFrame({ type, id, facts: ctx.factsFor(peer) ?? null });
+  } catch (e: unknown) {
+    if (!(e instanceof FrameError)) throw e;
+    ctx.log.warn(`facts ${peer}`, 'facts do not fit into a heartbeat and were left out', { peer, why: e.message });
+    return encodeFrame({ type, id, facts: null });
+  }
+}

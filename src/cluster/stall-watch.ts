@@ -1,0 +1,59 @@
+/**
+ * Notices that this process itself stood still (frozen, starved, its machine suspended).
+ *
+ * A node that wakes up finds every silence clock run out although nobody was silent. So whoever reads such a clock
+ * calls `check` first: the stall is found then, even when the late tick has not had its turn yet.
+ */
+import type { Clock, Timer } from '../io/types.ts';
+
+export interface StallEvents {
+  onTick(now: number): void;
+  /** `stalledForMs`: from the last tick to now, which is never less than the stall itself. */
+  onStall(stalledForMs: number, now: number): void;
+}
+
+export class StallWatch {
+  readonly #clock: Clock;
+  readonly #tickMs: number;
+  readonly #stallMinMs: number;
+  readonly #events: StallEvents;
+  #lastTick = 0;
+  #timer: Timer | undefined;
+
+  /** A tick that is late by `stallMinMs` or more is a stall. */
+  constructor(clock: Clock, tickMs: number, stallMinMs: number, events: StallEvents) {
+    this.#clock = clock;
+    this.#tickMs = tickMs;
+    this.#stallMinMs = stallMinMs;
+    this.#events = events;
+  }
+
+  start(): void {
+    this.#lastTick = this.#clock.now();
+    this.#arm();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  check(): void {
+    if (this.#timer === undefined) return;
+    const now = this.#clock.now();
+    const gap = now - this.#lastTick;
+    if (gap < this.#tickMs + this.#stallMinMs) return;
+    this.#lastTick = now;
+    this.#events.onStall(gap, now);
+  }
+
+  #arm(): void {
+    this.#timer = this.#clock.after(this.#tickMs, () => {
+      this.check();
+      const now = this.#clock.now();
+      this.#lastTick = now;
+      this.#events.onTick(now);
+      if (this.#timer !== undefined) this.#arm();
+    });
+  }
+}

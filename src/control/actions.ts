@@ -1,0 +1,454 @@
+/**
+ * What people may ask of a daemon, carried out. Each action refuses before it changes anything, with one line that says
+ * what, where, and what is allowed.
+ */
+import { ClusterError } from '../cluster/errors.ts';
+import { isRegionSize } from '../bitmap/regions.ts';
+import { compare } from '../failover/compare.ts';
+import { decide } from '../failover/decide.ts';
+import type { MirrorNode } from '../failover/node.ts';
+import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
+import type { SourceRole } from '../failover/source.ts';
+import type { TargetLink } from '../failover/target-link.ts';
+import type { Decision, MirrorDefinition, NodeName, NodeView, StateRecord } from '../failover/types.ts';
+import { PAUSED_WHY } from '../failover/views.ts';
+import { Errno, IoError } from '../io/types.ts';
+import { Verify } from '../mirror/verify.ts';
+import { parseNbdUri } from '../nbd-client-js/uri.ts';
+import { preview } from './preview.ts';
+import type { Daemon } from './daemon.ts';
+import { mirrorStatus } from './status.ts';
+import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus, type Progress } from './types.ts';
+import { whatIf } from './what-if.ts';
+
+export const NODES_MAX = 8;
+
+export interface ActionDefaults {
+  version: string;
+  regionBytes: number;
+  waitForPreviousSourceSec: number;
+}
+
+interface VerifyRun {
+  verify: Verify;
+  running: boolean;
+  problem: string;
+}
+
+type Handlers = { [A in ActionName]: (p: Actions[A]['params']) => Promise<Actions[A]['result']> };
+
+export class DaemonControl implements ControlClient {
+  readonly #d: Daemon;
+  readonly #defaults: ActionDefaults;
+  readonly #verifies = new Map<string, VerifyRun>();
+
+  constructor(daemon: Daemon, defaults: ActionDefaults) {
+    this.#d = daemon;
+    this.#defaults = defaults;
+  }
+
+  async call<A extends ActionName>(action: A, params: Actions[A]['params']): Promise<Actions[A]['result']> {
+    try {
+      return await this.#handlers[action](params);
+    } catch (e: unknown) {
+      throw asControlError(e);
+    }
+  }
+
+  events(onEvent: (e: ControlEvent) => void): Promise<{ stop(): void }> {
+    return Promise.resolve(this.#d.onEvent(onEvent));
+  }
+
+  readonly #handlers: Handlers = {
+    info: () => {
+      const { options, env, mirrors } = this.#d;
+      const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
+      return Promise.resolve({ node: options.node, cluster: options.cluster, version: this.#defaults.version, peers, mirrors: [...mirrors.keys()] });
+    },
+    list: () => Promise.resolve([...this.#d.mirrors.values()].map((m) => this.#status(m))),
+    status: (p) => Promise.resolve(this.#status(this.#mirror(p.tag))),
+    create: (p) => this.#create(p),
+    extend: (p) => this.#extend(p),
+    unextend: (p) => this.#unextend(p),
+    replace: (p) => this.#replace(p),
+    delete: (p) => this.#delete(p),
+    'in-service': (p) => this.#inService(p.tag, { kind: 'in-service' }),
+    'out-of-service': async (p) => {
+      const m = this.#mirror(p.tag);
+      if (!m.inService) throw new ControlError('refused', `mirror ${p.tag} is not in service on ${this.#d.options.node}`);
+      await m.goOutOfService(true);
+      return this.#status(m);
+    },
+    pause: (p) => this.#pause(p.tag, p.nodes),
+    resume: (p) => this.#resume(p.tag, p.nodes),
+    fullresync: (p) => this.#fullresync(p),
+    verify: (p) => Promise.resolve(this.#verify(p.tag)),
+    'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
+    resize: (p) => this.#resize(p),
+    force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
+    preview: (p) => Promise.resolve(preview(this.#mirror(p.tag), p)),
+    'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
+    explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
+  };
+
+  // ------------------------------------------------------------------------------------------------- finding
+
+  #mirror(tag: string): MirrorNode {
+    validateTag(tag);
+    const m = this.#d.mirrors.get(tag);
+    if (m !== undefined) return m;
+    const broken = this.#d.broken.get(tag);
+    if (broken !== undefined) {
+      throw new ControlError(
+        'refused',
+        `mirror ${tag} is out of service on ${this.#d.options.node}: ${broken.why}; delete it here and extend the mirror to this node again`,
+      );
+    }
+    const known = [...this.#d.mirrors.keys()].sort();
+    throw new ControlError('not-found', `no mirror ${tag} on ${this.#d.options.node}; known: ${known.length === 0 ? 'none' : known.join(', ')}`);
+  }
+
+  #source(tag: string): { m: MirrorNode; s: SourceRole } {
+    const m = this.#mirror(tag);
+    const s = m.source;
+    if (s === undefined || s.stopped) {
+      const where = m.replica.session?.from;
+      throw new ControlError(
+        'refused',
+        `mirror ${tag} is not in service on ${this.#d.options.node}${where === undefined ? '' : `; run this on ${where}`}`,
+      );
+    }
+    return { m, s };
+  }
+
+  #links(tag: string, nodes: readonly NodeName[]): { m: MirrorNode; s: SourceRole; links: TargetLink[] } {
+    const { m, s } = this.#source(tag);
+    // DataKeeper's users name the source first.
+    const wanted = nodes.filter((n) => n !== this.#d.options.node);
+    const links = wanted.length === 0 ? [...s.links.values()] : wanted.map((n) => this.#link(s, n));
+    if (links.length === 0) throw new ControlError('refused', `mirror ${tag} has no targets`);
+    return { m, s, links };
+  }
+
+  #link(s: SourceRole, node: NodeName): TargetLink {
+    const link = s.links.get(node);
+    if (link === undefined)
+      throw new ControlError('not-found', `${node} is not a target of ${s.ctx.tag}; targets: ${[...s.links.keys()].join(', ') || 'none'}`);
+    return link;
+  }
+
+  #status(m: MirrorNode): MirrorStatus {
+    return mirrorStatus(m, { socketPath: this.#d.socketPath, verify: this.#verifyProgress(m.tag) });
+  }
+
+  // ------------------------------------------------------------------------------------------------ making
+
+  async #create(p: Actions['create']['params']): Promise<MirrorStatus> {
+    const { io, node } = this.#d.options;
+    const tag = validateTag(p.tag);
+    if (this.#d.mirrors.has(tag) || this.#d.broken.has(tag)) throw new ControlError('conflict', `mirror ${tag} exists already on ${node}`);
+    if (!p.leg.startsWith('/')) throw new ControlError('bad-request', `leg ${p.leg}: give an absolute path of a file or a block device`);
+    const sizeBytes = p.sizeBytes ?? (await this.#sizeOf(p.leg));
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 4096 || sizeBytes > 2 ** 46 || sizeBytes % 512 !== 0) {
+      throw new ControlError('bad-request', `size ${String(sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
+    }
+    const regionSizeBytes = p.regionBytes ?? this.#defaults.regionBytes;
+    if (!isRegionSize(regionSizeBytes))
+      throw new ControlError('bad-request', `region size ${String(regionSizeBytes)}: allowed is a power of two from 4 KiB to 64 MiB`);
+    const made = await this.#d.prepareLeg(p.leg, sizeBytes, tag);
+    const definition: MirrorDefinition = {
+      tag,
+      createId: io.chance.hex64(),
+      revision: 1,
+      sizeBytes,
+      regionSizeBytes,
+      nodes: { [node]: { priority: p.priority, leg: p.leg, mode: 'sync' } },
+      failureTimeoutMs: p.failureTimeoutMs ?? this.#d.options.failureTimeoutMs,
+      failover: p.failover ?? 'auto',
+      arbiter: p.arbiter ?? 'none',
+      waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
+      takeoverAfterCleanStop: false,
+    };
+    return this.#status(await this.#d.install(definition, made || p.zeroed));
+  }
+
+  async #sizeOf(leg: string): Promise<number> {
+    try {
+      const { kind, sizeBytes } = await this.#d.options.io.files.stat(leg);
+      if (kind !== 'file' && kind !== 'block') throw new ControlError('bad-request', `${leg} is a ${kind}; a leg is a file or a block device`);
+      return sizeBytes - (sizeBytes % 512);
+    } catch (e: unknown) {
+      if (e instanceof IoError && e.errno === Errno.ENOENT)
+        throw new ControlError('bad-request', `${leg} does not exist; give a size to make a file there`);
+      throw e;
+    }
+  }
+
+  async #extend(p: Actions['extend']['params']): Promise<MirrorStatus> {
+    const { m, s } = this.#source(p.tag);
+    validateNodeName(p.node);
+    const d = m.record().definition;
+    if (d.nodes[p.node] !== undefined) throw new ControlError('conflict', `${p.node} has a leg of ${p.tag} already; a node holds one`);
+    if (Object.keys(d.nodes).length >= NODES_MAX)
+      throw new ControlError('refused', `${p.tag} has ${String(NODES_MAX - 1)} targets, which is the most a mirror can have`);
+    if (Object.values(d.nodes).some((n) => n.priority === p.priority))
+      throw new ControlError('conflict', `priority ${String(p.priority)} is taken; each node of a mirror has its own`);
+    if ((p.foreignUri === null) === (p.leg === null))
+      throw new ControlError('bad-request', 'give either a leg on the node or the URI of a foreign target');
+    if (p.foreignUri !== null) parseNbdUri(p.foreignUri);
+    const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
+    const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
+    if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);
+    await m.store.update((r) => ({
+      ...r,
+      definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
+    }));
+    await s.announce();
+    s.addLink(p.node, p.mode, p.foreignUri !== null).start();
+    this.#d.env.emit(p.tag, 'config', `${p.node} was added`, { node: p.node });
+    return this.#status(m);
+  }
+
+  async #adoptOn(m: MirrorNode, node: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
+    const { cluster } = this.#d.env;
+    if (!cluster.peers().includes(node))
+      throw new ControlError('not-found', `${node} is not in this node's configuration; peers: ${cluster.peers().join(', ') || 'none'}`);
+    await cluster.request(node, 'adopt', { tag: m.tag, definition, zeroed }, m.record().definition.failureTimeoutMs * 2);
+  }
+
+  async #unextend(p: Actions['unextend']['params']): Promise<MirrorStatus> {
+    const { m, s } = this.#source(p.tag);
+    const link = this.#link(s, p.node);
+    await this.#dropLink(m, s, link);
+    this.#d.env.emit(p.tag, 'config', `${p.node} was removed`, { node: p.node });
+    return this.#status(m);
+  }
+
+  async #dropLink(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<void> {
+    const { node } = link;
+    await s.retire(link);
+    if (!link.foreign && this.#d.env.cluster.connected(node)) {
+      const { createId } = m.record().definition;
+      await this.#d.env.cluster.request(node, 'forget', { tag: m.tag, createId }, m.record().definition.failureTimeoutMs * 2);
+    }
+    await m.store.update((r) => withoutNode(r, node));
+    await s.announce();
+    s.marks.file.dropMap(`oos:${node}`);
+    if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
+  }
+
+  async #replace(p: Actions['replace']['params']): Promise<MirrorStatus> {
+    const { m, s } = this.#source(p.tag);
+    const link = this.#link(s, p.node);
+    if (link.foreign) throw new ControlError('refused', `${p.node} is a foreign target: unextend it and extend to the new one`);
+    const before = m.record().definition.nodes[p.node];
+    if (before === undefined) throw new ControlError('not-found', `${p.node} is not a node of ${p.tag}`);
+    if (!this.#d.env.cluster.connected(p.node)) throw new ControlError('unreachable', `${p.node} can not be reached`);
+    await this.#dropLink(m, s, link);
+    return await this.#extend({
+      tag: p.tag,
+      node: p.node,
+      leg: p.leg,
+      foreignUri: null,
+      mode: before.mode,
+      priority: before.priority,
+      zeroed: false,
+    });
+  }
+
+  async #delete(p: Actions['delete']['params']): Promise<{ forgotten: NodeName[] }> {
+    const { node } = this.#d.options;
+    validateTag(p.tag);
+    const m = this.#d.mirrors.get(p.tag);
+    if (m === undefined && !this.#d.broken.has(p.tag)) this.#mirror(p.tag);
+    const forgotten = [node];
+    if (m !== undefined) {
+      const elsewhere = [...Object.keys(m.record().definition.nodes)].find(
+        (n) => m.peerView(n)?.inService === true && this.#d.env.cluster.connected(n),
+      );
+      if (elsewhere !== undefined)
+        throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; delete it there, or take it out of service first`);
+      if (m.inService) await m.goOutOfService(true);
+      const { createId, nodes, failureTimeoutMs } = m.record().definition;
+      for (const [n, def] of Object.entries(nodes)) {
+        if (n === node || def.foreignUri !== undefined || !this.#d.env.cluster.connected(n)) continue;
+        await this.#d.env.cluster.request(n, 'forget', { tag: p.tag, createId }, failureTimeoutMs * 2);
+        forgotten.push(n);
+      }
+    }
+    await this.#d.forget(p.tag, null);
+    return { forgotten };
+  }
+
+  // ---------------------------------------------------------------------------------------------- operating
+
+  async #inService(tag: string, command: { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
+    const m = this.#mirror(tag);
+    const d = await m.goInService(command);
+    if (d.action !== 'go-in-service' && d.action !== 'stay-in-service') throw refusal(tag, this.#d.options.node, d);
+    return this.#status(m);
+  }
+
+  async #pause(tag: string, nodes: readonly NodeName[]): Promise<MirrorStatus> {
+    const { m, s, links } = this.#links(tag, nodes);
+    const names = links.map((l) => l.node);
+    await m.store.update((r) => ({ ...r, paused: [...new Set([...r.paused, ...names])] }));
+    for (const l of links) {
+      if (l.leg.inSession) s.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);
+    }
+    s.changed();
+    const out = (): boolean => s.stopped || links.every((l) => l.leg.phase === 'out');
+    await s.changes.until(out, () => this.#d.options.io.clock.now(), m.record().definition.failureTimeoutMs * 3);
+    return this.#status(m);
+  }
+
+  async #resume(tag: string, nodes: readonly NodeName[]): Promise<MirrorStatus> {
+    const { m, s, links } = this.#links(tag, nodes);
+    const names = links.map((l) => l.node);
+    await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
+    for (const n of names) s.resyncReleased.add(n);
+    s.changed();
+    return this.#status(m);
+  }
+
+  async #fullresync(p: Actions['fullresync']['params']): Promise<MirrorStatus> {
+    const { node } = this.#d.options;
+    if (p.source !== null && p.source !== node) {
+      const s = this.#mirror(p.tag).source;
+      if (s?.links.has(p.source) !== true)
+        throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service; run it there`);
+    }
+    const targets = p.source === null || p.source === node ? p.nodes : [p.source, ...p.nodes];
+    const { m, s, links } = this.#links(p.tag, targets);
+    await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
+    for (const l of links) {
+      l.fullWanted = true;
+      s.waitEndedFor.add(l.node);
+      s.resyncReleased.add(l.node);
+      if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
+    }
+    s.changed();
+    return this.#status(m);
+  }
+
+  async #clearBitmap(tag: string, node: NodeName): Promise<{ clearedBytes: number }> {
+    const { m, s } = this.#source(tag);
+    const link = this.#link(s, node);
+    if (link.leg.inSession) throw new ControlError('refused', `${node} is in a session; pause it first`);
+    const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
+    s.marks.outOfSync(node).clearAll();
+    if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
+    // The operator's word (M5): from here on our marks are the whole account of this target.
+    await m.store.update((r) => ({ ...r, accountComplete: [...new Set([...r.accountComplete, node])] }));
+    link.fullWanted = false;
+    link.takenAsSeeded = true;
+    s.changed();
+    this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
+    return { clearedBytes };
+  }
+
+  async #resize(p: Actions['resize']['params']): Promise<MirrorStatus> {
+    const m = this.#mirror(p.tag);
+    const { sizeBytes } = m.record().definition;
+    if (!Number.isSafeInteger(p.sizeBytes) || p.sizeBytes < 4096 || p.sizeBytes > 2 ** 46 || p.sizeBytes % 512 !== 0) {
+      throw new ControlError('bad-request', `size ${String(p.sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
+    }
+    if (p.sizeBytes === sizeBytes) return this.#status(m);
+    if (p.sizeBytes < sizeBytes && m.inService)
+      throw new ControlError('refused', `${p.tag} is in service: it can grow now, and shrink only out of service`);
+    if (p.sizeBytes < sizeBytes && !p.force)
+      throw new ControlError(
+        'refused',
+        `making ${p.tag} smaller cuts off ${String(sizeBytes - p.sizeBytes)} bytes at its end; shrink the filesystem first, then say --force`,
+      );
+    await m.resize(p.sizeBytes);
+    return this.#status(m);
+  }
+
+  // ----------------------------------------------------------------------------------------------- verifying
+
+  #verify(tag: string): { started: boolean } {
+    const { m, s } = this.#source(tag);
+    if (this.#verifies.get(tag)?.running === true) return { started: false };
+    const run: VerifyRun = { verify: new Verify(s.device), running: true, problem: '' };
+    this.#verifies.set(tag, run);
+    void this.#runVerify(m, s, run);
+    return { started: true };
+  }
+
+  async #runVerify(m: MirrorNode, s: SourceRole, run: VerifyRun): Promise<void> {
+    try {
+      const differing = await run.verify.run();
+      for (const t of differing) s.device.targetFailed(t, 'verify found a difference', false);
+    } catch (e: unknown) {
+      run.problem = e instanceof Error ? e.message : String(e);
+    }
+    run.running = false;
+    const { differingBytes, comparedBytes } = run.verify.report;
+    const message =
+      run.problem === '' ? `verify compared ${String(comparedBytes)} bytes; ${String(differingBytes)} differ` : `verify failed: ${run.problem}`;
+    this.#d.env.emit(m.tag, 'verify-done', message, { differingBytes, comparedBytes });
+  }
+
+  #verifyProgress(tag: string): Progress | null {
+    const run = this.#verifies.get(tag);
+    const m = this.#d.mirrors.get(tag);
+    if (run?.running !== true || m === undefined) return null;
+    const totalBytes = m.record().definition.sizeBytes;
+    const doneBytes = run.verify.report.comparedBytes;
+    const seconds = (this.#d.options.io.clock.now() - run.verify.startedAt) / 1000;
+    const bytesPerSec = seconds > 0 ? doneBytes / seconds : 0;
+    return { kind: 'verify', totalBytes, doneBytes, bytesPerSec, secondsLeft: bytesPerSec > 0 ? (totalBytes - doneBytes) / bytesPerSec : null };
+  }
+
+  #verifyResult(tag: string): Actions['verify-result']['result'] {
+    this.#mirror(tag);
+    const run = this.#verifies.get(tag);
+    if (run === undefined) return null;
+    if (run.problem !== '') throw new ControlError('io', `verify failed: ${run.problem}`);
+    return { running: run.running, ...run.verify.report };
+  }
+
+  #explain(tag: string, question: string | null): Actions['explain']['result'] {
+    const m = this.#mirror(tag);
+    const facts = question === null ? m.facts({ kind: 'none' }, false) : whatIf(m.facts({ kind: 'none' }, false), question);
+    const peers: Record<NodeName, NodeView> = Object.fromEntries(Object.entries(facts.peers).map(([n, p]) => [n, p.view]));
+    return { facts: facts.self, peers, decision: decide(facts), compares: Object.values(peers).map((v) => compare(facts.self, v)) };
+  }
+}
+
+function withoutNode(r: StateRecord, node: NodeName): StateRecord {
+  const other = ([n]: [string, unknown]): boolean => n !== node;
+  const nodes = Object.fromEntries(Object.entries(r.definition.nodes).filter(other));
+  const absentPeers = Object.fromEntries(Object.entries(r.absentPeers).filter(other));
+  const not = (list: readonly NodeName[]): NodeName[] => list.filter((n) => n !== node);
+  return {
+    ...r,
+    definition: { ...r.definition, revision: r.definition.revision + 1, nodes },
+    absentPeers,
+    inSync: not(r.inSync),
+    droppedUnconfirmed: not(r.droppedUnconfirmed),
+    accountComplete: not(r.accountComplete),
+    paused: not(r.paused),
+    mergePending: r.mergePending
+      .filter((x) => x.from !== node)
+      .map((x) => ({ ...x, for: not(x.for) }))
+      .filter((x) => x.for.length > 0),
+  };
+}
+
+function refusal(tag: string, node: NodeName, d: Decision): ControlError {
+  const remedy = d.changesIf === undefined || d.changesIf.length === 0 ? '' : `; it changes if ${d.changesIf.join(', or ')}`;
+  return new ControlError('refused', `${tag} does not go in service on ${node}: ${d.why} (rule ${d.rule})${remedy}`);
+}
+
+function asControlError(e: unknown): Error {
+  if (e instanceof ControlError) return e;
+  if (e instanceof StateError) return new ControlError('bad-request', e.message);
+  if (e instanceof ClusterError) {
+    const unreachable = ['unreachable', 'lost', 'timeout', 'closed'].includes(e.code);
+    return new ControlError(unreachable ? 'unreachable' : 'refused', e.from === null ? e.message : `${e.from}: ${e.message}`);
+  }
+  if (e instanceof IoError) return new ControlError('io', e.message);
+  return e instanceof Error ? new ControlError('internal', e.message) : new ControlError('internal', String(e));
+}

@@ -1,0 +1,286 @@
+/**
+ * A node's configuration: one YAML file, ROOT/etc/netraid.yaml, and the tunables. Parsing is pure, and says of every fault
+ * in which file, line and field it is and what is allowed there.
+ */
+import { isAlias, isMap, isScalar, LineCounter, type ParsedNode, parseDocument, visit } from 'yaml';
+import { z } from 'zod';
+import type { NodeTunables } from '../failover/env.ts';
+import { isName, nodePaths } from '../failover/paths.ts';
+import type { NodeName } from '../failover/types.ts';
+import { type Address, Errno, type Files, IoError } from '../io/types.ts';
+import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
+import { ConfigError, shown } from './config-error.ts';
+import { configPath } from './places.ts';
+import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS } from './schemas.ts';
+import { parseTunables, type Tunables } from './tunables.ts';
+import { DURATION_ALLOWED, formatDuration, formatSize, parseDuration, parseSize, SIZE_ALLOWED } from './units.ts';
+
+/** The newest file version that this code reads. */
+export const CONFIG_VERSION = 1;
+const PEERS_MAX = 31;
+const PATHS_MAX = 8;
+const FILE_MAX_BYTES = 256 * 1024;
+const MiB = 1024 * 1024;
+
+type TcpAddress = Extract<Address, { kind: 'tcp' }>;
+
+export interface NodeConfig {
+  cluster: string;
+  node: NodeName;
+  /** Between nodes; null: a node by itself. */
+  listen: TcpAddress | null;
+  /** One or more paths to each. */
+  peers: Record<NodeName, TcpAddress[]>;
+  /** For NBD clients, besides the unix socket below the root. */
+  exportListen: TcpAddress[];
+  failureTimeoutMs: number;
+  connectionsPerTarget: number;
+  resyncsMax: number;
+  localErrors: MirrorSettings['localErrors'];
+  skipEqual: boolean;
+  /** Regions kept marked after their data was proven, and marked at most. */
+  keepDirtyMax: number;
+  dirtyMax: number;
+  asyncQueueMaxBytes: number;
+  payloadMaxBytes: number;
+  resyncCopyBytes: number;
+  resyncCopiesMax: number;
+}
+
+export interface LoadedConfig {
+  config: NodeConfig;
+  tunables: Tunables;
+  /** What the daemon's parts take. */
+  settings: MirrorSettings;
+  nodeTunables: NodeTunables;
+}
+
+// ---------------------------------------------------------------------------------------------------------- fields
+
+/** A required field: `parse` answers undefined for what is not allowed. */
+function field<T>(allowed: string, parse: (value: unknown) => T | undefined) {
+  return z.unknown().transform((value, ctx): T => {
+    const parsed = value === undefined ? undefined : parse(value);
+    if (parsed !== undefined) return parsed;
+    const what = value === undefined ? 'is missing' : `${shown(value)} is not allowed`;
+    ctx.issues.push({ code: 'custom', message: `${what}; allowed: ${allowed}`, input: value });
+    return z.NEVER;
+  });
+}
+
+/** One that may be left out. */
+function setting<T extends string | number | boolean>(
+  fallback: T,
+  allowed: string,
+  parse: (value: unknown) => T | undefined,
+  show: (value: T) => string = String,
+) {
+  const schema: z.ZodType<T> = field(`${allowed}; ${show(fallback)} when it is left out`, parse);
+  return schema.optional().transform((value) => value ?? fallback);
+}
+
+const NAME_ALLOWED = '1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit';
+const ADDRESS_ALLOWED = 'HOST:PORT, with an IPv6 address as "[ADDRESS]:PORT" in quotes';
+
+const name = field(NAME_ALLOWED, (v) => (typeof v === 'string' && isName(v) ? v : undefined));
+const address = field(ADDRESS_ALLOWED, parseAddress);
+const addresses = (value: unknown): TcpAddress[] | undefined => {
+  const list = Array.isArray(value) ? value.map(parseAddress) : [parseAddress(value)];
+  const good = list.filter((a) => a !== undefined);
+  return good.length === list.length && good.length > 0 && good.length <= PATHS_MAX ? good : undefined;
+};
+const ADDRESSES_ALLOWED = `${ADDRESS_ALLOWED}, or a list of 1 to ${String(PATHS_MAX)} of them`;
+
+const flag = (fallback: boolean) => setting(fallback, 'true or false', (v) => (typeof v === 'boolean' ? v : undefined));
+
+const count = (fallback: number, min: number, max: number) =>
+  setting(fallback, `a whole number from ${String(min)} to ${String(max)}`, (v) =>
+    inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max),
+  );
+
+/** A plain number is a number of bytes. */
+const size = (fallback: number, min: number, max: number) => {
+  const parse = (v: unknown) => inRange(typeof v === 'string' || typeof v === 'number' ? parseSize(String(v)) : undefined, min, max);
+  return setting(fallback, `${SIZE_ALLOWED}, from ${formatSize(min)} to ${formatSize(max)}`, parse, formatSize);
+};
+
+const duration = (fallback: number, min: number, max: number) => {
+  const parse = (v: unknown) => inRange(typeof v === 'string' ? parseDuration(v) : undefined, min, max);
+  return setting(fallback, `${DURATION_ALLOWED}, from ${formatDuration(min)} to ${formatDuration(max)}`, parse, formatDuration);
+};
+
+function inRange(n: number | undefined, min: number, max: number): number | undefined {
+  return n !== undefined && n >= min && n <= max ? n : undefined;
+}
+
+function parseAddress(value: unknown): TcpAddress | undefined {
+  if (typeof value !== 'string') return undefined;
+  const m = /^(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|([A-Za-z0-9][A-Za-z0-9._-]{0,252})):(\d{1,5})$/.exec(value);
+  if (m === null) return undefined;
+  const port = Number(m[3]);
+  return port >= 1 && port <= 65535 ? { kind: 'tcp', host: m[1] ?? m[2] ?? '', port } : undefined;
+}
+
+const d = DEFAULT_SETTINGS;
+
+const schema = z.strictObject({
+  version: field(String(CONFIG_VERSION), (v) => (v === CONFIG_VERSION ? v : undefined)),
+  cluster: name,
+  node: name,
+  listen: address.optional(),
+  peers: z.record(z.string(), field(ADDRESSES_ALLOWED, addresses)).default({}),
+  exports: z.strictObject({ listen: field(ADDRESSES_ALLOWED, addresses).optional() }).default({}),
+  failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
+  connectionsPerTarget: count(4, 1, 16),
+  resyncsMax: count(1, 1, 7),
+  localErrors: setting(d.localErrors, 'leave or pass-on', (v) => (v === 'leave' || v === 'pass-on' ? v : undefined)),
+  skipEqual: flag(d.resync.skipEqual),
+  keepDirtyMax: count(d.intent.keepMax, 0, 1_000_000),
+  dirtyMax: count(d.intent.markedMax, 1, 10_000_000),
+  asyncQueueMax: size(d.async.bytesMax, MiB, 4096 * MiB),
+  payloadMax: size(d.payloadMaxBytes, MiB, 32 * MiB),
+  resyncCopy: size(d.resync.copyBytes, 4096, 32 * MiB),
+  resyncCopiesMax: count(d.resync.copiesInFlightMax, 1, 256),
+});
+
+// --------------------------------------------------------------------------------------------------------- parsing
+
+type Path = readonly PropertyKey[];
+
+/** Throws ConfigError that names `file`, the line and the field. */
+export function parseConfig(text: string, file: string): NodeConfig {
+  const lines = new LineCounter();
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const [syntax] = [...doc.errors, ...doc.warnings];
+  if (syntax !== undefined) throw new ConfigError(file, lines.linePos(syntax.pos[0]).line, '', syntax.message);
+  const fail = (path: Path, what: string, shownPath: Path = path): never => {
+    throw new ConfigError(file, lineOf(doc.contents, path, lines), shownPath.map(String).join('.'), what);
+  };
+  if (!isMap(doc.contents)) return fail([], 'must be fields with values, such as version: 1');
+  visit(doc, {
+    Node: (_key, node) => {
+      if (isAlias(node))
+        throw new ConfigError(file, lines.linePos(node.range?.[0] ?? 0).line, '', `*${node.source} is an alias; allowed: the value itself`);
+    },
+  });
+  const value = doc.toJS() as Record<string, unknown>;
+  // Asked first: a newer version may have any other field.
+  const { version } = value;
+  if (typeof version === 'number' && Number.isInteger(version) && version > CONFIG_VERSION) {
+    return fail(['version'], `${String(version)} was written for a newer NetRAID; this one reads version ${String(CONFIG_VERSION)}`);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) return failWith(parsed.error, fail);
+  const c = parsed.data;
+  const peers = Object.entries(c.peers);
+  for (const [peer] of peers) {
+    if (!isName(peer)) fail(['peers', peer], `not a node's name; allowed: ${NAME_ALLOWED}`);
+    if (peer === c.node) fail(['peers', peer], 'is this node itself; allowed: the other nodes');
+  }
+  if (peers.length > PEERS_MAX) fail(['peers'], `${String(peers.length)} are too many; allowed: ${String(PEERS_MAX)}`);
+  if (peers.length > 0 && c.listen === undefined) fail(['peers'], `with peers, listen is needed too; allowed there: ${ADDRESS_ALLOWED}`, ['listen']);
+  if (c.keepDirtyMax > c.dirtyMax)
+    fail(['keepDirtyMax'], `${String(c.keepDirtyMax)} is above dirtyMax, which is ${String(c.dirtyMax)}; allowed: at most that`);
+  return {
+    cluster: c.cluster,
+    node: c.node,
+    listen: c.listen ?? null,
+    peers: c.peers,
+    exportListen: c.exports.listen ?? [],
+    failureTimeoutMs: c.failureTimeout,
+    connectionsPerTarget: c.connectionsPerTarget,
+    resyncsMax: c.resyncsMax,
+    localErrors: c.localErrors,
+    skipEqual: c.skipEqual,
+    keepDirtyMax: c.keepDirtyMax,
+    dirtyMax: c.dirtyMax,
+    asyncQueueMaxBytes: c.asyncQueueMax,
+    payloadMaxBytes: c.payloadMax,
+    resyncCopyBytes: c.resyncCopy,
+    resyncCopiesMax: c.resyncCopiesMax,
+  };
+}
+
+function failWith(error: z.ZodError, fail: (path: Path, what: string) => never): never {
+  const [issue] = error.issues;
+  if (issue === undefined) return fail([], 'not as agreed');
+  if (issue.code === 'unrecognized_keys') {
+    const allowed = Object.keys(issue.path.length === 0 ? schema.shape : { listen: true }).join(', ');
+    return fail([...issue.path, issue.keys[0] ?? ''], `is not known; allowed: ${allowed}`);
+  }
+  if (issue.code === 'invalid_type') return fail(issue.path, 'must be fields with values, indented below it');
+  return fail(issue.path, issue.message);
+}
+
+/** Of the field itself; of the nearest one around it when it is missing. */
+function lineOf(root: ParsedNode | null, path: Path, lines: LineCounter): number {
+  let node: unknown = root;
+  let at = 0;
+  for (const key of path) {
+    if (!isMap(node)) break;
+    const pair = node.items.find((p) => isScalar(p.key) && String(p.key.value) === String(key));
+    if (pair === undefined) break;
+    if (isScalar(pair.key) && pair.key.range) at = pair.key.range[0];
+    node = pair.value;
+  }
+  return lines.linePos(at).line;
+}
+
+// --------------------------------------------------------------------------------------------------------- loading
+
+/** The configuration and the tunables below `root`. Rejects with ConfigError; an absent file of tunables is none. */
+export async function loadConfig(
+  files: Files,
+  root: string,
+  env: Readonly<Record<string, string | undefined>>,
+  file = configPath(root),
+): Promise<LoadedConfig> {
+  const text = await read(files, file);
+  if (text === undefined) {
+    throw new ConfigError(file, null, '', 'there is no configuration; write one with at least version: 1, cluster: NAME and node: NAME');
+  }
+  const config = parseConfig(text, file);
+  const tunablesFile = nodePaths(root).tunables;
+  const tunables = parseTunables((await read(files, tunablesFile)) ?? '', tunablesFile, env);
+  return { config, tunables, settings: mirrorSettings(config, tunables), nodeTunables: nodeTunables(config, tunables) };
+}
+
+/** Undefined for a file that is not there. */
+async function read(files: Files, file: string): Promise<string | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await files.readFile(file, FILE_MAX_BYTES);
+  } catch (e: unknown) {
+    if (!(e instanceof IoError)) throw e;
+    if (e.errno === Errno.ENOENT) return undefined;
+    throw new ConfigError(file, null, '', `can't be read: ${e.message}`);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (e: unknown) {
+    if (!(e instanceof TypeError)) throw e;
+    throw new ConfigError(file, null, '', 'is not UTF-8 text');
+  }
+}
+
+export function mirrorSettings(c: NodeConfig, t: Tunables): MirrorSettings {
+  return {
+    ...d,
+    payloadMaxBytes: c.payloadMaxBytes,
+    localErrors: c.localErrors,
+    async: { ...d.async, writesMax: t.asyncWritesMax, bytesMax: c.asyncQueueMaxBytes },
+    intent: { ...d.intent, keepMax: c.keepDirtyMax, markedMax: c.dirtyMax },
+    resync: {
+      ...d.resync,
+      rateMaxBytesPerSec: t.rateMaxBytesPerSec,
+      rateMinBytesPerSec: t.rateMinBytesPerSec,
+      copyBytes: c.resyncCopyBytes,
+      copiesInFlightMax: c.resyncCopiesMax,
+      skipEqual: c.skipEqual,
+    },
+  };
+}
+
+function nodeTunables(c: NodeConfig, t: Tunables): NodeTunables {
+  return { connectionsPerTarget: c.connectionsPerTarget, resyncsMax: c.resyncsMax, noFullSync: t.noFullSync, waitToResync: t.waitToResync };
+}

@@ -1,0 +1,337 @@
+/**
+ * One daemon a node: the mirrors it knows, its links to other nodes, and the two NBD servers (for applications, and for
+ * the sources of its replicas). It is given a world and a configuration, so that the simulator starts the same daemon.
+ */
+import { Cluster } from '../cluster/cluster.ts';
+import { BitmapFile } from '../bitmap/bitmap-file.ts';
+import type { DeviceExports, NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
+import { FlagFiles, makeFolders } from '../failover/flags.ts';
+import { registerHandlers } from '../failover/handlers.ts';
+import { factsSchema, type HeartbeatFacts } from '../failover/heartbeat-facts.ts';
+import { MirrorNode } from '../failover/node.ts';
+import { bitmapPath, statePath } from '../failover/paths.ts';
+import { newRecord, readRecord, RecordStore } from '../failover/record.ts';
+import type { MirrorDefinition, NodeName } from '../failover/types.ts';
+import { ClusterError } from '../cluster/errors.ts';
+import { EngineHub } from '../io/hub.ts';
+import type { Log } from '../io/log.ts';
+import { type Address, Errno, type Io, IoError } from '../io/types.ts';
+import type { MirrorSettings } from '../mirror/settings.ts';
+import type { Device } from '../nbd/device.ts';
+import { NbdServer } from '../nbd/server.ts';
+import type { ControlEvent } from './types.ts';
+
+export interface DaemonOptions {
+  io: Io;
+  root: string;
+  node: NodeName;
+  cluster: string;
+  /** Null: a node by itself. */
+  listen: Address | null;
+  peers: Record<NodeName, Address[]>;
+  /** TCP addresses for NBD clients, besides the unix socket below the root. */
+  exportListen: Address[];
+  failureTimeoutMs: number;
+  settings: MirrorSettings;
+  tunables: NodeTunables;
+  log: Log;
+}
+
+/** A mirror whose record can't be used: out of service, with a clear error (M13). */
+export interface BrokenMirror {
+  tag: string;
+  why: string;
+}
+
+const EVENTS_KEPT = 200;
+
+export class Daemon {
+  readonly options: DaemonOptions;
+  readonly env: NodeEnv;
+  readonly mirrors = new Map<string, MirrorNode>();
+  readonly broken = new Map<string, BrokenMirror>();
+  readonly socketPath: string;
+  readonly #exported = new Map<string, Device>();
+  readonly #exportServer: NbdServer;
+  readonly #listeners = new Set<(e: ControlEvent) => void>();
+  readonly recentEvents: ControlEvent[] = [];
+  #stopping: Promise<void> | undefined;
+
+  constructor(o: DaemonOptions) {
+    this.options = o;
+    const { io, root, log } = o;
+    const hub = new EngineHub(io.createEngine());
+    const daemonStart = io.chance.hex64();
+    const replicas = new Map<string, Device>();
+    const cluster = new Cluster({
+      io,
+      self: o.node,
+      clusterName: o.cluster,
+      listen: o.listen,
+      peers: o.peers,
+      failureTimeoutMs: o.failureTimeoutMs,
+      daemonStart,
+      log,
+    });
+    this.socketPath = `${root}/run/nbd.sock`;
+    this.#exportServer = new NbdServer({
+      io,
+      hub,
+      log,
+      exports: {
+        list: () => [...this.#exported].map(([name, d]) => ({ name, description: d.info().description })),
+        find: (name) => this.#exported.get(name) ?? (name === '' && this.#exported.size === 1 ? [...this.#exported.values()][0] : undefined),
+      },
+    });
+    const replicaServer = new NbdServer({
+      io,
+      hub,
+      log,
+      exports: { list: () => [], find: (token) => replicas.get(token) },
+    });
+    const exports: DeviceExports = {
+      add: (name, device) => {
+        this.#exported.set(name, device);
+      },
+      remove: async (name, device, graceMs) => {
+        if (this.#exported.get(name) === device) this.#exported.delete(name);
+        await this.#exportServer.closeExport(device, Errno.ESHUTDOWN, graceMs);
+      },
+    };
+    this.env = {
+      self: o.node,
+      root,
+      daemonStart,
+      io,
+      hub,
+      cluster,
+      log,
+      settings: o.settings,
+      tunables: o.tunables,
+      exports,
+      replicaServer,
+      replicas,
+      emit: (tag, kind, message, fields) => {
+        this.#emit(tag, kind, message, fields ?? {});
+      },
+    };
+  }
+
+  /** Loads what is on disk, listens, and lets every mirror decide. Rejects with IoError when an address can't be bound. */
+  async start(): Promise<void> {
+    const { io, root, log } = this.options;
+    const { cluster } = this.env;
+    await makeFolders(io.files, root);
+    await this.#load();
+    cluster.provideFacts((peer) => this.#factsFor(peer));
+    cluster.onFacts<HeartbeatFacts | null>((peer, facts) => {
+      this.#heard(peer, facts);
+    }, factsSchema.nullable());
+    cluster.stalls((ms) => {
+      for (const m of this.mirrors.values()) m.stalled(ms);
+    });
+    cluster.onConnection(() => {
+      for (const m of this.mirrors.values()) m.source?.changes.notify();
+    });
+    registerHandlers(
+      cluster,
+      {
+        get: (tag) => this.mirrors.get(tag),
+        adopt: (peer, definition, zeroed) => this.adopt(peer, definition, zeroed),
+        forget: (tag, createId) => this.forget(tag, createId),
+      },
+      this.env.replicaServer,
+    );
+    await cluster.start();
+    await this.#listenUnix();
+    for (const a of this.options.exportListen) await this.#exportServer.listen(a);
+    for (const m of this.mirrors.values()) m.start();
+    log.info('netraidd is up', { node: this.options.node, mirrors: [...this.mirrors.keys()], broken: [...this.broken.keys()] });
+  }
+
+  async #listenUnix(): Promise<void> {
+    try {
+      await this.options.io.files.unlink(this.socketPath);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+    }
+    await this.#exportServer.listen({ kind: 'unix', path: this.socketPath });
+  }
+
+  async #load(): Promise<void> {
+    const { io, root, node } = this.options;
+    for (const name of await io.files.list(root)) {
+      const tag = /^state_(.+)$/.exec(name)?.[1];
+      if (tag === undefined || tag.endsWith('.tmp')) continue;
+      const read = await readRecord(io.files, statePath(root, tag), { node, tag });
+      if (read.kind === 'ok') await this.#open(new RecordStore(io.files, statePath(root, tag), read.record), tag);
+      else this.#breaks(tag, read.kind === 'missing' ? 'the state record is missing' : `the state record is damaged: ${read.why}`);
+    }
+    for (const name of await io.files.list(root)) {
+      const tag = /^bitmap_(.+)$/.exec(name)?.[1];
+      if (tag === undefined || tag.endsWith('.tmp') || this.mirrors.has(tag) || this.broken.has(tag)) continue;
+      this.#breaks(tag, `the state record is missing, although there is a bitmap file ${name}`);
+    }
+  }
+
+  #breaks(tag: string, why: string): void {
+    this.broken.set(tag, { tag, why });
+    this.options.log.error('a mirror is out of service: its state can not be used', { tag, why });
+  }
+
+  async #open(store: RecordStore, tag: string): Promise<MirrorNode> {
+    const { io, root } = this.options;
+    const node = new MirrorNode(this.env, store, new FlagFiles(io.files, root, tag), () => {
+      // Status is asked for; nothing needs to be pushed.
+    });
+    await node.open();
+    this.mirrors.set(tag, node);
+    return node;
+  }
+
+  #factsFor(peer: NodeName): unknown {
+    const facts: Record<string, unknown> = {};
+    for (const m of this.mirrors.values()) if (m.record().definition.nodes[peer] !== undefined) facts[m.tag] = m.factsFor(peer);
+    return facts;
+  }
+
+  #heard(peer: NodeName, facts: HeartbeatFacts | null): void {
+    for (const [tag, f] of Object.entries(facts ?? {})) {
+      const m = this.mirrors.get(tag);
+      if (m === undefined) continue;
+      m.heard(peer, f.view);
+      if (f.out !== null) m.toldOut(f.out.epoch, f.out.why);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------- mirrors
+
+  /** Makes the files of a mirror that is new on this node. */
+  async install(definition: MirrorDefinition, zeroed: boolean): Promise<MirrorNode> {
+    const { io, root, node } = this.options;
+    const { tag } = definition;
+    const record = { ...newRecord(definition, node, io.chance), legZeroed: zeroed };
+    const file = await BitmapFile.create(
+      io.files,
+      bitmapPath(root, tag),
+      { createId: definition.createId, deviceBytes: definition.sizeBytes, regionBytes: definition.regionSizeBytes, generation: record.generation },
+      { replace: true },
+    );
+    await file.close();
+    const m = await this.#open(await RecordStore.create(io.files, statePath(root, tag), record), tag);
+    m.start();
+    return m;
+  }
+
+  async adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
+    const { node } = this.options;
+    const { tag } = definition;
+    const known = this.mirrors.get(tag);
+    if (known !== undefined) {
+      if (known.record().definition.createId === definition.createId) return;
+      throw new ClusterError('conflict', `${node} already has another mirror ${tag}`);
+    }
+    if (this.broken.has(tag)) throw new ClusterError('conflict', `${node} has a mirror ${tag} whose state can not be used: delete it there first`);
+    const own = definition.nodes[node];
+    if (own === undefined || definition.nodes[peer] === undefined)
+      throw new ClusterError('bad-definition', `the definition does not name ${node} and ${peer}`);
+    const isZero = await this.prepareLeg(own.leg, definition.sizeBytes, definition.tag);
+    await this.install(definition, isZero || zeroed);
+  }
+
+  /** Looks at a leg before it is used; makes a file that is absent. True: it was made just now, of zeroes. */
+  async prepareLeg(path: string, sizeBytes: number, tag: string): Promise<boolean> {
+    const { io } = this.options;
+    for (const m of this.mirrors.values()) {
+      if (m.tag !== tag && m.record().definition.nodes[this.options.node]?.leg === path) {
+        throw new ClusterError('leg-in-use', `${path} is the leg of mirror ${m.tag}`);
+      }
+    }
+    let made = false;
+    try {
+      await io.files.stat(path);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+      const f = await io.files.open(path, { write: true, create: true, exclusive: true });
+      try {
+        await f.truncate(sizeBytes);
+        await f.sync();
+      } finally {
+        await f.close();
+      }
+      made = true;
+    }
+    const { engine } = this.env.hub;
+    const leg = await engine.openLeg(path, { write: true, lock: true });
+    await engine.closeLeg(leg.leg);
+    if (leg.sizeBytes < sizeBytes) {
+      throw new ClusterError('leg-too-small', `${path} has ${String(leg.sizeBytes)} bytes, the mirror needs ${String(sizeBytes)}`);
+    }
+    return made;
+  }
+
+  /** Forgets a mirror: record, bitmap and flags go, the leg keeps its data. */
+  async forget(tag: string, createId: string | null): Promise<void> {
+    const { io, root } = this.options;
+    const m = this.mirrors.get(tag);
+    if (m === undefined && !this.broken.has(tag)) return;
+    if (m !== undefined) {
+      if (createId !== null && m.record().definition.createId !== createId)
+        throw new ClusterError('conflict', `${this.options.node} has another mirror ${tag}`);
+      if (m.inService && createId !== null) throw new ClusterError('in-service', `${this.options.node} is in service`);
+      await m.stop(true);
+      this.mirrors.delete(tag);
+    }
+    this.broken.delete(tag);
+    await new FlagFiles(io.files, root, tag).removeAll();
+    for (const path of [bitmapPath(root, tag), statePath(root, tag)]) {
+      try {
+        await io.files.unlink(path);
+      } catch (e: unknown) {
+        if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+      }
+    }
+    await io.files.syncDirectory(root);
+  }
+
+  // -------------------------------------------------------------------------------------------------- events
+
+  #emit(tag: string, kind: NodeEventKind, message: string, fields: Record<string, unknown>): void {
+    const e: ControlEvent = { at: this.options.io.clock.wallNow(), tag, kind, message, fields };
+    this.recentEvents.push(e);
+    if (this.recentEvents.length > EVENTS_KEPT) this.recentEvents.shift();
+    this.options.log.info(message, { tag, event: kind, ...fields });
+    for (const f of this.#listeners) f(e);
+  }
+
+  onEvent(f: (e: ControlEvent) => void): { stop(): void } {
+    this.#listeners.add(f);
+    return {
+      stop: () => {
+        this.#listeners.delete(f);
+      },
+    };
+  }
+
+  /** Clean stop: mirrors leave service in order, everything is closed. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all(
+      [...this.mirrors.values()].map(async (m) => {
+        try {
+          await m.stop(true);
+        } catch (e: unknown) {
+          this.options.log.error('a mirror could not be stopped in order', { tag: m.tag, error: String(e) });
+        }
+      }),
+    );
+    await this.#exportServer.close({ drainMs: 1000 });
+    await this.env.replicaServer.close({ drainMs: 1000 });
+    await this.env.cluster.stop();
+    await this.env.hub.engine.shutdown();
+  }
+}

@@ -1,0 +1,105 @@
+/** What each action of the control interface accepts: checked once, where a request arrives; below that, types say it. */
+import { z } from 'zod';
+import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
+import { NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
+import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
+import { type ActionName, type Actions, ControlError } from './types.ts';
+
+const URI_MAX_CHARACTERS = 2048;
+const WHAT_IF_MAX_CHARACTERS = 200;
+export const PRIORITY_MAX = 999;
+export const FAILURE_TIMEOUT_MIN_MS = 100;
+export const FAILURE_TIMEOUT_MAX_MS = 3_600_000;
+/** A week: longer waits are said with -1, without end. */
+export const WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC = 604_800;
+
+/** A string that `check` takes, which throws StateError for any other. */
+function checked(check: (text: string) => string): z.ZodType<string> {
+  return z.string().superRefine((text, ctx) => {
+    try {
+      check(text);
+    } catch (e: unknown) {
+      if (!(e instanceof StateError)) throw e;
+      ctx.addIssue({ code: 'custom', message: e.message });
+    }
+  });
+}
+
+const tag = checked((t) => validateTag(t));
+const node = checked((n) => validateNodeName(n));
+const nodes = z.array(node).max(NODES_MAX);
+const leg = z
+  .string()
+  .max(PATH_MAX_CHARACTERS)
+  .refine((p) => p.startsWith('/') && !p.includes('\0'), 'not an absolute path');
+const foreignUri = z.string().max(URI_MAX_CHARACTERS).startsWith('nbd', 'not an NBD URI such as nbd://HOST:PORT/EXPORT');
+const sizeBytes = z.number().int().min(1).max(DEVICE_MAX_BYTES);
+const regionBytes = z
+  .number()
+  .int()
+  .min(REGION_MIN_BYTES)
+  .max(REGION_MAX_BYTES)
+  .refine((n) => Number.isInteger(Math.log2(n)), 'not a power of two');
+const priority = z.number().int().min(0).max(PRIORITY_MAX);
+const mode = z.enum(['sync', 'async']);
+const none = z.strictObject({});
+const onlyTag = z.strictObject({ tag });
+const tagAndNodes = z.strictObject({ tag, nodes });
+const tagAndNode = z.strictObject({ tag, node });
+
+/** The compiler holds each schema to the parameters in `Actions`. */
+export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']> } = {
+  info: none,
+  list: none,
+  status: onlyTag,
+  create: z.strictObject({
+    tag,
+    leg,
+    sizeBytes: sizeBytes.nullable(),
+    regionBytes: regionBytes.nullable(),
+    priority,
+    failureTimeoutMs: z.number().int().min(FAILURE_TIMEOUT_MIN_MS).max(FAILURE_TIMEOUT_MAX_MS).nullable(),
+    failover: z.enum(['auto', 'off', 'confirm']).nullable(),
+    arbiter: z.enum(['none', 'majority']).nullable(),
+    waitForPreviousSourceSec: z.number().int().min(-1).max(WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC).nullable(),
+    zeroed: z.boolean(),
+  }),
+  extend: z
+    .strictObject({ tag, node, leg: leg.nullable(), foreignUri: foreignUri.nullable(), mode, priority, zeroed: z.boolean() })
+    .refine((p) => (p.leg === null) !== (p.foreignUri === null), 'either leg or foreignUri, and not both'),
+  unextend: tagAndNode,
+  replace: z.strictObject({ tag, node, leg }),
+  delete: onlyTag,
+  'in-service': onlyTag,
+  'out-of-service': onlyTag,
+  pause: tagAndNodes,
+  resume: tagAndNodes,
+  fullresync: z.strictObject({ tag, source: node.nullable(), nodes }),
+  verify: onlyTag,
+  'verify-result': onlyTag,
+  resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
+  force: z.strictObject({ tag, withoutLastOwner: z.boolean() }),
+  preview: z.strictObject({
+    tag,
+    action: z.enum(['force', 'fullresync', 'in-service', 'delete', 'unextend', 'replace', 'resize', 'extend']),
+    nodes,
+    source: node.nullable(),
+  }),
+  'clear-bitmap': tagAndNode,
+  explain: z.strictObject({ tag, whatIf: z.string().min(1).max(WHAT_IF_MAX_CHARACTERS).nullable() }),
+};
+
+export const actionNames: readonly string[] = Object.keys(actionSchemas);
+
+export function isActionName(name: string): name is ActionName {
+  return Object.hasOwn(actionSchemas, name);
+}
+
+/** Throws ControlError `bad-request` that names the action, the first field at fault, and what is wrong with it. */
+export function parseParams<A extends ActionName>(action: A, params: unknown): Actions[A]['params'] {
+  const parsed = actionSchemas[action].safeParse(params);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const field = issue === undefined || issue.path.length === 0 ? 'parameters' : issue.path.map(String).join('.');
+  throw new ControlError('bad-request', `${action}: ${field}: ${issue?.message ?? 'not as agreed'}`);
+}

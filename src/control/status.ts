@@ -1,0 +1,90 @@
+/** What a node can say to people about one of its mirrors. Reads, never changes. */
+import type { MirrorNode } from '../failover/node.ts';
+import type { SourceRole } from '../failover/source.ts';
+import type { TargetLink } from '../failover/target-link.ts';
+import { peerState } from '../failover/views.ts';
+import type { ResyncProgress } from '../mirror/legs.ts';
+import type { MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
+
+export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: Progress | null }): MirrorStatus {
+  const view = node.view();
+  const r = view.record;
+  const d = r.definition;
+  const { source } = node;
+  const now = node.env.io.clock.now();
+  const nodes: MirrorStatus['nodes'] = {};
+  for (const [n, def] of Object.entries(d.nodes)) {
+    const reachable = n === node.env.self || node.env.cluster.connected(n);
+    nodes[n] = { priority: def.priority, mode: def.mode, foreign: def.foreignUri !== undefined, reachable };
+  }
+  const decision = node.decision;
+  const epoch = r.epochServed !== null && view.inService ? r.epochServed : (r.epochInSync ?? r.epochSeen);
+  return {
+    tag: node.tag,
+    node: node.env.self,
+    state: view.state,
+    inService: view.inService,
+    source: view.inService ? node.env.self : (node.replica.session?.from ?? view.flags.source),
+    sizeBytes: d.sizeBytes,
+    regionBytes: d.regionSizeBytes,
+    regions: Math.ceil(d.sizeBytes / d.regionSizeBytes),
+    leg: d.nodes[node.env.self]?.leg ?? '',
+    flags: view.flags,
+    generation: r.generation,
+    epoch: epoch === null ? null : { number: epoch.number, owner: epoch.owner },
+    decision: decision === undefined ? null : { action: decision.action, rule: decision.rule, why: decision.why },
+    intentBytes: view.intentBytes,
+    localLeg: source?.device.local.state ?? (node.replica.leg === undefined ? 'closed' : 'in'),
+    nodes,
+    targets: source === undefined ? [] : [...source.links.values()].map((l) => targetStatus(node, source, l, now)),
+    verify: o.verify,
+    export: view.inService ? { socketPath: o.socketPath, name: node.tag } : null,
+    failureTimeoutMs: d.failureTimeoutMs,
+    failover: d.failover,
+    suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
+  };
+}
+
+function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, now: number): TargetStatus {
+  const { leg } = link;
+  const r = node.record();
+  const map = source.marks.outOfSync(link.node);
+  const silent = link.foreign ? !leg.inSession : !node.env.cluster.connected(link.node);
+  const state = peerState(r, node.flags.flags, link.node, {
+    silent,
+    splitBrain: link.answer?.rule === 'split-brain',
+    session: leg.phase === 'in-sync' ? 'in-sync' : leg.phase === 'resyncing' ? 'resyncing' : 'none',
+    outOfSyncBytes: map.count,
+  });
+  return {
+    node: link.node,
+    state,
+    detail: link.problem,
+    mode: leg.mode,
+    foreign: link.foreign,
+    priority: r.definition.nodes[link.node]?.priority ?? 0,
+    progress: leg.progress === undefined ? null : progress(leg.progress, now),
+    dirtyBytes: source.marks.bytes(map),
+    dirtyRegions: map.count,
+    queuedWrites: leg.queue?.outstandingWrites ?? 0,
+    queuedBytes: leg.queue?.outstandingBytes ?? 0,
+    rule: link.answer?.rule ?? null,
+    lastResync: resyncRecord(link),
+  };
+}
+
+export function resyncRecord(link: TargetLink): ResyncRecord | null {
+  return link.lastResync === undefined ? null : { target: link.node, ...link.lastResync };
+}
+
+function progress(p: ResyncProgress, now: number): Progress {
+  const seconds = (now - p.startedAt) / 1000;
+  const rate = p.bytesPerSec > 0 ? p.bytesPerSec : seconds > 0 ? p.doneBytes / seconds : 0;
+  return {
+    kind: p.kind,
+    totalBytes: p.totalBytes,
+    doneBytes: p.doneBytes,
+    bytesPerSec: rate,
+    secondsLeft: rate > 0 ? (p.totalBytes - p.doneBytes) / rate : null,
+  };
+}

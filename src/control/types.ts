@@ -1,0 +1,184 @@
+/**
+ * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
+ * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
+ */
+import type { CompareAnswer, Decision, FailoverMode, Flags, NodeName, NodeState, NodeView, PeerState } from '../failover/types.ts';
+
+/** Progress of something that lasts. */
+export interface Progress {
+  kind: 'partial' | 'full' | 'verify';
+  totalBytes: number;
+  doneBytes: number;
+  bytesPerSec: number;
+  secondsLeft: number | null;
+}
+
+export interface TargetStatus {
+  node: NodeName;
+  state: PeerState;
+  /** "(Previous Source)" and the like, why it is out, what it waits for. */
+  detail: string;
+  mode: 'sync' | 'async';
+  foreign: boolean;
+  priority: number;
+  progress: Progress | null;
+  /** Regions marked out of sync for it, and in all. */
+  dirtyBytes: number;
+  dirtyRegions: number;
+  /** What is on its way to an async target. */
+  queuedWrites: number;
+  queuedBytes: number;
+  /** The rule of `compare` that chose kind and direction of its last session. */
+  rule: string | null;
+  lastResync: ResyncRecord | null;
+}
+
+/** The last finished resync to a target, as the source recorded it. */
+export interface ResyncRecord {
+  target: NodeName;
+  kind: 'partial' | 'full';
+  /** All regions it covered; a full one covers the device. */
+  bytes: number;
+  /** Payload that crossed the wire. */
+  sent: number;
+  seconds: number;
+}
+
+export interface MirrorStatus {
+  tag: string;
+  node: NodeName;
+  state: NodeState;
+  inService: boolean;
+  /** Name of the source as this node knows it; null: unknown. */
+  source: NodeName | null;
+  sizeBytes: number;
+  regionBytes: number;
+  regions: number;
+  leg: string;
+  flags: Flags;
+  generation: string;
+  epoch: { number: number; owner: NodeName } | null;
+  /** Rule and reason of the last decision about going in service. */
+  decision: Pick<Decision, 'action' | 'rule' | 'why'> | null;
+  /** What must be resynced if this node crashed now. */
+  intentBytes: number;
+  localLeg: 'in' | 'out' | 'closed';
+  nodes: Record<NodeName, { priority: number; mode: 'sync' | 'async'; foreign: boolean; reachable: boolean }>;
+  /** Only on the node in service. */
+  targets: TargetStatus[];
+  verify: Progress | null;
+  /** Where NBD clients connect while in service. */
+  export: { socketPath: string; name: string } | null;
+  failureTimeoutMs: number;
+  failover: FailoverMode;
+  suspendedFor: string[];
+}
+
+export type EventKind =
+  | 'in-service'
+  | 'out-of-service'
+  | 'out-of-sync'
+  | 'in-sync'
+  | 'resync-started'
+  | 'resync-done'
+  | 'split-brain'
+  | 'data-corrupt'
+  | 'leg-failed'
+  | 'bitmap-damaged'
+  | 'decision'
+  | 'verify-done'
+  | 'config';
+
+export interface ControlEvent {
+  /** Milliseconds since 1970. */
+  at: number;
+  tag: string;
+  kind: EventKind;
+  message: string;
+  fields: Record<string, unknown>;
+}
+
+/** A refusal or failure that a person can act on: one line. */
+export class ControlError extends Error {
+  readonly code: 'bad-request' | 'not-found' | 'refused' | 'conflict' | 'unreachable' | 'io' | 'internal';
+  constructor(code: ControlError['code'], message: string) {
+    super(message);
+    this.name = 'ControlError';
+    this.code = code;
+  }
+}
+
+/** Every action: parameters and result. Sizes in bytes. `tag` is always the mirror's. */
+export interface Actions {
+  info: {
+    params: Record<string, never>;
+    result: { node: NodeName; cluster: string; version: string; peers: Record<NodeName, { reachable: boolean }>; mirrors: string[] };
+  };
+  list: { params: Record<string, never>; result: MirrorStatus[] };
+  status: { params: { tag: string }; result: MirrorStatus };
+  /** Makes a mirror with one leg on this node; `sizeBytes` null: the leg's size. A leg file that is absent is made when a size is given. */
+  create: {
+    params: {
+      tag: string;
+      leg: string;
+      sizeBytes: number | null;
+      regionBytes: number | null;
+      priority: number;
+      failureTimeoutMs: number | null;
+      failover: FailoverMode | null;
+      arbiter: 'none' | 'majority' | null;
+      waitForPreviousSourceSec: number | null;
+      /** The operator's word that the leg holds no data (new file, zeroed disk). */
+      zeroed: boolean;
+    };
+    result: MirrorStatus;
+  };
+  /** Adds a target; needs the mirror in service here. `node` and `leg`, or `foreignUri` with `node` as the name it gets. */
+  extend: {
+    params: { tag: string; node: NodeName; leg: string | null; foreignUri: string | null; mode: 'sync' | 'async'; priority: number; zeroed: boolean };
+    result: MirrorStatus;
+  };
+  unextend: { params: { tag: string; node: NodeName }; result: MirrorStatus };
+  /** Replaces the leg of a target (a new disk): full resync. */
+  replace: { params: { tag: string; node: NodeName; leg: string }; result: MirrorStatus };
+  /** Forgets the mirror on every reachable node; legs keep their data. */
+  delete: { params: { tag: string }; result: { forgotten: NodeName[] } };
+  'in-service': { params: { tag: string }; result: MirrorStatus };
+  'out-of-service': { params: { tag: string }; result: MirrorStatus };
+  /** Names of targets; empty: all. */
+  pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
+  resume: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
+  fullresync: { params: { tag: string; source: NodeName | null; nodes: NodeName[] }; result: MirrorStatus };
+  /** Compares all legs online; differences are marked for resync. Starts it; status and events tell how it goes. */
+  verify: { params: { tag: string }; result: { started: boolean } };
+  'verify-result': {
+    params: { tag: string };
+    result: { running: boolean; comparedBytes: number; differingBytes: number; ranges: { offset: number; length: number; node: NodeName }[] } | null;
+  };
+  resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
+  force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };
+  /** What a destructive command would do, before anybody is asked. */
+  preview: {
+    params: {
+      tag: string;
+      action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend';
+      nodes: NodeName[];
+      source: NodeName | null;
+    };
+    result: { lines: string[]; bytesOverwritten: number; lastOwnerHere: boolean; refused: string | null };
+  };
+  /** Clears the marks for a target that was seeded by a shipped disk: the operator's recorded word. */
+  'clear-bitmap': { params: { tag: string; node: NodeName }; result: { clearedBytes: number } };
+  explain: {
+    params: { tag: string; whatIf: string | null };
+    result: { facts: NodeView; peers: Record<NodeName, NodeView>; decision: Decision; compares: CompareAnswer[] };
+  };
+}
+
+export type ActionName = keyof Actions;
+
+export interface ControlClient {
+  call<A extends ActionName>(action: A, params: Actions[A]['params']): Promise<Actions[A]['result']>;
+  /** Events from now on, until `stop` of the result is called. `onEnd`: no more will come, because the daemon or the way to it is gone. */
+  events(onEvent: (e: ControlEvent) => void, onEnd?: (why: ControlError) => void): Promise<{ stop(): void }>;
+}

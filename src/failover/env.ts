@@ -1,0 +1,61 @@
+/** What a mirror's node is given by the daemon: the world, the other nodes, the ways in for NBD clients, and where to tell people. */
+import type { Cluster } from '../cluster/cluster.ts';
+import type { EngineHub } from '../io/hub.ts';
+import type { Log } from '../io/log.ts';
+import type { Io } from '../io/types.ts';
+import type { MirrorSettings } from '../mirror/settings.ts';
+import type { Device } from '../nbd/device.ts';
+import type { NbdServer } from '../nbd/server.ts';
+import type { NodeName } from './types.ts';
+
+/** Kinds of events that people and hooks hear of. */
+export type NodeEventKind =
+  | 'in-service'
+  | 'out-of-service'
+  | 'out-of-sync'
+  | 'in-sync'
+  | 'resync-started'
+  | 'resync-done'
+  | 'split-brain'
+  | 'data-corrupt'
+  | 'leg-failed'
+  | 'bitmap-damaged'
+  | 'decision'
+  | 'verify-done'
+  | 'config';
+
+export interface DeviceExports {
+  /** NBD clients may use the device under this name from now on. */
+  add(name: string, device: Device): void;
+  /** Ends all connections to it with ESHUTDOWN; resolves when they are closed. */
+  remove(name: string, device: Device, graceMs: number): Promise<void>;
+}
+
+export interface NodeTunables {
+  /** Connections to each target. */
+  connectionsPerTarget: number;
+  /** Resyncs that run at a time, of one mirror. */
+  resyncsMax: number;
+  /** LKDR_NO_FULL_SYNC: a target just added is taken as identical, on the operator's word. */
+  noFullSync: boolean;
+  /** LKDR_WAIT_TO_RESYNC: wait for a command before resyncing. */
+  waitToResync: boolean;
+}
+
+export interface NodeEnv {
+  self: NodeName;
+  root: string;
+  daemonStart: string;
+  io: Io;
+  hub: EngineHub;
+  cluster: Cluster;
+  log: Log;
+  settings: MirrorSettings;
+  tunables: NodeTunables;
+  exports: DeviceExports;
+  /** Serves replica exports on sockets that peers dialed. */
+  replicaServer: NbdServer;
+  /** Leaf names that replica exports are found under. */
+  replicas: Map<string, Device>;
+  emit(tag: string, kind: NodeEventKind, message: string, fields?: Record<string, unknown>): void;
+}

@@ -1,0 +1,21 @@
+/** What heartbeats say, judged at the door. */
+import { z } from 'zod';
+import { isName } from './paths.ts';
+import { viewSchema } from './record-schema.ts';
+
+const name = z.string().refine(isName, 'not a node name');
+
+/** Facts of a heartbeat: a view for each mirror, and whether the receiver is told that it is out. */
+export const factsSchema = z.record(
+  z.string().max(64),
+  z.object({
+    view: viewSchema,
+    out: z
+      .object({
+        epoch: z.object({ number: z.number().int().min(0), owner: name, random: z.string().regex(/^[0-9a-f]{16}$/) }),
+        why: z.string().max(1024),
+      })
+      .nullable(),
+  }),
+);
+export type HeartbeatFacts = z.infer<typeof factsSchema>;

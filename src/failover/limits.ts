@@ -1,0 +1,10 @@
+/** Bounds of everything that is counted in the state on disk (M14). */
+export const NODES_MAX = 8;
+/** Earlier generations kept. A peer whose generation has fallen out is still known by `absentPeers`. */
+export const HISTORY_MAX = 64;
+export const OFFERED_MAX = 64;
+export const MERGE_PENDING_MAX = 16;
+export const WHY_MAX_CHARACTERS = 4096;
+export const PATH_MAX_CHARACTERS = 4096;
+export const RECORD_MAX_BYTES = 128 * 1024;
+export const FLAG_MAX_BYTES = 256;

@@ -1,0 +1,82 @@
+/** How the source's record changes when targets come and go: pure functions from record to record. */
+import { HISTORY_MAX } from './limits.ts';
+import type { Membership } from './protocol.ts';
+import type { Epoch, Generation, NodeName, StateRecord } from './types.ts';
+
+const without = (list: readonly NodeName[], node: NodeName): NodeName[] => list.filter((n) => n !== node);
+const withNode = (list: readonly NodeName[], node: NodeName): NodeName[] => (list.includes(node) ? [...list] : [...list, node]);
+
+export function membershipOf(r: StateRecord): Membership {
+  return {
+    generation: r.generation,
+    offered: r.offered.at(-1)?.generation ?? null,
+    history: r.history,
+    inSync: r.inSync,
+    absentPeers: r.absentPeers,
+    droppedUnconfirmed: r.droppedUnconfirmed,
+    hadData: r.hadData,
+    definition: r.definition,
+  };
+}
+
+/** A target has left: marks are kept for it under the generation that it has. */
+export function targetLeft(r: StateRecord, node: NodeName, o: { confirmed: boolean; foreign: boolean }): StateRecord {
+  const wasIn = r.inSync.includes(node);
+  return {
+    ...r,
+    inSync: without(r.inSync, node),
+    droppedUnconfirmed:
+      o.confirmed || o.foreign || !wasIn
+        ? o.confirmed
+          ? without(r.droppedUnconfirmed, node)
+          : r.droppedUnconfirmed
+        : withNode(r.droppedUnconfirmed, node),
+    absentPeers: wasIn ? { ...r.absentPeers, [node]: r.generation } : r.absentPeers,
+  };
+}
+
+/** A target has caught up and counts from now on. */
+export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): StateRecord {
+  const absentPeers = Object.fromEntries(Object.entries(r.absentPeers).filter(([n]) => n !== node));
+  return {
+    ...r,
+    inSync: foreign ? r.inSync : withNode(r.inSync, node),
+    droppedUnconfirmed: without(r.droppedUnconfirmed, node),
+    accountComplete: withNode(r.accountComplete, node),
+    absentPeers,
+    mergePending: r.mergePending.map((m) => ({ ...m, for: without(m.for, node) })).filter((m) => m.for.length > 0),
+    hadData: r.hadData,
+  };
+}
+
+export function generationOffered(r: StateRecord, generation: Generation): StateRecord {
+  return { ...r, offered: [...r.offered, { generation, served: false }] };
+}
+
+/** The newest offer becomes the generation; what it followed, older offers too, enters the history. */
+export function generationCommitted(r: StateRecord, generation: Generation): StateRecord {
+  const older = r.offered.filter((o) => o.generation !== generation).map((o) => o.generation);
+  return {
+    ...r,
+    generation,
+    offered: [],
+    hadData: true,
+    history: [...older.reverse(), r.generation, ...r.history].filter((g, i, all) => g !== generation && all.indexOf(g) === i).slice(0, HISTORY_MAX),
+  };
+}
+
+/** What a target writes down when it joins, or hears of a change. */
+export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): StateRecord {
+  return {
+    ...r,
+    generation: m.generation,
+    offered: m.offered === null ? [] : [{ generation: m.offered, served: false }],
+    history: m.history.slice(0, HISTORY_MAX),
+    inSync: m.inSync,
+    absentPeers: m.absentPeers,
+    droppedUnconfirmed: m.droppedUnconfirmed,
+    hadData: r.hadData || m.hadData,
+    definition: m.definition.revision > r.definition.revision ? m.definition : r.definition,
+    epochInSync: epoch,
+  };
+}

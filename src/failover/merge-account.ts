@@ -1,0 +1,44 @@
+/**
+ * Carries a merge out (merge.ts plans it): the previous source's marks fetched, united, durable here; then, and only then,
+ * the fact "merge pending" changes; then the previous source is told whom it has given its account to.
+ */
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { ClusterError } from '../cluster/errors.ts';
+import { planMerge } from './merge.ts';
+import type { SourceRole } from './source.ts';
+import type { TargetLink } from './target-link.ts';
+import type { NodeView } from './types.ts';
+
+export async function mergeAccount(s: SourceRole, link: TargetLink, view: NodeView): Promise<void> {
+  const { ctx, marks } = s;
+  const self = ctx.env.self;
+  const plan = planMerge(ctx.view(), view);
+  const fetched = new Map<string, DirtyBitmap>();
+  for (const { into, from } of plan.operations) {
+    const map = fetched.get(from.map) ?? (await link.fetch(from.node, from.map));
+    fetched.set(from.map, map);
+    marks.outOfSync(into.slice('oos:'.length)).or(map);
+  }
+  if (!(await marks.durable())) throw new Error('the bitmap file can not be written');
+  await ctx.store.update((r) => {
+    // Planned on the view above; targets that have been resynced fully meanwhile are pending no more.
+    const still = (x: string): boolean => r.mergePending.some((m) => m.from === link.node && m.for.includes(x));
+    const pending = plan.mergePending.map((m) => ({
+      from: m.from,
+      for: m.for.filter((x) => still(x) || r.mergePending.some((o) => o.from === m.from && o.for.includes(x))),
+    }));
+    return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete: plan.accountComplete };
+  });
+  if (plan.operations.length === 0) {
+    ctx.env.emit(ctx.tag, 'bitmap-damaged', `${plan.why}: full resync of ${[link.node, ...plan.fullFor].join(', ')}`, { node: link.node });
+    return;
+  }
+  try {
+    await ctx.env.cluster.request(link.node, 'marks.given', { tag: ctx.tag, to: self, epoch: s.epoch }, s.timeoutMs);
+  } catch (e: unknown) {
+    // It keeps its marks; asked again, it would give them to us again.
+    if (!(e instanceof ClusterError)) throw e;
+    ctx.env.log.warn('the previous source was not told that its marks are merged', { node: link.node, error: e.message });
+  }
+  ctx.env.log.info('merged the bitmap of the previous source', { tag: ctx.tag, node: link.node, why: plan.why });
+}

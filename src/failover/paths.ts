@@ -1,0 +1,79 @@
+/** Where things lie below a node's root, and which names may become part of a path. */
+import { join } from 'node:path';
+import type { NodeName } from './types.ts';
+
+/** Something on disk or in a name is not what it must be: what, where, and what is allowed. */
+export class StateError extends Error {
+  constructor(what: string, where: string, allowed: string) {
+    super(`${what}: ${where}; ${allowed}`);
+    this.name = 'StateError';
+  }
+}
+
+export interface NodePaths {
+  /** LifeKeeper's folder of flag files. */
+  resources: string;
+  /** Tunables, `KEY=VALUE` lines. */
+  tunables: string;
+  /** Sockets and process ids; may be emptied at any start of the machine. */
+  run: string;
+}
+
+export interface MirrorPaths {
+  lastOwner: string;
+  source: string;
+  dataCorrupt: string;
+  bitmap: string;
+  state: string;
+}
+
+export function nodePaths(root: string): NodePaths {
+  return {
+    resources: join(root, 'subsys/scsi/resources/netraid'),
+    tunables: join(root, 'etc/default/LifeKeeper'),
+    run: join(root, 'run'),
+  };
+}
+
+/** Throws StateError when `tag` could not be part of a path. */
+export function mirrorPaths(root: string, tag: string): MirrorPaths {
+  const t = validateTag(tag);
+  const { resources } = nodePaths(root);
+  return {
+    lastOwner: join(resources, `${t}_last_owner`),
+    source: join(resources, `${t}_source`),
+    dataCorrupt: join(resources, `${t}_data_corrupt`),
+    bitmap: join(root, `bitmap_${t}`),
+    state: join(root, `state_${t}`),
+  };
+}
+
+export function bitmapPath(root: string, tag: string): string {
+  return mirrorPaths(root, tag).bitmap;
+}
+
+export function statePath(root: string, tag: string): string {
+  return mirrorPaths(root, tag).state;
+}
+
+const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const ALLOWED = 'allowed are 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit';
+
+/** Names become keys of plain objects: one that every object has already would be found where nobody put it. */
+export function isName(name: string): boolean {
+  return NAME_PATTERN.test(name) && !(name in Object.prototype);
+}
+
+const shown = (name: string): string => JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name);
+
+export function validateTag(tag: string, where = 'as the name of a mirror'): string {
+  if (!isName(tag)) throw new StateError(`${shown(tag)} is not a tag`, where, ALLOWED);
+  // The files of an atomic replacement end so.
+  if (tag.endsWith('.tmp')) throw new StateError(`${shown(tag)} is not a tag`, where, 'a tag may not end in .tmp');
+  return tag;
+}
+
+export function validateNodeName(node: string, where = 'as the name of a node'): NodeName {
+  if (!isName(node)) throw new StateError(`${shown(node)} is not a node name`, where, ALLOWED);
+  return node;
+}

@@ -1,0 +1,113 @@
+/**
+ * What nodes ask of each other about a mirror: methods and the schemas that judge parameters at the door. Everything
+ * that changes a peer's record is answered only when it is durable there.
+ */
+import { z } from 'zod';
+
+const name = z.string().min(1).max(64);
+const hex = z.string().regex(/^[0-9a-f]{16}$/);
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+export const epochSchema = z.object({ number: count, owner: name, random: hex });
+
+const nodeDefinition = z.object({
+  priority: z.number().int().min(0).max(1_000_000),
+  leg: z.string().max(4096),
+  mode: z.enum(['sync', 'async']),
+  foreignUri: z.exactOptional(z.string().max(4096)),
+});
+
+export const definitionSchema = z.object({
+  tag: name,
+  createId: hex,
+  revision: count,
+  sizeBytes: count,
+  regionSizeBytes: count,
+  nodes: z.record(name, nodeDefinition),
+  failureTimeoutMs: z.number().int().min(100).max(3_600_000),
+  failover: z.enum(['auto', 'off', 'confirm']),
+  arbiter: z.enum(['none', 'majority']),
+  waitForPreviousSourceSec: z.number().int().min(-1).max(1_000_000_000),
+  takeoverAfterCleanStop: z.boolean(),
+});
+
+const resyncKind = z.enum(['none', 'partial', 'full']);
+
+/** Membership and history as the source knows it: what an in-sync target needs to decide by itself later. */
+export const membershipSchema = z.object({
+  generation: hex,
+  offered: hex.nullable(),
+  history: z.array(hex).max(256),
+  inSync: z.array(name).max(8),
+  absentPeers: z.record(name, hex),
+  droppedUnconfirmed: z.array(name).max(8),
+  hadData: z.boolean(),
+  definition: definitionSchema,
+});
+export type Membership = z.infer<typeof membershipSchema>;
+
+export const methods = {
+  /** A fresh view of the mirror on that node; null when it does not know the mirror. */
+  view: z.object({ tag: name }),
+  /** Makes the mirror known on a new target: record and leg. */
+  adopt: z.object({ tag: name, definition: z.unknown(), zeroed: z.boolean() }),
+  /** Forgets the mirror; the leg keeps its data. */
+  forget: z.object({ tag: name, createId: hex }),
+  /** A source's term is claimed: written down before it is answered. */
+  claim: z.object({ tag: name, epoch: epochSchema }),
+  /** A session for this epoch: what ran before is ended and drained first (M4). */
+  'session.open': z.object({
+    tag: name,
+    epoch: epochSchema,
+    session: hex,
+    kind: resyncKind,
+    generation: hex,
+    definition: z.unknown(),
+  }),
+  /** The target is in sync from now on. */
+  'session.join': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
+  /** Membership or generation has changed at the source. */
+  'session.members': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
+  /** "You are out": durable before it is confirmed (M2). */
+  'session.out': z.object({ tag: name, epoch: epochSchema, why: z.string().max(1024) }),
+  /** The source stops on purpose. */
+  'session.stop': z.object({ tag: name, epoch: epochSchema, session: hex }),
+  /** The source's own leg is behind this target from now on. */
+  'source-leg-behind': z.object({ tag: name, epoch: epochSchema, session: hex }),
+  /** A piece of one map: runs from `cursor` on. */
+  'marks.get': z.object({ tag: name, map: z.string().max(128), cursor: count }),
+  /** The caller has merged this node's account durably. */
+  'marks.given': z.object({ tag: name, to: name, epoch: epochSchema }),
+  /** Digest of bytes of the replica, for a resync that leaves equal pieces alone. */
+  digest: z.object({
+    tag: name,
+    session: hex,
+    offset: count,
+    length: z
+      .number()
+      .int()
+      .min(1)
+      .max(64 * 1024 * 1024),
+  }),
+  /** Grows the leg. */
+  grow: z.object({ tag: name, epoch: epochSchema, session: hex, sizeBytes: count, definition: z.unknown() }),
+} as const;
+
+/** Purpose of a connection that becomes NBD. */
+export const nbdParamsSchema = z.object({ tag: name, token: hex });
+
+export interface SessionAnswer {
+  token: string;
+  daemonStart: string;
+}
+
+export const sessionAnswerSchema = z.object({ token: hex, daemonStart: z.string().max(64) });
+
+export const marksAnswerSchema = z.object({
+  /** Base64 of encoded runs. */
+  pieces: z.array(z.string().max(400_000)).max(8),
+  /** Region to go on from; null: that was all. */
+  next: count.nullable(),
+});
+
+export const claimAnswerSchema = z.object({ accepted: z.boolean(), why: z.string().max(1024), view: z.unknown() });

@@ -1,0 +1,86 @@
+/**
+ * May a node in service go on? (M9, M10) It stops at once when somebody served a higher epoch. It answers nothing while a
+ * claim of a higher one is undecided; a claim that came to nothing has still fenced it off from its targets, so that it
+ * goes out and comes back in an epoch higher still. It answers nothing while a majority is missing. Staying is the last row.
+ */
+import { provenEpoch } from './account.ts';
+import { compareEpoch, epochText } from './epoch.ts';
+import { contradiction, highestSeen, type Situation } from './situation.ts';
+import type { Decision } from './types.ts';
+
+type Row = (s: Situation) => Decision | null;
+
+const supersededServing: Row = (s) => {
+  const own = s.record.epochServed;
+  for (const v of s.heard) {
+    const proven = provenEpoch(v.record);
+    const order = compareEpoch(proven, own);
+    if (order === 'lower' || order === 'equal') continue;
+    const split = contradiction(s);
+    const higher = `${v.node} knows that epoch ${epochText(proven)} was served, and this node serves ${epochText(own)}`;
+    // Two owners of one number: neither is the higher, so neither may go on.
+    if (order === 'conflict') return { action: 'demote', rule: 'split-brain', why: higher };
+    if (split !== null) return { action: 'demote', rule: 'split-brain', why: `${higher}; ${split.why}` };
+    return { action: 'demote', rule: 'superseded', why: higher, setFlags: { lastOwner: false } };
+  }
+  const claimant = s.heard.find((v) => !['lower', 'equal'].includes(compareEpoch(v.record.claim, own)));
+  if (claimant !== undefined) {
+    const claim = epochText(claimant.record.claim);
+    return {
+      action: 'suspend',
+      rule: 'superseded',
+      why: `${claimant.node} claims epoch ${claim}, and this node serves ${epochText(own)}`,
+      changesIf: [`${claimant.node} gives its claim up`],
+    };
+  }
+  const seen = highestSeen(s);
+  const order = compareEpoch(seen, own);
+  if (order === 'lower' || order === 'equal') return null;
+  return {
+    action: 'demote',
+    rule: 'superseded',
+    why: `epoch ${epochText(seen)} was claimed, and this node serves ${epochText(own)}`,
+    changesIf: ['nobody has served that epoch: then this node may go in service again, in a higher one'],
+  };
+};
+
+const cutShortServing: Row = (s) => {
+  const cut = s.record.resyncingFrom;
+  if (cut === null) return null;
+  return { action: 'demote', rule: 'cut-short', why: `the resync from ${cut.node} was not finished: the data here is inconsistent` };
+};
+
+const noQuorum: Row = (s) => {
+  if (s.definition.arbiter !== 'majority' || s.facts.majority !== false) return null;
+  return {
+    action: 'suspend',
+    rule: 'no-quorum',
+    why: 'no majority of the nodes votes for this node',
+    changesIf: ['a majority votes for it durably'],
+  };
+};
+
+const splitBrainServing: Row = (s) => {
+  const found = contradiction(s);
+  if (found === null) return null;
+  return {
+    action: 'stay-in-service',
+    rule: 'split-brain',
+    why: `split brain with ${found.peer.node}, which knows of no higher epoch and stays out: ${found.why}`,
+    changesIf: [`an operator resyncs ${found.peer.node} fully, or takes this node out of service`],
+  };
+};
+
+const SERVING: readonly Row[] = [supersededServing, cutShortServing, noQuorum, splitBrainServing];
+
+export function decideServing(s: Situation): Decision {
+  for (const row of SERVING) {
+    const decision = row(s);
+    if (decision !== null) return decision;
+  }
+  return {
+    action: 'stay-in-service',
+    rule: 'evidence',
+    why: `in service in epoch ${epochText(s.record.epochServed)}, and nobody heard knows of a later one`,
+  };
+}

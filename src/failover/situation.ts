@@ -1,0 +1,188 @@
+/**
+ * What `decide` reads out of its facts before it looks at the table: who can be heard, whose word is needed, who was the
+ * last source, and which nodes could go in service instead.
+ *
+ * "Heard" is a node of the same mirror that spoke within failureTimeout. A foreign target never counts. Required are all
+ * members of the in-sync set of any record heard, own included (which closes the set transitively), all who were dropped by
+ * silence alone, the owner of the newest epoch, and owners of later claims, who may have served.
+ */
+import { holdsNothingMore, provenEpoch, sameMirror, splitBrain, termOf } from './account.ts';
+import { compareEpoch, highestEpoch, isHigher, isSame } from './epoch.ts';
+import { holdsUnknown, knowsGeneration } from './generation.ts';
+import type { Epoch, Facts, MirrorDefinition, NodeDefinition, NodeName, NodeView, StateRecord } from './types.ts';
+
+export interface Situation {
+  facts: Facts;
+  self: NodeView;
+  record: StateRecord;
+  /** The newest definition heard. */
+  definition: MirrorDefinition;
+  /** Other nodes of the mirror, foreign targets left out. */
+  mates: NodeName[];
+  heard: NodeView[];
+  /** In service and heard; one that has been removed from the mirror counts as well: it still writes. */
+  serving: NodeView | undefined;
+  term: Epoch | null;
+  /** The last source as this node knows it: itself, or the owner of the term it was in sync in. */
+  source: NodeName | null;
+  /** By the record, this node served the last epoch that it knows of. */
+  servedLast: boolean;
+  /** The record and TAG_last_owner both say so. */
+  lastOwner: boolean;
+  /** Nodes whose word is needed, own left out, that cannot be heard. */
+  missing: NodeName[];
+  /** An operator is asking, so that what would be waited for is refused. */
+  asked: boolean;
+}
+
+export function isForeign(d: MirrorDefinition, node: NodeName): boolean {
+  return Object.hasOwn(d.nodes, node) && d.nodes[node]?.foreignUri !== undefined;
+}
+
+/** Whose word the records heard ask for. Owners count only for the newest epoch: of earlier ones the later owner has taken account. */
+function requiredBy(records: StateRecord[]): Set<NodeName> {
+  const proven = highestEpoch(...records.map(provenEpoch));
+  const names = new Set<NodeName>();
+  for (const r of records) {
+    for (const n of [...r.inSync, ...r.droppedUnconfirmed]) names.add(n);
+    // Claimed, and perhaps served since: only its owner can say.
+    for (const seen of [r.epochSeen, r.claim]) if (seen !== null && !['lower', 'equal'].includes(compareEpoch(seen, proven))) names.add(seen.owner);
+    if (r.legBehind !== null && isSame(r.legBehind.since, proven)) names.add(r.legBehind.newest);
+  }
+  if (proven !== null) names.add(proven.owner);
+  return names;
+}
+
+export function situationOf(facts: Facts): Situation {
+  const self = facts.self;
+  const record = self.record;
+  const fresh = Object.entries(facts.peers)
+    .filter(([name, p]) => name === p.view.node && name !== self.node && p.silentForMs < facts.failureTimeoutMs && sameMirror(p.view.record, record))
+    .map(([, p]) => p.view);
+  const definition = fresh.map((v) => v.record.definition).reduce((x, y) => (y.revision > x.revision ? y : x), record.definition);
+  const mates = Object.keys(definition.nodes)
+    .filter((n) => n !== self.node && !isForeign(definition, n))
+    .sort();
+  const heard = fresh.filter((v) => mates.includes(v.node)).sort((x, y) => (x.node < y.node ? -1 : 1));
+  const required = requiredBy([record, ...heard.map((v) => v.record)]);
+  const missing = mates.filter((n) => required.has(n) && !heard.some((v) => v.node === n));
+  const term = termOf(record);
+  const servedLast = term !== null && isSame(record.epochServed, term);
+  return {
+    facts,
+    self,
+    record,
+    definition,
+    mates,
+    heard,
+    serving: fresh.find((v) => v.inService),
+    term,
+    source: servedLast ? self.node : (term?.owner ?? self.flags.source),
+    servedLast,
+    lastOwner: servedLast && self.flags.lastOwner,
+    missing,
+    asked: facts.command.kind !== 'none',
+  };
+}
+
+export function isHeard(s: Situation, node: NodeName): boolean {
+  return s.heard.some((v) => v.node === node);
+}
+
+export function unheard(s: Situation): NodeName[] {
+  return s.mates.filter((n) => !isHeard(s, n));
+}
+
+/** Alone in the definition and without data: a mirror that was just made. */
+export function brandNew(s: Situation): boolean {
+  return s.term === null && s.mates.length === 0;
+}
+
+/** The highest epoch that anybody heard knows to have been served. */
+export function highestProven(s: Situation): Epoch | null {
+  return highestEpoch(provenEpoch(s.record), ...s.heard.map((v) => provenEpoch(v.record)));
+}
+
+/** The highest epoch that anybody heard, or this node, has seen, served or not. */
+export function highestSeen(s: Situation): Epoch | null {
+  const seen = (r: StateRecord): (Epoch | null)[] => [r.epochSeen, r.claim, provenEpoch(r)];
+  return highestEpoch(...seen(s.record), ...s.heard.flatMap((v) => seen(v.record)));
+}
+
+/** A node heard that contradicts this one. A node whose data is unfinished is no witness for a history. */
+export function contradiction(s: Situation): { peer: NodeView; why: string } | null {
+  if (!s.record.hadData || s.record.resyncingFrom !== null) return null;
+  for (const peer of s.heard) {
+    if (!peer.record.hadData || peer.record.resyncingFrom !== null) continue;
+    const why = splitBrain(s.record, peer.record);
+    if (why !== null) return { peer, why };
+  }
+  return null;
+}
+
+/** Why a node cannot go in service by itself, by what it says; null: it can. "One that answers `I cannot` is skipped." */
+export function unfit(v: NodeView): string | null {
+  const r = v.record;
+  const servedLast = termOf(r) !== null && isSame(r.epochServed, termOf(r));
+  if (r.resyncingFrom !== null) return `its resync from ${r.resyncingFrom.node} was cut short`;
+  if (r.toldOut !== null) return `it was told that it is out (${r.toldOut.why})`;
+  if (r.legBehind !== null) return `its own leg is behind ${r.legBehind.newest}`;
+  if (!servedLast && !r.inSync.includes(v.node)) return 'it was not in sync';
+  if (v.flags.dataCorrupt && !(servedLast && v.flags.lastOwner)) return 'its data_corrupt flag is set';
+  return null;
+}
+
+/** `v` holds data, or knows of data, that this node lacks. */
+export function isNewer(v: NodeView, s: Situation): boolean {
+  const { resyncingFrom } = v.record;
+  if (resyncingFrom !== null) return !knowsGeneration(s.record, resyncingFrom.generation) && resyncingFrom.node !== s.self.node;
+  if (!v.record.hadData) return false;
+  if (holdsUnknown(v.record, s.record)) return true;
+  return isHigher(termOf(v.record), s.term);
+}
+
+/** Exactly as new as this node: neither has anything that the other lacks. */
+function isEqual(v: NodeView, s: Situation): boolean {
+  return holdsNothingMore(v.record, s.record) && !holdsUnknown(s.record, v.record) && compareEpoch(termOf(v.record), s.term) === 'equal';
+}
+
+/** Sync before async, which may lack what its queue held; then priority, then name. */
+function isPrior(s: Situation, a: NodeName, b: NodeName): boolean {
+  const definitionOf = (n: NodeName): NodeDefinition | undefined => (Object.hasOwn(s.definition.nodes, n) ? s.definition.nodes[n] : undefined);
+  const [x, y] = [definitionOf(a), definitionOf(b)];
+  if (x?.mode !== y?.mode) return x?.mode === 'sync';
+  const [p, q] = [x?.priority ?? Infinity, y?.priority ?? Infinity];
+  return p === q ? a < b : p < q;
+}
+
+/** A node that can go in service and comes before this one, though no newer: the last source first, then by priority. */
+export function equalAndPrior(v: NodeView, s: Situation): 'last source' | 'priority' | null {
+  if (unfit(v) !== null || !isEqual(v, s)) return null;
+  if (v.record.epochServed !== null && isSame(v.record.epochServed, s.term)) return 'last source';
+  // A last source that an operator keeps out is waited for: he said what he wants. Any other that is kept out is no candidate.
+  return !s.servedLast && !v.record.keepOut && isPrior(s, v.node, s.self.node) ? 'priority' : null;
+}
+
+/** Silence of a node on every path, ms; undefined: never heard since start. */
+export function silenceOf(s: Situation, node: NodeName): number | undefined {
+  const own = Object.hasOwn(s.self.silentForMs, node) ? s.self.silentForMs[node] : undefined;
+  const said = Object.hasOwn(s.facts.peers, node) ? s.facts.peers[node]?.silentForMs : undefined;
+  if (own === undefined || said === undefined) return own ?? said;
+  return Math.min(own, said);
+}
+
+/** A node heard that has itself heard `node` within failureTimeout. */
+export function whoHears(s: Situation, node: NodeName): NodeView | undefined {
+  return s.heard.find((v) => {
+    const silent = Object.hasOwn(v.silentForMs, node) ? v.silentForMs[node] : undefined;
+    return silent !== undefined && silent < s.facts.failureTimeoutMs;
+  });
+}
+
+/** A target's record of the epoch this node owned has the target in sync and not this node: its own leg was behind. */
+export function whoSaysLegBehind(s: Situation): NodeView | undefined {
+  return s.heard.find(({ node, record: r }) => {
+    const sameTerm = s.record.epochServed !== null && isSame(r.epochInSync, s.record.epochServed) && isSame(r.epochSeen, r.epochInSync);
+    return sameTerm && r.inSync.includes(node) && !r.inSync.includes(s.self.node);
+  });
+}

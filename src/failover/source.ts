@@ -1,0 +1,510 @@
+/**
+ * This node as the source: the device in service, its links to the targets, and the record that follows them.
+ *
+ *   device --"target lost"--> tell it, or wait for its silence --> record --> new generation --> device answers again
+ *   link   --"caught up"----> device requires it --> own record --> its record --> the other targets' records
+ *
+ * Invariants: a reply that does without a target is given only after `targetLost` resolved (M2); a generation is offered
+ * durably here, durable on every remaining in-sync target, then committed, then written under; records change only
+ * through the store, one change at a time, each durable before the next step.
+ */
+import type { BitmapFile } from '../bitmap/bitmap-file.ts';
+import { ClusterError } from '../cluster/errors.ts';
+import { Errno, type LegInfo } from '../io/types.ts';
+import type { OpOwner } from '../io/hub.ts';
+import type { RegionMap } from '../bitmap/regions.ts';
+import { MirrorDevice } from '../mirror/device.ts';
+import type { LossReason, MirrorHost } from '../mirror/host.ts';
+import { MirrorExport } from '../mirror/mirror-export.ts';
+import { Marks } from '../mirror/marks.ts';
+import { Prover } from '../mirror/prover.ts';
+import type { NbdClient } from '../nbd-client-js/client.ts';
+import { Changes, type NodeContext } from './context.ts';
+import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
+import { mergeAccount } from './merge-account.ts';
+import { boundedWhy } from './record.ts';
+import { TargetLink } from './target-link.ts';
+import type { Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
+
+export interface SourceOptions {
+  epoch: Epoch;
+  file: BitmapFile;
+  bitmapWasDamaged: boolean;
+  regions: RegionMap;
+  leg: LegInfo;
+  /** Who was the source before, when it was somebody else. */
+  previousSource: NodeName | null;
+  /** Whether the node's own leg was made of zeroes and never written. */
+  zeroed: boolean;
+}
+
+export class SourceRole implements MirrorHost {
+  readonly ctx: NodeContext;
+  readonly epoch: Epoch;
+  readonly device: MirrorDevice;
+  readonly export: MirrorExport;
+  readonly prover: Prover;
+  readonly links = new Map<NodeName, TargetLink>();
+  /** Links whose resync runs now. */
+  readonly resyncs = new Set<TargetLink>();
+  readonly changes: Changes;
+  readonly bitmapWasDamaged: boolean;
+  readonly previousSource: NodeName | null;
+  readonly #zeroed: boolean;
+  readonly #startedAt: number;
+  /** Targets that are told in every heartbeat that they are out. */
+  readonly outs = new Map<NodeName, string>();
+  /** An operator has ended the wait for the previous source, for these or (null) for all. */
+  readonly waitEndedFor = new Set<NodeName>();
+  readonly resyncReleased = new Set<NodeName>();
+  stopped = false;
+
+  constructor(ctx: NodeContext, o: SourceOptions) {
+    this.ctx = ctx;
+    this.epoch = o.epoch;
+    this.bitmapWasDamaged = o.bitmapWasDamaged;
+    this.previousSource = o.previousSource;
+    this.#zeroed = o.zeroed;
+    const { clock } = ctx.env.io;
+    this.#startedAt = clock.now();
+    this.changes = new Changes((ms, f) => clock.after(ms, f));
+    const marks = new Marks({ file: o.file, regions: o.regions, limits: ctx.env.settings.intent, log: ctx.env.log });
+    const { definition } = ctx.record();
+    this.device = new MirrorDevice({
+      hub: ctx.env.hub,
+      clock,
+      log: ctx.env.log,
+      local: { state: 'in', info: o.leg },
+      marks,
+      host: this,
+      settings: ctx.env.settings,
+      sizeBytes: definition.sizeBytes,
+      stallLimitMs: definition.failureTimeoutMs,
+    });
+    this.export = new MirrorExport(this.device, `NetRAID mirror ${ctx.tag}`);
+    this.prover = new Prover(this.device);
+    for (const [node, d] of Object.entries(definition.nodes)) if (node !== ctx.env.self) this.addLink(node, d.mode, d.foreignUri !== undefined);
+  }
+
+  addLink(node: NodeName, mode: 'sync' | 'async', foreign: boolean): TargetLink {
+    const link = new TargetLink(this, node, this.device.sessions.add(node, mode, foreign));
+    this.links.set(node, link);
+    return link;
+  }
+
+  get marks(): Marks {
+    return this.device.marks;
+  }
+
+  /** Takes a target out for good: its session ends, the loss is settled, its slot is free. */
+  async retire(link: TargetLink): Promise<void> {
+    const { leg, node } = link;
+    const ended = link.end();
+    if (leg.inSession) this.device.targetFailed(leg, 'removed by an operator', false);
+    await ended;
+    await this.changes.until(
+      () => leg.phase === 'out' || this.stopped,
+      () => this.ctx.env.io.clock.now(),
+      this.timeoutMs * 3,
+    );
+    this.device.sessions.remove(node);
+    this.links.delete(node);
+    this.outs.delete(node);
+    this.#sessionIds.delete(node);
+  }
+
+  /** Makes the mirror larger while it is in use: every leg first, then the record, then the device. */
+  async grow(sizeBytes: number, makeFile: (definition: MirrorDefinition) => Promise<{ file: BitmapFile; regions: RegionMap }>): Promise<void> {
+    const { ctx, device } = this;
+    const r = ctx.record();
+    const definition = { ...r.definition, sizeBytes, revision: r.definition.revision + 1 };
+    if ([...this.links.values()].some((l) => l.leg.phase !== 'in-sync'))
+      throw new ClusterError('refused', 'every target must be in sync before the mirror grows');
+    const { engine } = ctx.env.hub;
+    const leg = device.local.info;
+    if ((await engine.legSize(leg.leg)) < sizeBytes) await engine.setLegSize(leg.leg, sizeBytes);
+    for (const l of this.links.values()) {
+      if (l.foreign) throw new ClusterError('refused', `${l.node} is a foreign target: unextend it, grow, and extend to it again`);
+      const params = { tag: ctx.tag, epoch: this.epoch, session: this.#sessionIds.get(l.node), sizeBytes, definition };
+      await ctx.env.cluster.request(l.node, 'grow', params, this.timeoutMs * 2);
+    }
+    await device.closeEntrance('resize');
+    try {
+      if (!(await this.prover.prove())) throw new ClusterError('refused', 'a leg could not be synced');
+      this.marks.collect(false);
+      await ctx.store.update((x) => ({ ...x, definition: { ...x.definition, sizeBytes, revision: x.definition.revision + 1 } }));
+      const { file, regions } = await makeFile(definition);
+      device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log }));
+    } finally {
+      device.openEntrance('resize');
+    }
+    ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
+  }
+
+  get timeoutMs(): number {
+    return this.ctx.record().definition.failureTimeoutMs;
+  }
+
+  get retryMs(): number {
+    return Math.max(50, this.timeoutMs / 5);
+  }
+
+  start(): void {
+    this.prover.start();
+    for (const l of this.links.values()) l.start();
+  }
+
+  /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. */
+  async connectFirst(): Promise<void> {
+    const settled = (l: TargetLink): boolean => l.leg.inSession || l.queued || l.problem !== '' || l.answer?.kind === 'wait';
+    const now = (): number => this.ctx.env.io.clock.now();
+    await this.changes.until(() => this.stopped || [...this.links.values()].every(settled), now, this.timeoutMs);
+  }
+
+  // -------------------------------------------------------------------------------------- what the device asks
+
+  async targetLost(node: NodeName, reason: LossReason, newGeneration: boolean): Promise<void> {
+    const foreign = this.links.get(node)?.foreign ?? false;
+    this.outs.set(node, boundedWhy(reason.why));
+    this.changes.notify();
+    this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node });
+    const confirmed = await this.#toldOrSilent(node, reason, foreign);
+    await this.ctx.store.update((r) => targetLeft(r, node, { confirmed, foreign }));
+    if (newGeneration) await this.commitGeneration();
+    else await this.#tellMembers();
+    this.changes.notify();
+  }
+
+  /** M2: true once the target has durably confirmed that it is out; false once it has been silent for long enough. */
+  async #toldOrSilent(node: NodeName, reason: LossReason, foreign: boolean): Promise<boolean> {
+    if (foreign || !reason.wasInSync) return false;
+    const { cluster, io } = this.ctx.env;
+    const since = io.clock.now();
+    cluster.heartbeatNow(node);
+    for (;;) {
+      if (this.stopped) throw new Error('the source is stopping');
+      if (cluster.connected(node)) {
+        try {
+          await cluster.request(node, 'session.out', { tag: this.ctx.tag, epoch: this.epoch, why: boundedWhy(reason.why) }, this.timeoutMs);
+          return true;
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          this.#judge(e);
+        }
+      }
+      const told = this.ctx.peerView(node)?.record.toldOut?.epoch;
+      if (told !== undefined && told.number === this.epoch.number && told.random === this.epoch.random) return true;
+      // Every heartbeat since `since` has said so (see `outs`).
+      if (io.clock.now() - since >= this.timeoutMs && this.ctx.silentForMs(node) >= this.timeoutMs) return false;
+      await this.changes.next(this.retryMs / 4);
+    }
+  }
+
+  /** A refusal that says our epoch is over ends our answering. */
+  #judge(e: ClusterError): void {
+    if (e.code !== 'superseded') return;
+    this.ctx.superseded(this.epoch, e.message);
+    throw e;
+  }
+
+  async commitGeneration(): Promise<void> {
+    const { chance } = this.ctx.env.io;
+    const generation = chance.hex64();
+    await this.ctx.store.update((r) => generationOffered(r, generation));
+    const next = generationCommitted(this.ctx.record(), generation);
+    await this.#tellMembers(membershipOf(next));
+    if (this.stopped) throw new Error('the source is stopping');
+    await this.ctx.store.update((r) => generationCommitted(r, generation));
+    this.ctx.changed();
+  }
+
+  /** The definition has changed: every in-sync target writes it down, or leaves. */
+  announce(): Promise<void> {
+    return this.#tellMembers();
+  }
+
+  /** Durable on every remaining in-sync target, or that target leaves. */
+  async #tellMembers(membership = membershipOf(this.ctx.record()), except?: NodeName): Promise<void> {
+    await Promise.all(
+      [...this.links.values()].map(async (l) => {
+        const { leg } = l;
+        const id = this.#sessionIds.get(l.node);
+        if (leg.phase !== 'in-sync' || l.foreign || id === undefined || l.node === except) return;
+        const { session } = leg;
+        const params = { tag: this.ctx.tag, epoch: this.epoch, session: id, membership };
+        try {
+          await this.ctx.env.cluster.request(l.node, 'session.members', params, this.timeoutMs);
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          if (leg.session === session) this.device.targetFailed(leg, `${l.node} did not write down a change of the mirror: ${e.message}`, false);
+          this.#judge(e);
+        }
+      }),
+    );
+  }
+
+  async localLegLost(why: string): Promise<boolean> {
+    const { ctx } = this;
+    ctx.env.emit(ctx.tag, 'leg-failed', `the local leg has failed: ${why}`, {});
+    const recorded: NodeName[] = [];
+    await Promise.all(
+      [...this.links.values()].map(async (l) => {
+        const id = this.#sessionIds.get(l.node);
+        if (l.leg.phase !== 'in-sync' || l.leg.mode !== 'sync' || l.foreign || id === undefined) return;
+        try {
+          await ctx.env.cluster.request(l.node, 'source-leg-behind', { tag: ctx.tag, epoch: this.epoch, session: id }, this.timeoutMs);
+          recorded.push(l.node);
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          ctx.env.log.warn('a target did not record that the local leg is behind', { node: l.node, error: e.message });
+        }
+      }),
+    );
+    const newest = recorded[0];
+    if (newest === undefined) return false;
+    await ctx.store.update((r) => ({ ...r, legBehind: { since: this.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
+    await this.#tellMembers();
+    this.device.needGeneration();
+    return true;
+  }
+
+  /** The guard of M9: this process stood still for so long that others may have taken over. */
+  stalled(): void {
+    this.changes.notify();
+    void this.#afterStall();
+  }
+
+  async #afterStall(): Promise<void> {
+    const { ctx } = this;
+    const others = Object.entries(ctx.record().definition.nodes).filter(([n, d]) => n !== ctx.env.self && d.foreignUri === undefined);
+    const since = ctx.env.io.clock.now();
+    while (!this.stopped) {
+      const answers = await Promise.all(
+        others.map(async ([n]) => {
+          try {
+            const v = await ctx.askView(n, this.timeoutMs);
+            return v === null ? 'unknown' : 'heard';
+          } catch (e: unknown) {
+            if (!(e instanceof ClusterError)) throw e;
+            return 'silent';
+          }
+        }),
+      );
+      // A view that knows a higher epoch has ended us by now, through `superseded`.
+      if (this.isStopped()) return;
+      const allSilent = answers.every((a) => a === 'silent') && others.every(([n]) => ctx.silentForMs(n) >= this.timeoutMs);
+      if (answers.includes('heard') || others.length === 0 || (allSilent && ctx.env.io.clock.now() - since >= this.timeoutMs)) break;
+      await this.changes.next(this.retryMs);
+    }
+    this.device.unsuspend('stalled');
+  }
+
+  /** `stopped` may have changed while we waited. */
+  isStopped(): boolean {
+    return this.stopped;
+  }
+
+  changed(): void {
+    this.changes.notify();
+    this.ctx.changed();
+  }
+
+  // ----------------------------------------------------------------------------------------- what links ask
+
+  readonly #sessionIds = new Map<NodeName, string>();
+
+  /** The target lacks nothing: from this turn on it counts. Record here, then there, then at the others. */
+  async join(link: TargetLink, id: string): Promise<void> {
+    const { node, leg } = link;
+    if (this.marks.outOfSync(node).count !== 0) throw new Error(`${node} still has marks`);
+    this.device.sessions.require(leg);
+    this.#sessionIds.set(node, id);
+    this.outs.delete(node);
+    const { session } = leg;
+    await this.ctx.store.update((r) => targetJoined(r, node, link.foreign));
+    const membership = membershipOf(this.ctx.record());
+    if (!link.foreign) {
+      try {
+        await this.ctx.env.cluster.request(node, 'session.join', { tag: this.ctx.tag, epoch: this.epoch, session: id, membership }, this.timeoutMs);
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+        if (leg.session === session) this.device.targetFailed(leg, `${node} did not write down that it is in sync: ${e.message}`, false);
+        this.#judge(e);
+        throw e;
+      }
+    }
+    await this.#tellMembers(membershipOf(this.ctx.record()), node);
+    await this.#settleSource();
+    this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
+    this.changed();
+  }
+
+  /** TAG_source names the previous source while its marks are needed, and this node afterwards. */
+  async #settleSource(): Promise<void> {
+    const p = this.previousSource;
+    const r = this.ctx.record();
+    const needed = p !== null && r.definition.nodes[p] !== undefined && !r.inSync.includes(p);
+    if (!needed || r.mergePending.length === 0) {
+      if (needed && this.links.get(p)?.leg.phase !== 'in-sync') return;
+      await this.ctx.setSource(this.ctx.env.self);
+    }
+  }
+
+  /** The target has written down that it is being resynced: it is out of the in-sync set, and knows it. */
+  async confirmedOut(node: NodeName, foreign: boolean): Promise<void> {
+    const r = this.ctx.record();
+    if (r.inSync.includes(node) || r.droppedUnconfirmed.includes(node)) {
+      await this.ctx.store.update((x) => targetLeft(x, node, { confirmed: true, foreign }));
+      this.device.needGeneration();
+    }
+  }
+
+  isPreviousSource(node: NodeName): boolean {
+    return this.ctx.record().mergePending.some((m) => m.from === node);
+  }
+
+  /** Union of the previous source's account into ours, durable before it may forget (design, "Merge"). */
+  async mergeFrom(node: NodeName, view: NodeView): Promise<void> {
+    const link = this.links.get(node);
+    if (link === undefined) return;
+    await mergeAccount(this, link, view);
+    this.changed();
+  }
+
+  /** Whether the wait for the previous source is over for this target. */
+  waitEnded(node: NodeName): boolean {
+    if (this.waitEndedFor.has(node)) return true;
+    const sec = this.ctx.record().definition.waitForPreviousSourceSec;
+    if (sec < 0) return false;
+    return this.ctx.env.io.clock.now() - this.#startedAt >= sec * 1000;
+  }
+
+  waitToResync(node: NodeName): boolean {
+    return this.ctx.env.tunables.waitToResync && !this.resyncReleased.has(node);
+  }
+
+  mayResync(link: TargetLink): boolean {
+    if (this.resyncs.size >= this.ctx.env.tunables.resyncsMax || this.#previousGoesFirst(link)) return false;
+    const first = [...this.links.values()].filter((l) => l.queued).sort((a, b) => this.#rank(a) - this.#rank(b))[0];
+    return first === link;
+  }
+
+  /** The previous source is about to be resynced itself: the others come after it. */
+  #previousGoesFirst(link: TargetLink): boolean {
+    const p = this.previousSource === null ? undefined : this.links.get(this.previousSource);
+    if (p === undefined || p === link || p.leg.phase === 'in-sync' || this.ctx.record().paused.includes(p.node)) return false;
+    return p.queued || this.resyncs.has(p) || (p.leg.phase === 'out' && p.problem === '' && this.ctx.env.cluster.connected(p.node));
+  }
+
+  #rank(l: TargetLink): number {
+    if (l.node === this.previousSource) return -1;
+    return this.ctx.record().definition.nodes[l.node]?.priority ?? Infinity;
+  }
+
+  zeroedAlike(view: NodeView): boolean {
+    return this.#zeroed && view.record.legZeroed && !view.record.hadData && !this.ctx.record().hadData && this.device.counters.writes === 0;
+  }
+
+  /** WRITE_ZEROES where the server has it, else a write of zeroes in pieces. */
+  zeroOn(client: NbdClient, owner: OpOwner, tag: number, offset: number, length: number, fua: boolean, mayPunch: boolean): void {
+    if (client.info.canWriteZeroes) {
+      client.writeZeroes(owner, tag, offset, length, { fua, mayPunch });
+      return;
+    }
+    const { engine } = this.ctx.env.hub;
+    const pieceBytes = Math.min(length, 1024 * 1024);
+    const h = engine.allocate(pieceBytes);
+    engine.view(h).subarray(0, pieceBytes).fill(0);
+    let at = 0;
+    const step = (errno: number): void => {
+      if (errno !== 0 || at >= length) {
+        engine.release(h);
+        owner.onDone(tag, errno, length, 0, undefined);
+        return;
+      }
+      const n = Math.min(pieceBytes, length - at);
+      const from = offset + at;
+      at += n;
+      client.write(
+        {
+          onDone: (_t, e) => {
+            step(e);
+          },
+        },
+        0,
+        from,
+        n,
+        h,
+        0,
+        fua,
+      );
+    };
+    step(0);
+  }
+
+  /** The trim is passed on, and zeroes after it make sure that all legs read the same. */
+  trimOnForeign(client: NbdClient, owner: OpOwner, tag: number, offset: number, length: number, fua: boolean): void {
+    const zero = (): void => {
+      this.zeroOn(client, owner, tag, offset, length, fua, true);
+    };
+    if (!client.info.canTrim) {
+      zero();
+      return;
+    }
+    const after: OpOwner = {
+      onDone: (_t, errno) => {
+        if (errno === 0 || errno === Errno.ENOTSUP || errno === Errno.EINVAL) zero();
+        else owner.onDone(tag, errno, length, 0, undefined);
+      },
+    };
+    client.trim(after, 0, offset, length, false);
+  }
+
+  // -------------------------------------------------------------------------------------------------- the end
+
+  /** Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it down. */
+  async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
+    await this.device.idle();
+    const proven = await this.prover.prove();
+    if (proven) this.marks.collect(false);
+    // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
+    this.device.stop(Errno.ESHUTDOWN);
+    const told = await this.#tellStopping();
+    const clean = (await this.marks.durable()) && proven && this.device.local.state === 'in';
+    this.ctx.env.log.info('stopping as source', { tag: this.ctx.tag, clean, told });
+    await this.#end();
+    const members = this.ctx.record().inSync.filter((n) => n !== this.ctx.env.self);
+    return { clean, agreed: members.every((n) => told.includes(n)) };
+  }
+
+  async #tellStopping(): Promise<NodeName[]> {
+    const told: NodeName[] = [];
+    for (const l of this.links.values()) {
+      const id = this.#sessionIds.get(l.node);
+      if (!this.ctx.record().inSync.includes(l.node) || l.foreign || id === undefined) continue;
+      try {
+        await this.ctx.env.cluster.request(l.node, 'session.stop', { tag: this.ctx.tag, epoch: this.epoch, session: id }, this.timeoutMs);
+        told.push(l.node);
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+        this.ctx.env.log.warn('a target was not told that the source stops', { node: l.node, error: e.message });
+      }
+    }
+    return told;
+  }
+
+  /** Stops answering now; resolves when the legs have done with everything (M4, M9). */
+  async abort(): Promise<void> {
+    this.device.stop(Errno.ESHUTDOWN);
+    await this.#end();
+    await this.device.idle();
+  }
+
+  async #end(): Promise<void> {
+    this.stopped = true;
+    this.prover.stop();
+    this.device.stop(Errno.ESHUTDOWN);
+    this.changes.notify();
+    await Promise.all([...this.links.values()].map((l) => l.end()));
+  }
+}

@@ -1,0 +1,388 @@
+/**
+ * One target, as the source works on it: found, compared, marked, copied to, joined; lost, and found again.
+ *
+ *   reachable -> view -> compare -> marks merged (durable) -> session.open -> [resync] -> join -> ... -> lost -> again
+ *
+ * Invariant: what `compare` answers is carried out in an order that a crash at any point survives: the marks are durable
+ * here before the session is opened, the target's record says "being resynced" before a byte flows.
+ */
+import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { decodeRunsInto } from '../bitmap/run-codec.ts';
+import { Errno, errnoName, IoError } from '../io/types.ts';
+import type { ResyncEnd } from '../mirror/resync.ts';
+import { Resync } from '../mirror/resync.ts';
+import { NbdClient } from '../nbd-client-js/client.ts';
+import { parseNbdUri } from '../nbd-client-js/uri.ts';
+import type { TargetClient } from '../mirror/target-client.ts';
+import type { TargetLeg } from '../mirror/legs.ts';
+import { compare } from './compare.ts';
+import { marksAnswerSchema, sessionAnswerSchema } from './protocol.ts';
+import type { SourceRole } from './source.ts';
+import type { CompareAnswer, NodeName, NodeView } from './types.ts';
+
+export interface FinishedResync {
+  kind: 'partial' | 'full';
+  bytes: number;
+  sent: number;
+  seconds: number;
+}
+
+export class TargetLink {
+  readonly node: NodeName;
+  readonly leg: TargetLeg;
+  readonly #s: SourceRole;
+  /** The last answer of compare, and what went wrong last. */
+  answer: CompareAnswer | undefined;
+  problem = '';
+  resync: Resync | undefined;
+  lastResync: FinishedResync | undefined;
+  /** An operator's word: the next resync is a full one. */
+  fullWanted = false;
+  /** An operator's word that this target was seeded: a first copy covers only what is marked. */
+  takenAsSeeded = false;
+  /** Waits for a free place among the resyncs. */
+  queued = false;
+  #ended = false;
+  #running: Promise<void> | undefined;
+
+  constructor(s: SourceRole, node: NodeName, leg: TargetLeg) {
+    this.#s = s;
+    this.node = node;
+    this.leg = leg;
+  }
+
+  get foreign(): boolean {
+    return this.leg.foreign;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** The link ends for good; resolves when its loop has. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    this.resync?.cancel('the source is stopping');
+    this.#s.changes.notify();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#alive()) {
+      try {
+        await this.#once();
+      } catch (e: unknown) {
+        if (!(e instanceof Error)) throw e;
+        const problem = e.message;
+        if (problem !== this.problem) this.#s.ctx.env.log.warn('target not connected', { tag: this.#s.ctx.tag, node: this.node, why: problem });
+        this.problem = problem;
+      }
+      if (this.leg.inSession) this.#s.device.targetFailed(this.leg, this.problem === '' ? 'the session was given up' : this.problem, false);
+      if (!this.#alive()) return;
+      await this.#s.changes.until(() => this.leg.phase === 'out' || !this.#alive(), this.#now, Infinity);
+      if (this.#alive()) await this.#s.changes.next(this.#s.retryMs);
+    }
+  }
+
+  readonly #now = (): number => this.#s.ctx.env.io.clock.now();
+
+  #alive(): boolean {
+    return !this.#ended && !this.#s.stopped;
+  }
+
+  async #once(): Promise<void> {
+    if (this.#s.ctx.record().paused.includes(this.node)) return;
+    if (this.leg.phase !== 'out') return;
+    const kind = this.foreign ? await this.#prepareForeign() : await this.#prepare();
+    if (kind === undefined || !this.#alive()) return;
+    if (kind !== 'none') {
+      if (this.#s.waitToResync(this.node)) {
+        this.problem = 'waits for a command before resyncing (LKDR_WAIT_TO_RESYNC)';
+        return;
+      }
+      if (!(await this.#place())) return;
+    }
+    try {
+      await this.#session(kind);
+    } finally {
+      this.#s.resyncs.delete(this);
+      this.#s.changes.notify();
+    }
+  }
+
+  /** Resyncs run a few at a time; the previous source goes first, because others wait for its marks. */
+  async #place(): Promise<boolean> {
+    this.queued = true;
+    this.#s.ctx.changed();
+    try {
+      await this.#s.changes.until(() => !this.#alive() || this.#s.mayResync(this), this.#now, Infinity);
+      if (!this.#alive()) return false;
+      this.#s.resyncs.add(this);
+      return true;
+    } finally {
+      this.queued = false;
+    }
+  }
+
+  /** Compares with one of our own nodes and puts marks down; the kind of the session, or undefined: not now. */
+  async #prepare(): Promise<'none' | 'partial' | 'full' | undefined> {
+    const { ctx } = this.#s;
+    if (!ctx.env.cluster.connected(this.node)) {
+      this.problem = 'not reachable';
+      return undefined;
+    }
+    const view = await ctx.askView(this.node, this.#s.timeoutMs);
+    if (view === null) {
+      this.problem = `${this.node} does not know this mirror: extend or replace it`;
+      return undefined;
+    }
+    const answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
+    this.#heard(answer);
+    if (answer.kind === 'refuse' || answer.kind === 'wait') return undefined;
+    if (answer.direction !== null && answer.direction.from !== ctx.env.self) {
+      this.problem = `rule ${answer.rule}: the copy would have to go from ${answer.direction.from}; a node in service is never overwritten`;
+      return undefined;
+    }
+    if (this.#s.isPreviousSource(this.node)) await this.#s.mergeFrom(this.node, view);
+    const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
+    await this.#mark(full, answer, view);
+    return this.#kindOf(full);
+  }
+
+  #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {
+    if (this.takenAsSeeded) return true;
+    if (answer.rule !== 'blank') return false;
+    return this.#s.zeroedAlike(view) || this.#s.ctx.env.tunables.noFullSync;
+  }
+
+  #heard(answer: CompareAnswer): void {
+    const before = this.answer;
+    this.answer = answer;
+    this.problem = answer.kind === 'refuse' || answer.kind === 'wait' ? answer.why : '';
+    if (before?.rule === answer.rule && before.kind === answer.kind) return;
+    this.#s.ctx.env.log.info('compared with a target', {
+      tag: this.#s.ctx.tag,
+      node: this.node,
+      rule: answer.rule,
+      kind: answer.kind,
+      why: answer.why,
+    });
+    if (answer.rule === 'split-brain') {
+      this.#s.ctx.env.emit(this.#s.ctx.tag, 'split-brain', answer.why, { node: this.node, rule: answer.rule });
+    }
+    this.#s.ctx.changed();
+  }
+
+  async #prepareForeign(): Promise<'none' | 'partial' | 'full'> {
+    // Nobody else has kept an account of a foreign target: without our own, since it was last in sync with us, all is copied.
+    const known = this.#s.ctx.record().accountComplete.includes(this.node) && !this.#s.bitmapWasDamaged;
+    const full = this.fullWanted || !known;
+    if (full) this.#s.marks.outOfSync(this.node).setAll();
+    await this.#durable();
+    return this.#kindOf(full);
+  }
+
+  #kindOf(full: boolean): 'none' | 'partial' | 'full' {
+    if (full) return 'full';
+    return this.#s.marks.outOfSync(this.node).count === 0 ? 'none' : 'partial';
+  }
+
+  async #mark(full: boolean, answer: CompareAnswer, view: NodeView): Promise<void> {
+    const own = this.#s.marks.outOfSync(this.node);
+    if (full) {
+      own.setAll();
+    } else {
+      for (const m of answer.marks ?? []) {
+        if (m.of === this.#s.ctx.env.self) {
+          if (m.map === 'intent') own.or(this.#s.marks.intent.snapshot());
+        } else {
+          own.or(await this.fetch(m.of, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
+        }
+      }
+    }
+    await this.#durable();
+    if (view.bitmapDamaged) {
+      this.#s.ctx.env.emit(this.#s.ctx.tag, 'bitmap-damaged', `the bitmap of ${this.node} is damaged: a full resync follows`, { node: this.node });
+    }
+  }
+
+  async #durable(): Promise<void> {
+    if (!(await this.#s.marks.durable())) throw new Error('the bitmap file can not be written');
+  }
+
+  /** A map of another node, whole. */
+  async fetch(from: NodeName, map: string): Promise<DirtyBitmap> {
+    const { ctx, marks } = this.#s;
+    const out = new DirtyBitmap(marks.regions.regionCount);
+    let cursor: number | null = 0;
+    while (cursor !== null) {
+      const raw = await ctx.env.cluster.request(from, 'marks.get', { tag: ctx.tag, map, cursor }, this.#s.timeoutMs);
+      const answer = marksAnswerSchema.parse(raw);
+      for (const p of answer.pieces) decodeRunsInto(new Uint8Array(Buffer.from(p, 'base64')), out, marks.regions.regionCount);
+      if (answer.next !== null && answer.next <= cursor) throw new Error(`${from} sends its map ${map} in circles`);
+      cursor = answer.next;
+    }
+    return out;
+  }
+
+  // ------------------------------------------------------------------------------------------------- a session
+
+  async #session(kind: 'none' | 'partial' | 'full'): Promise<void> {
+    const { ctx, device } = this.#s;
+    const id = ctx.env.io.chance.hex64();
+    const client = this.foreign ? await this.#dialForeign() : await this.#dialNode(id, kind);
+    try {
+      if (client.info.sizeBytes < device.sizeBytes) {
+        throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
+      }
+      if (!this.#alive()) throw new Error('the source is stopping');
+    } catch (e: unknown) {
+      client.close(Errno.ESHUTDOWN);
+      throw e;
+    }
+    device.sessions.open(this.leg, this.#asTarget(client));
+    this.problem = '';
+    ctx.changed();
+    if (kind !== 'none') await this.#s.confirmedOut(this.node, this.foreign);
+    const done = await this.#copy(kind, id);
+    // The next resync may begin; this session goes on.
+    this.#s.resyncs.delete(this);
+    this.#s.changes.notify();
+    if (!done) return;
+    await this.#s.join(this, id);
+    this.takenAsSeeded = false;
+    const session = this.leg.session;
+    await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
+    this.problem = this.leg.whyOut;
+  }
+
+  async #dialNode(id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
+    const { ctx } = this.#s;
+    const r = ctx.record();
+    const params = { tag: ctx.tag, epoch: this.#s.epoch, session: id, kind, generation: r.generation, definition: r.definition };
+    const opened = sessionAnswerSchema.parse(await ctx.env.cluster.request(this.node, 'session.open', params, this.#s.timeoutMs * 2));
+    return NbdClient.connect({
+      io: ctx.env.io,
+      hub: ctx.env.hub,
+      exportName: opened.token,
+      connections: ctx.env.tunables.connectionsPerTarget,
+      connectTimeoutMs: this.#s.timeoutMs,
+      replyTimeoutMs: this.#s.timeoutMs,
+      open: async () => await ctx.env.cluster.dialNbd(this.node, { tag: ctx.tag, token: opened.token }, this.#s.timeoutMs),
+    });
+  }
+
+  async #dialForeign(): Promise<NbdClient> {
+    const { ctx } = this.#s;
+    const uri = ctx.record().definition.nodes[this.node]?.foreignUri ?? '';
+    const { address, exportName } = parseNbdUri(uri);
+    const client = await NbdClient.connect({
+      io: ctx.env.io,
+      hub: ctx.env.hub,
+      address,
+      exportName,
+      connections: ctx.env.tunables.connectionsPerTarget,
+      connectTimeoutMs: this.#s.timeoutMs,
+      replyTimeoutMs: this.#s.timeoutMs,
+    });
+    if (client.info.canFlush && !client.info.readOnly) return client;
+    client.close(Errno.ESHUTDOWN);
+    throw new Error(`${uri} ${client.info.readOnly ? 'is read-only' : 'has no FLUSH, so nothing on it could be called durable'}`);
+  }
+
+  /** Zeroes and trims in the way that leaves this target reading the same as our own leg. */
+  #asTarget(client: NbdClient): TargetClient {
+    const { foreign } = this;
+    return {
+      write: (owner, tag, offset, length, h, hOffset, fua) => {
+        client.write(owner, tag, offset, length, h, hOffset, fua);
+      },
+      read: (owner, tag, offset, length) => {
+        client.read(owner, tag, offset, length);
+      },
+      flush: (owner, tag) => {
+        client.flush(owner, tag);
+      },
+      writeZeroes: (owner, tag, offset, length, fua, mayPunch) => {
+        this.#s.zeroOn(client, owner, tag, offset, length, fua, mayPunch);
+      },
+      trim: (owner, tag, offset, length, fua) => {
+        // Our own replicas read zeroes after a trim; of any other server the spec promises nothing.
+        if (!foreign) client.trim(owner, tag, offset, length, fua);
+        else this.#s.trimOnForeign(client, owner, tag, offset, length, fua);
+      },
+      onClosed: (f) => {
+        client.onClosed(f);
+      },
+      close: (errno) => {
+        client.close(errno);
+      },
+    };
+  }
+
+  /** True: nothing is left to copy. */
+  async #copy(kind: 'none' | 'partial' | 'full', id: string): Promise<boolean> {
+    const { ctx, device } = this.#s;
+    const started = this.#now();
+    const resync = new Resync(device, this.leg, {
+      kind: kind === 'full' ? 'full' : 'partial',
+      onProgress: () => {
+        ctx.changed();
+      },
+      ...(this.foreign ? {} : { remoteDigest: (offset: number, length: number) => this.#digest(id, offset, length) }),
+    });
+    this.resync = resync;
+    const { session } = this.leg;
+    const watch = this.#s.changes
+      .until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity)
+      .then(() => {
+        resync.sessionEnded();
+      });
+    void watch;
+    if (kind !== 'none') {
+      ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, {
+        node: this.node,
+        kind,
+        rule: this.answer?.rule ?? null,
+      });
+    }
+    let end: ResyncEnd;
+    try {
+      end = await resync.run();
+    } finally {
+      this.resync = undefined;
+      this.leg.progress = undefined;
+    }
+    if (end.result === 'ended') {
+      if (this.leg.session === session && this.leg.inSession) device.targetFailed(this.leg, end.why, false);
+      this.problem = end.why;
+      return false;
+    }
+    if (kind !== 'none') {
+      this.fullWanted = false;
+      this.lastResync = { kind, bytes: end.progress.totalBytes, sent: end.progress.sentBytes, seconds: (this.#now() - started) / 1000 };
+      ctx.env.emit(ctx.tag, 'resync-done', `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`, {
+        node: this.node,
+        ...this.lastResync,
+      });
+    }
+    return true;
+  }
+
+  async #digest(session: string, offset: number, length: number): Promise<string | null> {
+    const { ctx } = this.#s;
+    try {
+      const d = await ctx.env.cluster.request(this.node, 'digest', { tag: ctx.tag, session, offset, length }, this.#s.timeoutMs);
+      return typeof d === 'string' ? d : null;
+    } catch (e: unknown) {
+      // Without a digest the piece is sent; a target that is really gone shows in the write.
+      if (e instanceof Error) return null;
+      throw e;
+    }
+  }
+}
+
+/** What a failed leg operation is called in a message. */
+export function errnoText(e: unknown): string {
+  return e instanceof IoError ? errnoName(e.errno) : String(e);
+}

@@ -1,0 +1,191 @@
+/**
+ * What this node does as a target when its source asks: every answer that the source relies on is given after the record
+ * is durable, and the record is always the first to know that the data can't be trusted (M7) and the last that it can.
+ */
+import type { BitmapFile } from '../bitmap/bitmap-file.ts';
+import { ClusterError } from '../cluster/errors.ts';
+import type { NodeContext } from './context.ts';
+import { compareEpoch } from './epoch.ts';
+import { membershipTaken } from './membership.ts';
+import type { Membership, SessionAnswer } from './protocol.ts';
+import { boundedWhy } from './record.ts';
+import type { Replica } from './replica.ts';
+import type { Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
+
+export interface TargetDeps {
+  ctx: NodeContext;
+  replica: Replica;
+  /** This node's own marks; undefined while the file is damaged. */
+  bitmap: () => BitmapFile | undefined;
+  /** A fresh, empty bitmap file: what this node knew of others is void now that it is in sync with its source. */
+  resetBitmap: (geometryChanged?: boolean) => Promise<void>;
+}
+
+export class TargetRole {
+  readonly #d: TargetDeps;
+
+  constructor(d: TargetDeps) {
+    this.#d = d;
+  }
+
+  /** Refuses an epoch that is over (M9). */
+  checkEpoch(epoch: Epoch): void {
+    const seen = this.#d.ctx.record().epochSeen;
+    if (seen === null) return;
+    const order = compareEpoch(epoch, seen);
+    if (order === 'lower') {
+      throw new ClusterError(
+        'superseded',
+        `epoch ${String(epoch.number)} of ${epoch.owner} is over: ${this.#d.ctx.env.self} has seen ${String(seen.number)} of ${seen.owner}`,
+      );
+    }
+    if (order === 'conflict') {
+      throw new ClusterError('split-brain', `epoch ${String(epoch.number)} has two owners: ${epoch.owner} and ${seen.owner}`);
+    }
+  }
+
+  async open(
+    peer: NodeName,
+    p: { epoch: Epoch; session: string; kind: 'none' | 'partial' | 'full'; generation: string; definition: MirrorDefinition },
+  ): Promise<SessionAnswer> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    if (p.epoch.owner !== peer) throw new ClusterError('refused', `${peer} opened a session for the epoch of ${p.epoch.owner}`);
+    await replica.end();
+    const resized = p.definition.sizeBytes !== ctx.record().definition.sizeBytes;
+    let leg = await replica.open();
+    if (leg.sizeBytes < p.definition.sizeBytes) {
+      await replica.grow(p.definition.sizeBytes);
+      leg = await replica.open();
+    }
+    if (leg.sizeBytes < p.definition.sizeBytes) {
+      throw new ClusterError('leg-too-small', `the leg has ${String(leg.sizeBytes)} bytes, the mirror ${String(p.definition.sizeBytes)}`);
+    }
+    await ctx.store.update((r) => {
+      // Decided again on the record as it is now: a claim may have been written since.
+      this.checkEpoch(p.epoch);
+      return sessionOpened(r, p, peer);
+    });
+    // The source has fetched what it needs of our marks; a map of another size could not be read again.
+    if (resized) await this.#d.resetBitmap(true);
+    await ctx.setLastOwner(false);
+    await ctx.setSource(peer);
+    this.checkEpoch(p.epoch);
+    const s = replica.begin({ id: p.session, from: peer, epoch: p.epoch, kind: p.kind, leg, sizeBytes: p.definition.sizeBytes });
+    ctx.changed();
+    return { token: s.token, daemonStart: ctx.env.daemonStart };
+  }
+
+  async join(p: { epoch: Epoch; session: string; membership: Membership }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    const s = replica.require(p.session);
+    await ctx.store.update((r) => {
+      this.checkEpoch(p.epoch);
+      return {
+        ...membershipTaken(r, p.membership, p.epoch),
+        resyncingFrom: null,
+        toldOut: null,
+        legBehind: null,
+        stoppedOnPurpose: false,
+        accountComplete: [],
+        accountGivenTo: null,
+        mergePending: [],
+        claim: null,
+        legZeroed: r.legZeroed && !p.membership.hadData,
+      };
+    });
+    await ctx.setDataCorrupt(false);
+    await this.#d.resetBitmap();
+    s.joined = true;
+    ctx.changed();
+  }
+
+  async members(p: { epoch: Epoch; session: string; membership: Membership }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    if (!replica.require(p.session).joined) throw new ClusterError('no-session', 'that session has not joined');
+    await ctx.store.update((r) => {
+      this.checkEpoch(p.epoch);
+      return { ...membershipTaken(r, p.membership, p.epoch), legZeroed: r.legZeroed && !p.membership.hadData };
+    });
+    ctx.changed();
+  }
+
+  /** Durable before it is confirmed: from here on this node is no candidate (M2). */
+  async out(p: { epoch: Epoch; why: string }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    await replica.end();
+    await ctx.store.update((r) => {
+      this.checkEpoch(p.epoch);
+      return {
+        ...r,
+        epochSeen: p.epoch,
+        toldOut: { by: p.epoch.owner, epoch: p.epoch, why: boundedWhy(p.why) },
+        inSync: r.inSync.filter((n) => n !== ctx.env.self),
+      };
+    });
+    ctx.changed();
+  }
+
+  /** The source stops on purpose: all it wrote is on this leg, synced; silence from now on means nothing. */
+  async stop(p: { epoch: Epoch; session: string }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    replica.require(p.session);
+    await replica.end();
+    await replica.sync();
+    await ctx.store.update((r) => ({ ...r, stoppedOnPurpose: true, session: { role: 'target', clean: true } }));
+    ctx.changed();
+  }
+
+  /** The mirror grows: the leg first, then the record. */
+  async grow(p: { epoch: Epoch; session: string; sizeBytes: number; definition: MirrorDefinition }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    replica.require(p.session);
+    await replica.grow(p.sizeBytes);
+    await ctx.store.update((r) => (p.definition.revision > r.definition.revision ? { ...r, definition: p.definition } : r));
+    await this.#d.resetBitmap(true);
+    ctx.changed();
+  }
+
+  /** From now on the source's leg is older than ours, everywhere for all that is known. */
+  async sourceLegBehind(peer: NodeName, p: { epoch: Epoch; session: string }): Promise<void> {
+    const { ctx, replica } = this.#d;
+    this.checkEpoch(p.epoch);
+    if (!replica.require(p.session).joined) throw new ClusterError('no-session', 'that session has not joined');
+    const file = this.#d.bitmap();
+    if (file === undefined) throw new ClusterError('io', 'the bitmap file is damaged');
+    file.map(`oos:${peer}`).setAll();
+    await file.flush();
+    await ctx.store.update((r) => ({
+      ...r,
+      inSync: r.inSync.filter((n) => n !== peer),
+      absentPeers: { ...r.absentPeers, [peer]: r.generation },
+    }));
+    ctx.changed();
+  }
+}
+
+function sessionOpened(
+  r: StateRecord,
+  p: { epoch: Epoch; kind: 'none' | 'partial' | 'full'; generation: string; definition: MirrorDefinition },
+  peer: NodeName,
+): StateRecord {
+  const resync = p.kind !== 'none';
+  return {
+    ...r,
+    definition: p.definition.revision >= r.definition.revision ? p.definition : r.definition,
+    epochSeen: p.epoch,
+    claim: null,
+    keepOut: false,
+    stoppedOnPurpose: false,
+    session: { role: 'target', clean: false },
+    // A resync that was cut short stays cut short until a join; a target once told that it is out stays so until then, too.
+    resyncingFrom: resync ? { node: peer, kind: p.kind === 'full' ? 'full' : 'partial', generation: p.generation } : r.resyncingFrom,
+    inSync: resync ? r.inSync.filter((n) => n !== r.node) : r.inSync,
+    hadData: r.hadData || p.kind === 'full',
+  };
+}

@@ -1,0 +1,211 @@
+/**
+ * The words in which nodes speak about a mirror: its definition, what a node keeps in `state_TAG`, and what it says of
+ * itself to others. Pure data, JSON all the way, so that a record can be read by a person at three in the morning.
+ */
+
+export type NodeName = string;
+/** 16 lower-case hex digits, random: one data history. */
+export type Generation = string;
+
+/** A source's term. Ordered by `number`; two epochs of one number that differ in owner or random are two owners (M9). */
+export interface Epoch {
+  number: number;
+  owner: NodeName;
+  random: string;
+}
+
+export type FailoverMode = 'auto' | 'off' | 'confirm';
+export type ArbiterKind = 'none' | 'majority';
+
+export interface NodeDefinition {
+  /** Lower goes first. */
+  priority: number;
+  /** Path of the local leg on that node; empty for a foreign target. */
+  leg: string;
+  mode: 'sync' | 'async';
+  /** NBD URI of a foreign target (any NBD server): never a candidate, never required. */
+  foreignUri?: string;
+}
+
+/** What all nodes of a mirror agree on; the highest revision wins between nodes of one create id. */
+export interface MirrorDefinition {
+  tag: string;
+  /** 16 hex digits made at creation. */
+  createId: string;
+  revision: number;
+  sizeBytes: number;
+  regionSizeBytes: number;
+  /** At most eight, the source among them. */
+  nodes: Record<NodeName, NodeDefinition>;
+  failureTimeoutMs: number;
+  failover: FailoverMode;
+  arbiter: ArbiterKind;
+  /** LKDR_WAIT_FOR_PREVIOUS_SOURCE_TIMEOUT: seconds; 0 do not wait, -1 without end. */
+  waitForPreviousSourceSec: number;
+  /** Go in service on silence although the source stopped on purpose. */
+  takeoverAfterCleanStop: boolean;
+}
+
+/** "S has not merged P's marks for these nodes yet": ended only by a durable merge or a full resync of each. */
+export interface MergePending {
+  from: NodeName;
+  for: NodeName[];
+}
+
+/** Durable state of one mirror on one node. A damaged or missing record means out of service (M13). */
+export interface StateRecord {
+  definition: MirrorDefinition;
+  /** This node's own name: a record carried to another node by mistake is refused. */
+  node: NodeName;
+  /** False until the first resync or write: `blank` in compare. */
+  hadData: boolean;
+  generation: Generation;
+  /** Offered and neither committed nor withdrawn, oldest first. `served`: a write was answered under it. */
+  offered: { generation: Generation; served: boolean }[];
+  /** Earlier generations, newest first, bounded. */
+  history: Generation[];
+  /** The generation an absent peer has, for which this node keeps marks ("kept-bitmap"). */
+  absentPeers: Record<NodeName, Generation>;
+  /** Peers for which this node's marks are a complete account: kept since both were in sync, or merged. */
+  accountComplete: NodeName[];
+  /** P forgets only towards S: this node's marks were handed over to that node; anybody else treats them as incomplete. */
+  accountGivenTo: NodeName | null;
+  /** In-sync set as this node last knew it, itself included while it belongs to it. */
+  inSync: NodeName[];
+  /** Members dropped by silence alone, without having confirmed that they are out: still required. */
+  droppedUnconfirmed: NodeName[];
+  epochSeen: Epoch | null;
+  epochServed: Epoch | null;
+  /** The last epoch this node served, or was in sync in. */
+  epochInSync: Epoch | null;
+  /** A claim that was begun and neither served nor given up. */
+  claim: Epoch | null;
+  /** Last session: as what, and whether it was stopped cleanly. `role` source/target with clean=false while running. */
+  session: { role: 'none' | 'source' | 'target'; clean: boolean };
+  /** A resync onto this node was begun and not finished (M7). */
+  resyncingFrom: { node: NodeName; kind: 'partial' | 'full'; generation: Generation } | null;
+  /** Written down before it was confirmed to the source. */
+  toldOut: { by: NodeName; epoch: Epoch; why: string } | null;
+  /** Own leg failed while a target went on: not the newest, whatever the flags say. */
+  legBehind: { since: Epoch; newest: NodeName } | null;
+  mergePending: MergePending[];
+  /** The source stopped on purpose and said so: no takeover on silence. */
+  stoppedOnPurpose: boolean;
+  /** Targets an operator paused (on the source). */
+  paused: NodeName[];
+  /** The leg was made of zeroes (or the operator gave his word for it) and never held data. */
+  legZeroed: boolean;
+  /** An operator took the mirror out of service here: this node does nothing by itself until a command says so. */
+  keepOut: boolean;
+  /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
+  dataCorruptSet?: boolean;
+}
+
+export interface Flags {
+  lastOwner: boolean;
+  /** Content of TAG_source, null when absent. */
+  source: NodeName | null;
+  dataCorrupt: boolean;
+}
+
+export type NodeState = 'Source' | 'Target' | 'Resyncing' | 'Paused' | 'Out of Sync' | 'Inconsistent' | 'Waiting' | 'Data Corrupt' | 'Split Brain';
+
+export type PeerState =
+  | 'Target'
+  | 'Resyncing'
+  | 'Paused'
+  | 'Out of Sync'
+  | 'Out of Sync (Wait for Previous Source)'
+  | 'Out of Sync (Previous Source)'
+  | 'Unknown'
+  | 'Split Brain';
+
+/** What a node says of itself about one mirror: its record and flags, and what only the running daemon knows. */
+export interface NodeView {
+  node: NodeName;
+  record: StateRecord;
+  flags: Flags;
+  state: NodeState;
+  /** Serving the device now. */
+  inService: boolean;
+  /** The bitmap file could not be trusted at start: its marks mean nothing, a full resync follows. */
+  bitmapDamaged: boolean;
+  /** Bytes under intent marks, and marked out of sync for each peer. */
+  intentBytes: number;
+  outOfSyncBytes: Record<NodeName, number>;
+  /** Changes with each daemon start. */
+  daemonStart: string;
+  /** Has heard from its source since its own start, and has not itself been stalled for failureTimeout since. */
+  contactWithSource: boolean;
+  /** Milliseconds since each other node was last heard on any path; absent: never since start. */
+  silentForMs: Record<NodeName, number>;
+}
+
+export type CompareRule =
+  | 'blank'
+  | 'unrelated'
+  | 'inconsistent'
+  | 'split-brain'
+  | 'merge-pending'
+  | 'serving'
+  | 'clean'
+  | 'served-later'
+  | 'crashed-source'
+  | 'crashed-target'
+  | 'both-targets'
+  | 'kept-bitmap'
+  | 'history';
+
+export interface CompareAnswer {
+  rule: CompareRule;
+  /** Origin and target of the copy; null when there is none (kind none, refuse, or both wait). */
+  direction: { from: NodeName; to: NodeName } | null;
+  kind: 'none' | 'partial' | 'full' | 'wait' | 'refuse';
+  /** wait: for whom, and what follows when the wait ends. */
+  waitFor?: NodeName;
+  /** Which marks a partial resync covers, each the named node's map; for the union to be taken by the origin. */
+  marks?: ({ of: NodeName; map: 'intent' } | { of: NodeName; map: 'out-of-sync'; for: NodeName })[];
+  why: string;
+}
+
+export type DecideRule =
+  | 'split-brain'
+  | 'superseded'
+  | 'cut-short'
+  | 'told-out'
+  | 'leg-behind'
+  | 'stopped-on-purpose'
+  | 'takeover'
+  | 'better-candidate'
+  | 'target-alone'
+  | 'source-alone'
+  | 'source-alone-agreed'
+  | 'evidence'
+  | 'no-quorum'
+  | 'forced';
+
+/** Everything `decide` may look at. */
+export interface Facts {
+  self: NodeView;
+  /** What each other node last said of itself, with how long ago on this node's monotonic clock; absent: not heard since start. */
+  peers: Record<NodeName, { view: NodeView; silentForMs: number }>;
+  /** failureTimeout, ms: silence from which a node counts as lost. */
+  failureTimeoutMs: number;
+  /** Milliseconds since this daemon started (a node that has just started has heard nobody yet). */
+  upForMs: number;
+  /** Operator's word that is being carried out now. */
+  command: { kind: 'none' } | { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean };
+  /** For arbiter `majority`: whether a majority has voted durably for this node's claim; null: not asked yet. */
+  majority: boolean | null;
+  /** The next step of a claim decides again: rows that only begin a claim are read as "go on". */
+  claiming: boolean;
+}
+
+export interface Decision {
+  action: 'go-in-service' | 'stay-in-service' | 'stay-out' | 'wait' | 'demote' | 'suspend' | 'refuse';
+  rule: DecideRule;
+  why: string;
+  setFlags?: Partial<{ lastOwner: boolean; dataCorrupt: boolean }>;
+  /** What would change the answer, for `netraid explain`. */
+  changesIf?: string[];
+}

@@ -1,0 +1,45 @@
+/** Files that are old or new, never in between (M13). */
+import { dirname } from 'node:path';
+import { Errno, type Files, IoError, type IoFile } from './types.ts';
+
+/**
+ * Replaces `path` with `bytes`, durably: write PATH.tmp, fsync, rename, fsync of the folder. Rejects with IoError, and then
+ * the old content is still there — unless the folder's fsync failed, when either may be found after a crash. One call at a
+ * time for a path.
+ */
+export async function replaceFile(files: Files, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`;
+  try {
+    const file = await files.open(temporary, { write: true, create: true });
+    try {
+      await file.truncate(0);
+      await writeAll(file, temporary, bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await files.rename(temporary, path);
+  } catch (e: unknown) {
+    await removeIfThere(files, temporary);
+    throw e;
+  }
+  await files.syncDirectory(dirname(path));
+}
+
+/** All of `bytes` from `position`; a write that moves nothing is EIO. */
+export async function writeAll(file: IoFile, name: string, bytes: Uint8Array, position = 0): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const n = await file.write(bytes.subarray(at), position + at);
+    if (n <= 0) throw new IoError(Errno.EIO, `${name}: nothing could be written`);
+    at += n;
+  }
+}
+
+/** On the way out of a failure that is being reported already: a leftover is harmless, the next replacement begins by emptying it. */
+async function removeIfThere(files: Files, path: string): Promise<void> {
+  try {
+    await files.unlink(path);
+  } catch (e: unknown) {
+    if (!(e instanceof IoError)) throw e;
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * The engine that needs nothing but sockets, leg files and a clock, so that the node world and the simulated world run the
+ * same one.
+ *
+ *   sockets --> ServerConn, ClientConn --+                   +--> handler (EngineHub)
+ *                                        +--> EventQueue ----+
+ *   leg files --> Legs ------------------+   once a turn     +--> after it: flush the outboxes
+ *
+ * Invariants beyond those of `Engine`:
+ * - the handler is never called from inside a call of the engine
+ * - records, headers and data buffers are reused: a request in steady state allocates next to nothing
+ */
+import type { LegOpener } from './leg-file.ts';
+import { ClientConn } from './portable/client-conn.ts';
+import { digestOf, zeroGranules } from './portable/compute.ts';
+import type { EngineContext } from './portable/context.ts';
+import { EventQueue } from './portable/event-queue.ts';
+import { HandlePool } from './portable/handles.ts';
+import { Legs } from './portable/legs.ts';
+import { BlockPool, type Outbox } from './portable/outbox.ts';
+import { RequestTable } from './portable/requests.ts';
+import { ServerConn } from './portable/server-conn.ts';
+import {
+  type Clock,
+  type ConnId,
+  type ConnLimits,
+  type DigestKind,
+  type Engine,
+  Errno,
+  type EventBatch,
+  type Handle,
+  IoError,
+  type IoSocket,
+  type LegId,
+  type LegInfo,
+  type LegOptions,
+  type OpId,
+  type RequestId,
+  type WireParams,
+} from './types.ts';
+
+export interface PortableEngineParts {
+  clock: Clock;
+  legs: LegOpener;
+  /** After an orderly close of a server connection: how long queued replies may take to leave. */
+  lingerMs?: number;
+}
+
+const LINGER_MS = 5000;
+
+export class PortableEngine implements Engine {
+  readonly #clock: Clock;
+  readonly #context: EngineContext;
+  readonly #handles = new HandlePool();
+  readonly #events: EventQueue;
+  readonly #legs: Legs;
+  readonly #requests = new RequestTable();
+  readonly #conns = new Map<ConnId, ServerConn | ClientConn>();
+  readonly #toFlush: Outbox[] = [];
+  #flushScheduled = false;
+  #nextConn: ConnId = 1;
+  #operations = 0;
+  #shutDown = false;
+
+  constructor(parts: PortableEngineParts) {
+    this.#clock = parts.clock;
+    this.#events = new EventQueue(parts.clock, () => {
+      this.#flush();
+    });
+    this.#context = {
+      clock: parts.clock,
+      handles: this.#handles,
+      blocks: new BlockPool(),
+      events: this.#events,
+      lingerMs: parts.lingerMs ?? LINGER_MS,
+      done: (op, errno, length, h, value) => {
+        if (op === 0) return;
+        this.#operations -= 1;
+        this.#events.done(op, errno, length, h, value);
+      },
+      wantFlush: (o) => {
+        this.#toFlush.push(o);
+        this.#scheduleFlush();
+      },
+      forget: (conn) => {
+        this.#conns.delete(conn);
+      },
+    };
+    this.#legs = new Legs(this.#context, parts.legs);
+  }
+
+  onEvents(f: (e: EventBatch) => void): void {
+    this.#events.handle(f);
+  }
+
+  // ----------------------------------------------------------------------------------------------- connections
+
+  adopt(s: IoSocket, role: 'server' | 'client', wire: WireParams, limits: ConnLimits, early: Uint8Array): ConnId {
+    if (wire.extendedHeaders) throw new Error('extended headers are not spoken');
+    if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
+    const id = this.#nextConn;
+    this.#nextConn += 1;
+    const conn =
+      role === 'server'
+        ? new ServerConn(id, this.#context, this.#requests, s, wire, limits)
+        : new ClientConn(id, this.#context, s, wire, limits);
+    this.#conns.set(id, conn);
+    if (this.#shutDown) conn.close(Errno.ESHUTDOWN);
+    else conn.start(early);
+    return id;
+  }
+
+  close(conn: ConnId, errno: number): void {
+    this.#conns.get(conn)?.close(errno);
+  }
+
+  stopReceiving(conn: ConnId): void {
+    const c = this.#conns.get(conn);
+    if (c instanceof ServerConn) c.stopReceiving();
+  }
+
+  send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {
+    this.#begin(op);
+    const c = this.#conns.get(conn);
+    if (c instanceof ClientConn) c.send(op, cmd, flags, offset, length, h, hOffset);
+    else this.#context.done(op, Errno.ESHUTDOWN, 0, 0, undefined);
+  }
+
+  reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void {
+    this.#begin(op);
+    const r = this.#requests.find(req);
+    if (r?.conn === undefined) this.#context.done(op, Errno.ESHUTDOWN, 0, 0, undefined);
+    else r.conn.reply(r, op, errno, h, hOffset, length);
+  }
+
+  replyBlockStatus(op: OpId, req: RequestId, chunks: Uint8Array[]): void {
+    this.#begin(op);
+    const r = this.#requests.find(req);
+    if (r?.conn === undefined) this.#context.done(op, Errno.ESHUTDOWN, 0, 0, undefined);
+    else r.conn.replyBlockStatus(r, op, chunks);
+  }
+
+  // ------------------------------------------------------------------------------------------------------ legs
+
+  async openLeg(path: string, o: LegOptions): Promise<LegInfo> {
+    if (this.#shutDown) throw new IoError(Errno.ESHUTDOWN, `cannot open ${path}: the engine is shut down`);
+    return await this.#legs.open(path, o);
+  }
+
+  closeLeg(leg: LegId): Promise<void> {
+    return this.#legs.close(leg);
+  }
+
+  legSize(leg: LegId): Promise<number> {
+    return this.#legs.size(leg);
+  }
+
+  setLegSize(leg: LegId, sizeBytes: number): Promise<void> {
+    return this.#legs.setSize(leg, sizeBytes);
+  }
+
+  read(op: OpId, leg: LegId, offset: number, length: number): void {
+    this.#begin(op);
+    this.#legs.read(op, leg, offset, length);
+  }
+
+  write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void {
+    this.#begin(op);
+    this.#legs.write(op, leg, offset, h, hOffset, length, fua);
+  }
+
+  sync(op: OpId, leg: LegId): void {
+    this.#begin(op);
+    this.#legs.sync(op, leg);
+  }
+
+  zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void {
+    this.#begin(op);
+    this.#legs.zero(op, leg, offset, length, mayPunch, fua);
+  }
+
+  extents(op: OpId, leg: LegId, offset: number, length: number): void {
+    this.#begin(op);
+    this.#legs.extents(op, leg, offset, length);
+  }
+
+  // --------------------------------------------------------------------------------------------------- handles
+
+  view(h: Handle): Uint8Array {
+    return this.#handles.view(h);
+  }
+
+  allocate(length: number): Handle {
+    return this.#handles.allocate(length);
+  }
+
+  retain(h: Handle): void {
+    this.#handles.retain(h);
+  }
+
+  release(h: Handle): void {
+    this.#handles.release(h);
+  }
+
+  digest(op: OpId, h: Handle, offset: number, length: number, kind: DigestKind): void {
+    this.#begin(op);
+    const hex = digestOf(this.#handles.part(h, offset, length), kind);
+    this.#context.done(op, 0, length, 0, { kind: 'digest', hex });
+  }
+
+  isZero(op: OpId, h: Handle, offset: number, length: number, granuleBytes: number): void {
+    this.#begin(op);
+    const zero = zeroGranules(this.#handles.part(h, offset, length), granuleBytes);
+    this.#context.done(op, 0, length, 0, { kind: 'zeroes', zero });
+  }
+
+  usage(): { handles: number; bytes: number; operations: number; connections: number } {
+    return {
+      handles: this.#handles.liveHandles,
+      bytes: this.#handles.liveBytes,
+      operations: this.#operations,
+      connections: this.#conns.size,
+    };
+  }
+
+  async shutdown(): Promise<void> {
+    this.#shutDown = true;
+    for (const c of [...this.#conns.values()]) c.close(Errno.ESHUTDOWN);
+    await this.#legs.closeAll();
+  }
+
+  #begin(op: OpId): void {
+    if (op !== 0) this.#operations += 1;
+  }
+
+  #scheduleFlush(): void {
+    // What a handler causes is flushed when its delivery ends.
+    if (this.#flushScheduled || this.#events.delivering) return;
+    this.#flushScheduled = true;
+    this.#clock.soon(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    // Flushing may make room, and so new requests to send: the list can grow while it is walked.
+    for (let o = this.#toFlush.pop(); o !== undefined; o = this.#toFlush.pop()) o.flush();
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * The one door to disk, network, clock and chance.
+ *
+ * Everything NetRAID does to the outside world goes through an `Io`, so that the seeded simulator runs the code that
+ * ships. Two storeys:
+ *
+ *   control plane   Files, Net, Clock, Chance: plain asynchronous calls
+ *   data plane      Engine: "descriptors, not bytes". After a handshake the engine owns a connection, parses requests,
+ *                   and hands over batches of descriptors; payloads stay behind integer handles
+ *
+ * Invariants:
+ * - an operation reports exactly one `done`; fewer bytes than asked is an errno, never a short success
+ * - a handle lives until its last reference is released; an operation holds its own reference until done
+ * - time is monotonic; nothing here waits without a deadline given by the caller or a close that ends it
+ */
+
+/** Errno values as Linux numbers them; the ones NBD knows keep their number on the wire. */
+export const Errno = {
+  OK: 0,
+  EPERM: 1,
+  ENOENT: 2,
+  EIO: 5,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  EFBIG: 27,
+  ENOSPC: 28,
+  EROFS: 30,
+  EPIPE: 32,
+  ERANGE: 34,
+  EOVERFLOW: 75,
+  ENOTSUP: 95,
+  EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ECONNRESET: 104,
+  ESHUTDOWN: 108,
+  ETIMEDOUT: 110,
+  ECONNREFUSED: 111,
+  EHOSTUNREACH: 113,
+} as const;
+export type Errno = (typeof Errno)[keyof typeof Errno];
+
+/** An operating error of the outside world: typed, expected, to be handled. */
+export class IoError extends Error {
+  readonly errno: number;
+  readonly code: string;
+  constructor(errno: number, message: string) {
+    super(message);
+    this.name = 'IoError';
+    this.errno = errno;
+    this.code = errnoName(errno);
+  }
+}
+
+const names = new Map<number, string>(Object.entries(Errno).map(([k, v]) => [v, k]));
+export function errnoName(errno: number): string {
+  return names.get(errno) ?? `E${String(errno)}`;
+}
+
+// ---------------------------------------------------------------------------------------------- clock and chance
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Monotonic milliseconds (fractions allowed) since an arbitrary origin of this process. */
+  now(): number;
+  /** Milliseconds since 1970, for logs and people only; no decision may use it. */
+  wallNow(): number;
+  /** Calls `f` once after at least `ms`. A pending timer does not keep a process alive that has nothing else to do. */
+  after(ms: number, f: () => void): Timer;
+  /** Calls `f` in a later turn, after everything already queued. */
+  soon(f: () => void): void;
+}
+
+export interface Chance {
+  /** Uniform in [0, 2^32). */
+  u32(): number;
+  /** Uniform 64 bits, as 16 lower-case hex digits; never all zero. */
+  hex64(): string;
+  /** Uniform in [0, 1). */
+  float(): number;
+}
+
+// ------------------------------------------------------------------------------------------------------- files
+
+export interface FileStat {
+  kind: 'file' | 'directory' | 'block' | 'other';
+  /** Bytes; for a block device its capacity. */
+  sizeBytes: number;
+}
+
+export interface OpenOptions {
+  write?: boolean;
+  create?: boolean;
+  /** With `create`: fail with EEXIST when it exists. */
+  exclusive?: boolean;
+}
+
+export interface Files {
+  open(path: string, o: OpenOptions): Promise<IoFile>;
+  /** Whole content; EFBIG when longer than `maxBytes`; ENOENT when absent. */
+  readFile(path: string, maxBytes: number): Promise<Uint8Array>;
+  /** Names (not paths) in a folder, sorted. */
+  list(path: string): Promise<string[]>;
+  stat(path: string): Promise<FileStat>;
+  /** With all parents; succeeds when it exists. */
+  mkdir(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  /** fsync of a folder: makes renames, creations and removals inside it durable. */
+  syncDirectory(path: string): Promise<void>;
+}
+
+export interface IoFile {
+  /** Bytes read, which may be fewer than asked; 0 at the end. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  /** Bytes written, which may be fewer than asked. */
+  write(from: Uint8Array, position: number): Promise<number>;
+  /** Makes data and size durable. After a failure the file's unsynced writes may be lost: never retried and trusted (M3). */
+  sync(): Promise<void>;
+  truncate(sizeBytes: number): Promise<void>;
+  sizeBytes(): Promise<number>;
+  /** Takes an exclusive advisory lock that ends with the descriptor; false when another descriptor holds it. */
+  tryLock(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+// --------------------------------------------------------------------------------------------------------- net
+
+export type Address = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };
+
+export interface Listener {
+  /** The address bound, with the real port where 0 was asked for. */
+  readonly address: Address;
+  /** Stops accepting; connections already accepted live on. */
+  close(): Promise<void>;
+}
+
+/** Why a socket closed: errno 0 is an orderly end by the peer. */
+export interface SocketHandler {
+  /** Bytes are lent for the call; keep a copy if needed later. */
+  onData(bytes: Uint8Array): void;
+  /** Exactly once, last. */
+  onClose(errno: number): void;
+  /** The unsent bytes have fallen to zero after a `write` that returned false. */
+  onDrain?(): void;
+}
+
+export interface IoSocket {
+  readonly remote: string;
+  /** Delivers bytes that arrived so far and from now on; a second call hands the socket to another handler. */
+  start(h: SocketHandler): void;
+  /** Stops delivery until `resume`; bounded buffering below lets the peer's window close. */
+  pause(): void;
+  resume(): void;
+  /** Queues bytes, which must not change until sent; false when the caller should wait for onDrain. `sent` is called when handed to the kernel, in the order of the writes, never after a close. */
+  write(bytes: Uint8Array, sent?: () => void): boolean;
+  unsentBytes(): number;
+  /** Sends what is queued, then closes. */
+  end(): void;
+  /** Closes at once; what is queued is dropped. */
+  destroy(): void;
+}
+
+export interface Net {
+  listen(at: Address, onConnection: (s: IoSocket) => void): Promise<Listener>;
+  /** ETIMEDOUT after `timeoutMs`. TCP_NODELAY is set. */
+  connect(to: Address, timeoutMs: number): Promise<IoSocket>;
+}
+
+// ------------------------------------------------------------------------------------------------------ engine
+
+export type Handle = number; // engine-owned bytes; 0 is "none"
+export type ConnId = number;
+export type LegId = number;
+/** One request received on a server connection; the engine keeps its cookie. Dead once replied or its connection closed. */
+export type RequestId = number;
+/** Chosen by the caller, > 0, unique among the operations in flight. 0: no `done` wanted (only for reply). */
+export type OpId = number;
+
+/** What the handshake agreed on. */
+export interface WireParams {
+  /** Replies as structured chunks (server: READ and BLOCK_STATUS must be; client: both kinds understood). */
+  structuredReplies: boolean;
+  /** 64-bit lengths: room left, false for now. */
+  extendedHeaders: boolean;
+  /** Largest payload of a request or reply, bytes. A longer WRITE closes the connection. */
+  payloadMaxBytes: number;
+}
+
+export interface ConnLimits {
+  /** Requests received and not yet replied to (server) or sent and not yet answered (client). */
+  requestsMax: number;
+  /** Payload bytes held for them. */
+  bytesMax: number;
+}
+
+export interface LegOptions {
+  write: boolean;
+  /** Take the exclusive lock; EBUSY when somebody has it. */
+  lock: boolean;
+}
+
+export interface LegInfo {
+  leg: LegId;
+  sizeBytes: number;
+  /** Sector size: the smallest aligned unit the leg writes without read-modify-write; 1 for files is reported as 512. */
+  blockSizeBytes: number;
+  /** Holes can be made and are reported. */
+  sparse: boolean;
+}
+
+export interface Extent {
+  offset: number;
+  length: number;
+  /** Not allocated. */
+  hole: boolean;
+  /** Reads as zeroes. */
+  zero: boolean;
+}
+
+export const EventKind = { REQUEST: 1, DONE: 2, CLOSED: 3 } as const;
+
+/** Reused arrays; entry i of each belongs to event i; valid during the call only. Batch boundaries mean nothing. */
+export interface EventBatch {
+  count: number;
+  kind: Uint8Array;
+  /** REQUEST, CLOSED: connection. */
+  conn: Uint32Array;
+  /** REQUEST: request id. DONE: operation id. */
+  id: Float64Array;
+  /** REQUEST: NBD_CMD_* and NBD_CMD_FLAG_*. */
+  cmd: Uint16Array;
+  flags: Uint16Array;
+  /** REQUEST: offset, bytes. */
+  offset: Float64Array;
+  /** REQUEST: length asked; DONE: bytes. */
+  length: Float64Array;
+  /** REQUEST: payload of a WRITE (the handler owns one reference; 0 when the payload was over a limit and thrown away).
+   *  DONE of read and of send(READ): the data (the handler owns one reference). */
+  handle: Uint32Array;
+  /** DONE: errno (0 ok). CLOSED: errno (0: orderly). */
+  errno: Int32Array;
+  /** DONE of extents, of send(BLOCK_STATUS), of digest and isZero: the answer. Undefined otherwise. */
+  value: (EngineValue | undefined)[];
+}
+
+export type EngineValue =
+  | { kind: 'extents'; extents: Extent[] }
+  | { kind: 'block-status'; contexts: { id: number; extents: { length: number; flags: number }[] }[] }
+  | { kind: 'digest'; hex: string }
+  /** For each granule of the handle: all zero or not. */
+  | { kind: 'zeroes'; zero: boolean[] };
+
+/** crc32 notices damage; only sha256 may stand for "the same bytes". */
+export type DigestKind = 'crc32' | 'sha256';
+
+/**
+ * The data plane. Calls may be made at any time; an engine may gather them and act after the current turn.
+ * No call throws for an outside reason: errors arrive in the operation's `done`.
+ */
+export interface Engine {
+  /** One handler for the engine's life; see EngineHub for routing by connection and operation. */
+  onEvents(f: (e: EventBatch) => void): void;
+
+  /** Takes the socket over after src/nbd's handshake; `early` bytes are parsed first. */
+  adopt(s: IoSocket, role: 'server' | 'client', wire: WireParams, limits: ConnLimits, early: Uint8Array): ConnId;
+  /**
+   * Ends a connection now. With errno 0 what was given to it before (replies, DISC) still leaves, within a deadline; requests
+   * not answered are forgotten. Operations on it that are cut off finish with `errno` (ESHUTDOWN for 0). CLOSED follows, last,
+   * when no operation of it is left.
+   */
+  close(conn: ConnId, errno: number): void;
+  /** Server: stop reading further requests; those received are still answered. */
+  stopReceiving(conn: ConnId): void;
+
+  openLeg(path: string, o: LegOptions): Promise<LegInfo>;
+  /** Waits for the leg's operations to end. */
+  closeLeg(leg: LegId): Promise<void>;
+  /** New size after the file or device was grown or cut by `setLegSize` or from outside. */
+  legSize(leg: LegId): Promise<number>;
+  /** Truncates or extends a regular file (ENOTSUP for a block device). */
+  setLegSize(leg: LegId, sizeBytes: number): Promise<void>;
+
+  read(op: OpId, leg: LegId, offset: number, length: number): void;
+  /** `fua`: durable before done. */
+  write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void;
+  /** Everything whose `done` came before this call is durable when it is done without error. */
+  sync(op: OpId, leg: LegId): void;
+  /** Reads as zero afterwards; `mayPunch` allows a hole. */
+  zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void;
+  /** Contiguous from `offset`; may end before the range does (DONE's length says how far). */
+  extents(op: OpId, leg: LegId, offset: number, length: number): void;
+
+  /** Client: one NBD request; done when its reply came. A WRITE takes its payload from `h`; a READ's done has a handle. */
+  send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void;
+
+  /** Server: the one final answer to a request. READ: `length` bytes from `h`; else h = 0. `errno` not 0: an error reply. */
+  reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void;
+  /** Server, BLOCK_STATUS: one chunk for each context, already encoded (context id and descriptors, big-endian). */
+  replyBlockStatus(op: OpId, req: RequestId, chunks: Uint8Array[]): void;
+
+  /** Bytes of a handle for tests, TLS and cold paths: lent until release. */
+  view(h: Handle): Uint8Array;
+  /** A handle holding `length` bytes that the caller fills through `view` before using it. */
+  allocate(length: number): Handle;
+  retain(h: Handle): void;
+  release(h: Handle): void;
+
+  digest(op: OpId, h: Handle, offset: number, length: number, kind: DigestKind): void;
+  isZero(op: OpId, h: Handle, offset: number, length: number, granuleBytes: number): void;
+
+  /** Live counts, for metrics and for leak checks in tests. */
+  usage(): { handles: number; bytes: number; operations: number; connections: number };
+  /** Closes every connection and leg. */
+  shutdown(): Promise<void>;
+}
+
+// ---------------------------------------------------------------------------------------------------------- io
+
+export interface Io {
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly files: Files;
+  readonly net: Net;
+  createEngine(): Engine;
+}

@@ -1,0 +1,442 @@
+/**
+ * The mirror device: one application request becomes writes on every leg, and one honest answer.
+ *
+ *   admit -> range lock -> marks (intent; out-of-sync for absent targets) -> durable? -> gate -> legs -> count down -> reply
+ *              M4              M1                                             M1        M2, gen.         M2, M3
+ *
+ * Invariants
+ * - no leg is told to write a region whose intent is not durable (M1);
+ * - while the loss of an in-sync target is being settled, no new write is issued and no reply to a write or FLUSH is
+ *   given; the marks for the lost target are taken in the same turn in which it stops being written to (M2, M5);
+ * - a failed sync makes the leg leave (M3);
+ * - a stopped device answers ESHUTDOWN to everything, also to what the legs have completed (M9).
+ * Suspension is a set of reasons, not a flag: each party takes back only its own.
+ */
+import type { NodeName } from '../failover/types.ts';
+import type { EngineHub, OpOwner } from '../io/hub.ts';
+import type { Log } from '../io/log.ts';
+import { type Clock, Errno, errnoName, type Handle, type RequestId } from '../io/types.ts';
+import type { Replier } from '../nbd/device.ts';
+import { Gate } from './gate.ts';
+import type { MirrorHost } from './host.ts';
+import { LegIo, SLOTS } from './leg-io.ts';
+import type { LocalLeg, TargetLeg } from './legs.ts';
+import { Losses, type LossOwner } from './losses.ts';
+import type { DurableWaiter, Marks } from './marks.ts';
+import { type LockWaiter, RangeLock, WAITING } from './range-lock.ts';
+import { Replies } from './replies.ts';
+import { type MirrorRequest, RequestKind, RequestPool } from './request.ts';
+import { Sessions, type SessionsOwner } from './sessions.ts';
+import type { MirrorSettings } from './settings.ts';
+import { provesAll, verdict } from './verdict.ts';
+
+export interface MirrorDeviceOptions {
+  hub: EngineHub;
+  clock: Clock;
+  log: Log;
+  local: LocalLeg;
+  marks: Marks;
+  host: MirrorHost;
+  settings: MirrorSettings;
+  sizeBytes: number;
+  /** failureTimeout: a process that stood still for longer answers nothing until its host says so (M9). */
+  stallLimitMs: number;
+}
+
+export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner {
+  readonly hub: EngineHub;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly local: LocalLeg;
+  marks: Marks;
+  readonly lock = new RangeLock();
+  readonly settings: MirrorSettings;
+  readonly sessions: Sessions;
+  readonly #host: MirrorHost;
+  readonly #pool = new RequestPool();
+  sizeBytes: number;
+  readonly #gate = new Gate();
+  readonly #legs: LegIo;
+  readonly #losses: Losses;
+  #waitingToEnter: MirrorRequest[] = [];
+  #ready: MirrorRequest[] = [];
+  readonly #replies: Replies;
+  #needsGeneration = false;
+  #idleWaiters: (() => void)[] = [];
+  /** Counts for status and for "is the application busy". */
+  readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 };
+  lastRequestAt = -Infinity;
+  readonly #stallLimitMs: number;
+  /** When the host last looked: older than the limit means that this process stood still. */
+  #tickAt: number;
+
+  constructor(o: MirrorDeviceOptions) {
+    this.hub = o.hub;
+    this.clock = o.clock;
+    this.log = o.log;
+    this.local = o.local;
+    this.marks = o.marks;
+    this.#host = o.host;
+    this.settings = o.settings;
+    this.sizeBytes = o.sizeBytes;
+    this.#stallLimitMs = o.stallLimitMs;
+    this.#tickAt = o.clock.now();
+    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine);
+    this.#replies.answered = () => {
+      this.#tellIdle();
+    };
+    this.sessions = new Sessions(o.hub, o.settings.async, this);
+    this.#legs = new LegIo(o.hub, this, o.local, this.sessions.targets);
+    const { clock, log, host, local } = o;
+    this.#losses = new Losses({ gate: this.#gate, host, log, clock, local, targets: this.sessions.targets, retryMs: o.settings.marksRetryMs }, this);
+  }
+
+  // -------------------------------------------------------------------------------------------- a request's way
+
+  /** Takes a validated request; for a WRITE the device owns one reference to `h`. Exactly one answer goes to `r`. */
+  submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, mayPunch: boolean): void {
+    const m = this.#pool.take();
+    m.kind = kind;
+    m.replier = r;
+    m.id = id;
+    m.offset = offset;
+    m.length = length;
+    m.h = h;
+    m.fua = fua;
+    m.mayPunch = mayPunch;
+    this.lastRequestAt = this.clock.now();
+    this.#checkStall(this.lastRequestAt);
+    this.#admit(m);
+  }
+
+  #admit(m: MirrorRequest): void {
+    if (this.#gate.stopped !== 0) {
+      this.#settle(m, this.#gate.stopped);
+    } else if (!this.#gate.mayAdmit) {
+      this.#waitingToEnter.push(m);
+      this.#tellIdle();
+    } else if (m.kind === RequestKind.READ) {
+      this.#issueRead(m);
+    } else if (m.kind === RequestKind.FLUSH || m.length === 0) {
+      this.#enter(m);
+    } else {
+      const slot = this.lock.acquire(m.offset, m.offset + m.length, this, m.index);
+      if (slot !== WAITING) this.onLocked(m.index, slot);
+    }
+  }
+
+  onLocked(tag: number, slot: number): void {
+    const m = this.#pool.at(tag);
+    m.lockSlot = slot;
+    if (this.#gate.stopped !== 0) {
+      this.#settle(m, this.#gate.stopped);
+      return;
+    }
+    m.first = this.marks.regions.regionOf(m.offset);
+    m.last = this.marks.regions.regionOf(m.offset + m.length - 1);
+    for (const t of this.targets.values()) if (!t.inSession) this.marks.markOutOfSync(t.node, m.first, m.last);
+    m.marked = true;
+    if (this.marks.begin(m.first, m.last)) this.marks.whenDurable(this, m.index);
+    else this.#enter(m);
+  }
+
+  onDurable(tag: number, ok: boolean): void {
+    const m = this.#pool.at(tag);
+    if (this.#gate.stopped !== 0) this.#settle(m, this.#gate.stopped);
+    else if (!ok) this.#settle(m, Errno.EIO);
+    else this.#enter(m);
+  }
+
+  /** Everything a write needs before the legs is done; the gate decides when it goes. */
+  #enter(m: MirrorRequest): void {
+    this.#ready.push(m);
+    this.#drainReady();
+  }
+
+  #drainReady(): void {
+    while (this.#ready.length > 0 && this.#gate.mayIssue) {
+      const m = this.#ready[0];
+      if (m === undefined) return;
+      if (this.#losses.marksFailed && m.kind !== RequestKind.READ) {
+        this.#ready.shift();
+        this.#settle(m, Errno.EIO);
+        continue;
+      }
+      if (this.#needsGeneration && m.kind !== RequestKind.FLUSH && m.kind !== RequestKind.READ) {
+        this.#commitGeneration();
+        return;
+      }
+      if (!this.#legs.hasRoom(m)) return;
+      this.#ready.shift();
+      if (m.kind === RequestKind.READ) this.#issueRead(m);
+      else if (m.kind === RequestKind.FLUSH) this.#issueFlush(m);
+      else if (m.length === 0) this.#settle(m, 0);
+      else this.#issueWrite(m);
+    }
+  }
+
+  #issueWrite(m: MirrorRequest): void {
+    this.counters.writes += 1;
+    this.counters.writtenBytes += m.length;
+    // One more than there are legs, so that an answer that comes meanwhile does not end the count.
+    m.pending = 1;
+    this.#legs.write(m, this.marks);
+    this.#countDown(m);
+  }
+
+  #issueFlush(m: MirrorRequest): void {
+    this.counters.flushes += 1;
+    m.pending = 1;
+    m.seal = this.marks.intent.seal();
+    this.#legs.flush(m);
+    this.#countDown(m);
+  }
+
+  #issueRead(m: MirrorRequest): void {
+    this.counters.reads += 1;
+    this.counters.readBytes += m.length;
+    if (!this.#legs.read(m)) this.#settle(m, Errno.EIO);
+  }
+
+  // ------------------------------------------------------------------------------------------- the legs' answers
+
+  onDone(tag: number, errno: number, _length: number, h: Handle): void {
+    const slot = tag % SLOTS;
+    const m = this.#pool.at((tag - slot) / SLOTS);
+    if (m.kind === RequestKind.READ) {
+      this.#readDone(m, slot, errno, h);
+      return;
+    }
+    if (h !== 0) this.hub.engine.release(h);
+    m.results[slot] = errno;
+    if (errno !== 0 && slot !== 0) {
+      const t = this.sessions.at(slot);
+      const flush = m.kind === RequestKind.FLUSH || m.fua;
+      if (t !== undefined) this.targetFailed(t, `${flush ? 'flush' : 'write'} on ${t.node}: ${errnoName(errno)}`, flush);
+    }
+    this.#countDown(m);
+  }
+
+  #readDone(m: MirrorRequest, slot: number, errno: number, h: Handle): void {
+    if (errno === 0) {
+      m.data = h;
+      this.#settle(m, 0);
+      return;
+    }
+    const retried = m.errno !== 0;
+    m.errno = errno;
+    if (slot !== 0) {
+      const t = this.sessions.at(slot);
+      if (t !== undefined) this.targetFailed(t, `read on ${t.node}: ${errnoName(errno)}`, false);
+    }
+    if (retried || this.settings.localErrors === 'pass-on' || this.#legs.readableTarget() === undefined) {
+      this.#settle(m, errno);
+      return;
+    }
+    if (slot === 0) this.#losses.ownLeg(`read of the local leg: ${errnoName(errno)}`);
+    this.#enter(m);
+  }
+
+  #countDown(m: MirrorRequest): void {
+    m.pending -= 1;
+    if (m.pending === 0) this.#legsDone(m);
+  }
+
+  #legsDone(m: MirrorRequest): void {
+    const v = verdict(m, this.local, this.targets.values(), this.settings.localErrors);
+    if (v.kind === 'own-leg-failed') {
+      m.errno = v.errno;
+      this.#replies.park(m);
+      this.#releaseRange(m);
+      this.#losses.ownLeg(v.why);
+      return;
+    }
+    if (v.kind === 'diverged') for (const t of this.targets.values()) this.targetFailed(t, v.why, m.kind === RequestKind.FLUSH);
+    if (v.kind === 'success' && provesAll(m, this.local, this.targets.values())) this.marks.intent.proven(m.seal);
+    this.#settle(m, v.kind === 'success' ? 0 : v.errno);
+  }
+
+  /** The legs have done; the lock and the pending marks go, and the reply follows when it may. */
+  #settle(m: MirrorRequest, errno: number): void {
+    m.errno = errno;
+    this.#releaseRange(m);
+    if (this.#gate.stopped === 0) this.#checkStall(this.clock.now());
+    this.#replies.give(m);
+  }
+
+  #releaseRange(m: MirrorRequest): void {
+    if (m.marked) {
+      m.marked = false;
+      this.marks.intent.end(m.first, m.last);
+    }
+    if (m.h !== 0) {
+      this.hub.engine.release(m.h);
+      m.h = 0;
+    }
+    if (m.lockSlot >= 0) {
+      const slot = m.lockSlot;
+      m.lockSlot = -1;
+      this.lock.release(slot);
+    }
+  }
+
+  #tellIdle(): void {
+    if (this.#idleWaiters.length === 0 || this.#pool.busy > this.#waitingToEnter.length) return;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const f of waiters) f();
+  }
+
+  // ----------------------------------------------------------------------------------------------- losing a leg
+
+  /** A target can't be trusted to have what it should: it leaves now, and the loss is settled (M2). */
+  targetFailed(t: TargetLeg, why: string, syncFailed: boolean): void {
+    this.#losses.target(t, why, syncFailed);
+  }
+
+  localFailed(why: string): void {
+    this.#losses.ownLeg(why);
+  }
+
+  writesInHand(): boolean {
+    for (const m of this.#pool.active()) if (m.kind !== RequestKind.READ) return true;
+    return false;
+  }
+
+  failWaitingWrites(): void {
+    this.#replies.failWrites(Errno.EIO);
+    const ready = this.#ready;
+    this.#ready = ready.filter((m) => m.kind === RequestKind.READ);
+    for (const m of ready) {
+      if (m.kind === RequestKind.READ) continue;
+      this.#releaseRange(m);
+      m.errno = Errno.EIO;
+      this.#replies.park(m);
+    }
+    this.#replies.failWrites(Errno.EIO);
+  }
+
+  ownLegLeft(): void {
+    this.#replies.forgiveOwnLeg();
+  }
+
+  goOn(): void {
+    this.#replies.release();
+    this.#drainReady();
+  }
+
+  // --------------------------------------------------------------------------------------------- for the host
+
+  get targets(): ReadonlyMap<NodeName, TargetLeg> {
+    return this.sessions.targets;
+  }
+
+  needGeneration(): void {
+    this.#needsGeneration = true;
+  }
+
+  #commitGeneration(): void {
+    const hold = 'generation';
+    if (this.#gate.held.has(hold)) return;
+    this.#gate.held.add(hold);
+    // Whoever asks for one from now on means a later one.
+    this.#needsGeneration = false;
+    this.#host.commitGeneration().then(
+      () => {
+        this.#gate.held.delete(hold);
+        this.#drainReady();
+      },
+      (e: unknown) => {
+        this.log.error('a new generation could not be committed; the device stops answering', { error: String(e) });
+        this.#gate.held.delete(hold);
+        this.stop(Errno.ESHUTDOWN);
+      },
+    );
+  }
+
+  /** The host is alive and looks; to be called several times within the stall limit. */
+  tick(): void {
+    const now = this.clock.now();
+    this.#checkStall(now);
+    this.#tickAt = now;
+  }
+
+  /** Somebody else has noticed that this process stood still. */
+  stalledFor(ms: number): void {
+    if (ms < this.#stallLimitMs || this.#gate.suspended.has('stalled')) return;
+    this.suspend('stalled');
+    this.#host.stalled();
+  }
+
+  #checkStall(now: number): void {
+    if (now - this.#tickAt >= this.#stallLimitMs) this.stalledFor(now - this.#tickAt);
+  }
+
+  /** Nothing is issued or answered until every reason has been taken back. */
+  suspend(reason: string): void {
+    this.#gate.suspended.add(reason);
+  }
+
+  unsuspend(reason: string): void {
+    if (!this.#gate.suspended.delete(reason) || this.#gate.suspended.size > 0) return;
+    this.#replies.release();
+    this.#readmit();
+    this.#drainReady();
+  }
+
+  #readmit(): void {
+    const waiting = this.#waitingToEnter;
+    this.#waitingToEnter = [];
+    for (const m of waiting) this.#admit(m);
+  }
+
+  /** Admits nothing new; resolves when all that was admitted has been answered. */
+  async closeEntrance(reason: string): Promise<void> {
+    this.#gate.closed.add(reason);
+    await this.idle();
+  }
+
+  openEntrance(reason: string): void {
+    if (this.#gate.closed.delete(reason) && this.#gate.closed.size === 0) this.#readmit();
+  }
+
+  /** Another size, and marks that fit it; the entrance must be closed and every mark of the intent log gone. */
+  setGeometry(sizeBytes: number, marks: Marks): void {
+    if (this.#gate.closed.size === 0 || this.#pool.busy > this.#waitingToEnter.length) throw new Error('the device is in use');
+    this.sizeBytes = sizeBytes;
+    this.marks = marks;
+    this.local.info = { ...this.local.info, sizeBytes: Math.max(sizeBytes, this.local.info.sizeBytes) };
+  }
+
+  get suspendedFor(): readonly string[] {
+    return [...this.#gate.suspended];
+  }
+
+  get requestsInHand(): number {
+    return this.#pool.busy;
+  }
+
+  /** Answers everything with `errno` from now on, also what comes back from the legs. Sessions end; `idle` tells when the legs are done (M4). */
+  stop(errno: number): void {
+    if (this.#gate.stopped !== 0) return;
+    this.#gate.stopped = errno;
+    for (const t of this.targets.values()) {
+      if (t.inSession) this.targetFailed(t, 'the device was stopped', false);
+    }
+    const queued = [...this.#waitingToEnter, ...this.#ready];
+    this.#waitingToEnter = [];
+    this.#ready = [];
+    for (const m of queued) this.#settle(m, errno);
+    this.#replies.release();
+  }
+
+  get stopped(): boolean {
+    return this.#gate.stopped !== 0;
+  }
+
+  /** Resolves when no request is in hand but those that wait at the entrance. */
+  idle(): Promise<void> {
+    if (this.#pool.busy <= this.#waitingToEnter.length) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+}

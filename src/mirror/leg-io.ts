@@ -1,0 +1,105 @@
+/** Sends one request to the legs that it concerns; the answers go to the owner with (request index, leg slot) as their tag. */
+import type { EngineHub, OpOwner } from '../io/hub.ts';
+import type { AsyncQueue } from './async-queue.ts';
+import type { LocalLeg, TargetLeg } from './legs.ts';
+import type { Marks } from './marks.ts';
+import { type MirrorRequest, RequestKind } from './request.ts';
+import type { TargetClient } from './target-client.ts';
+
+/** An operation's tag is the request's index and the leg's slot. */
+export const SLOTS = 16;
+
+export class LegIo {
+  readonly #hub: EngineHub;
+  readonly #owner: OpOwner;
+  readonly #local: LocalLeg;
+  readonly #targets: ReadonlyMap<string, TargetLeg>;
+
+  constructor(hub: EngineHub, owner: OpOwner, local: LocalLeg, targets: ReadonlyMap<string, TargetLeg>) {
+    this.#hub = hub;
+    this.#owner = owner;
+    this.#local = local;
+    this.#targets = targets;
+  }
+
+  /** False: some async target's queue is full, and holds the writer back. */
+  hasRoom(m: MirrorRequest): boolean {
+    if (m.kind !== RequestKind.WRITE) return true;
+    for (const t of this.#targets.values()) if (t.phase === 'in-sync' && t.queue?.hasRoom(m.length) === false) return false;
+    return true;
+  }
+
+  /** Adds to `m.pending` each answer that will come. */
+  write(m: MirrorRequest, marks: Marks): void {
+    for (const t of this.#targets.values()) {
+      const client = t.client;
+      if (!t.inSession || client === undefined) continue;
+      if (t.phase === 'in-sync' && t.queue !== undefined) {
+        this.#enqueue(m, t.queue, marks);
+      } else if (t.phase !== 'resyncing' || t.toCopy?.coversRange(m.first, m.last) !== true) {
+        m.pending += 1;
+        send(client, this.#owner, m, m.index * SLOTS + t.slot);
+      }
+    }
+    if (this.#local.state === 'out') return;
+    m.pending += 1;
+    const op = this.#hub.start(this.#owner, m.index * SLOTS);
+    const { leg } = this.#local.info;
+    if (m.kind === RequestKind.WRITE) this.#hub.engine.write(op, leg, m.offset, m.h, 0, m.length, m.fua);
+    else this.#hub.engine.zero(op, leg, m.offset, m.length, m.mayPunch, m.fua);
+  }
+
+  #enqueue(m: MirrorRequest, queue: AsyncQueue, marks: Marks): void {
+    // One more pending count for the time until the target has it.
+    marks.intent.begin(m.first, m.last);
+    if (m.kind === RequestKind.WRITE) {
+      this.#hub.engine.retain(m.h);
+      queue.write(m.offset, m.length, m.h, m.first, m.last);
+    } else {
+      queue.zero(m.kind === RequestKind.TRIM ? 'trim' : 'zero', m.offset, m.length, m.mayPunch, m.first, m.last);
+    }
+  }
+
+  /** To the own leg and every in-sync sync target (M3); a flush boundary to the async ones. */
+  flush(m: MirrorRequest): void {
+    m.provesAll = true;
+    for (const t of this.#targets.values()) {
+      if (!t.inSession || t.client === undefined) continue;
+      if (t.phase === 'in-sync' && t.queue === undefined) {
+        m.pending += 1;
+        t.client.flush(this.#owner, m.index * SLOTS + t.slot);
+      } else {
+        m.provesAll = false;
+        t.queue?.boundary();
+      }
+    }
+    if (this.#local.state === 'out') return;
+    m.pending += 1;
+    this.#hub.engine.sync(this.#hub.start(this.#owner, m.index * SLOTS), this.#local.info.leg);
+  }
+
+  /** From the own leg, else from an in-sync target; false: nobody has the data. */
+  read(m: MirrorRequest): boolean {
+    if (this.#local.state === 'in') {
+      m.readFrom = 0;
+      this.#hub.engine.read(this.#hub.start(this.#owner, m.index * SLOTS), this.#local.info.leg, m.offset, m.length);
+      return true;
+    }
+    const t = this.readableTarget();
+    if (t?.client === undefined) return false;
+    m.readFrom = t.slot;
+    t.client.read(this.#owner, m.index * SLOTS + t.slot, m.offset, m.length);
+    return true;
+  }
+
+  readableTarget(): TargetLeg | undefined {
+    for (const t of this.#targets.values()) if (t.phase === 'in-sync' && t.mode === 'sync') return t;
+    return undefined;
+  }
+}
+
+function send(client: TargetClient, owner: OpOwner, m: MirrorRequest, tag: number): void {
+  if (m.kind === RequestKind.WRITE) client.write(owner, tag, m.offset, m.length, m.h, 0, m.fua);
+  else if (m.kind === RequestKind.TRIM) client.trim(owner, tag, m.offset, m.length, m.fua);
+  else client.writeZeroes(owner, tag, m.offset, m.length, m.fua, m.mayPunch);
+}

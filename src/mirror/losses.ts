@@ -1,0 +1,131 @@
+/**
+ * What happens when a leg can't be trusted any more (M2, M3).
+ *
+ *   target fails --> leaving, marks kept in the same turn --> marks durable --> host settles it --> out, replies go on
+ *   own leg fails --> an in-sync target records it --> own leg out, reads and writes go on there
+ *                 `-> nobody can record it --> the error is passed on, and every target leaves
+ */
+import type { Log } from '../io/log.ts';
+import { type Clock, Errno } from '../io/types.ts';
+import type { Gate } from './gate.ts';
+import type { LossReason, MirrorHost } from './host.ts';
+import type { LocalLeg, TargetLeg } from './legs.ts';
+import type { Marks } from './marks.ts';
+
+/** What the losses need of the device. */
+export interface LossOwner {
+  readonly marks: Marks;
+  /** Whether a write or FLUSH is in hand: then a new generation is committed before any reply. */
+  writesInHand(): boolean;
+  /** The marks can't be made durable: what waits is answered with an error rather than never (M14). */
+  failWaitingWrites(): void;
+  /** Requests that waited for the own leg's fate: it has left and a target has what they wrote. */
+  ownLegLeft(): void;
+  goOn(): void;
+  needGeneration(): void;
+  stop(errno: number): void;
+}
+
+export interface LossOptions {
+  gate: Gate;
+  host: MirrorHost;
+  log: Log;
+  clock: Clock;
+  local: LocalLeg;
+  targets: ReadonlyMap<string, TargetLeg>;
+  /** How often a bitmap file that can't be written is tried again. */
+  retryMs: number;
+}
+
+const OWN_LEG = 'own leg';
+
+export class Losses {
+  readonly #o: LossOptions;
+  readonly #owner: LossOwner;
+  /** The bitmap file can't be written: every write is answered with an error until it can. */
+  marksFailed = false;
+
+  constructor(o: LossOptions, owner: LossOwner) {
+    this.#o = o;
+    this.#owner = owner;
+  }
+
+  /** The target leaves now; it counts as absent for everything that marks from this turn on. */
+  target(t: TargetLeg, why: string, syncFailed: boolean): void {
+    if (!t.inSession) return;
+    const wasInSync = t.phase === 'in-sync';
+    t.phase = 'leaving';
+    t.session += 1;
+    t.whyOut = why;
+    if (syncFailed) t.rewriteAll = true;
+    t.toCopy = undefined;
+    this.#owner.marks.keepForAbsent(t.node);
+    const hold = `lost ${t.node}`;
+    if (wasInSync) this.#o.gate.beginSettling(hold);
+    const newGeneration = wasInSync && this.#owner.writesInHand();
+    this.#o.log.warn('a target has left the mirror', { node: t.node, why, wasInSync });
+    const { queue, client } = t;
+    t.queue = undefined;
+    t.client = undefined;
+    queue?.end(Errno.ESHUTDOWN);
+    client?.close(Errno.ESHUTDOWN);
+    void this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+  }
+
+  async #settle(t: TargetLeg, reason: LossReason, newGeneration: boolean, hold: string): Promise<void> {
+    const { gate, host, log } = this.#o;
+    try {
+      while (!(await this.#owner.marks.durable())) {
+        if (this.#isStopped()) return;
+        this.marksFailed = true;
+        this.#owner.failWaitingWrites();
+        await new Promise<void>((resolve) => {
+          this.#o.clock.after(this.#o.retryMs, resolve);
+        });
+      }
+      this.marksFailed = false;
+      if (this.#isStopped()) return;
+      await host.targetLost(t.node, reason, newGeneration);
+      if (reason.wasInSync && !newGeneration) this.#owner.needGeneration();
+    } catch (e: unknown) {
+      log.error('the loss of a target could not be settled; the device stops answering', { node: t.node, error: String(e) });
+      this.#owner.stop(Errno.ESHUTDOWN);
+    } finally {
+      t.phase = 'out';
+      if (reason.wasInSync) gate.endSettling(hold);
+      this.#owner.goOn();
+      host.changed();
+    }
+  }
+
+  #isStopped(): boolean {
+    return this.#o.gate.stopped !== 0;
+  }
+
+  ownLeg(why: string): void {
+    const { gate, local, log } = this.#o;
+    if (local.state === 'out' || gate.held.has(OWN_LEG)) return;
+    gate.beginSettling(OWN_LEG);
+    log.error('the local leg has failed', { why });
+    void this.#settleOwn(why);
+  }
+
+  async #settleOwn(why: string): Promise<void> {
+    const { gate, host, local, log, targets } = this.#o;
+    let taken = false;
+    try {
+      taken = await host.localLegLost(why);
+    } catch (e: unknown) {
+      log.error('no target could record that the local leg is behind', { error: String(e) });
+    }
+    if (taken) {
+      local.state = 'out';
+      this.#owner.ownLegLeft();
+    } else {
+      for (const t of targets.values()) this.target(t, why, true);
+    }
+    gate.endSettling(OWN_LEG);
+    this.#owner.goOn();
+    host.changed();
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * The marks of one mirror: the intent log and, for each target, the out-of-sync map, over one bitmap file.
+ *
+ *   begin(regions) ---- newly marked? ----> whenDurable(waiter) ---- one write+fsync for all who wait ----> onDurable
+ *
+ * Invariants: a request is let through only after a flush that began after its marks were set (M1). A target that has
+ * no session is marked at the same moment as the intent, so that no region is ever unaccounted for between the two.
+ * A failed flush is reported to everybody who waited for it; the file is then rewritten whole before it is used again.
+ */
+import type { BitmapFile } from '../bitmap/bitmap-file.ts';
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { IntentLog } from '../bitmap/intent-log.ts';
+import type { RegionMap } from '../bitmap/regions.ts';
+import type { Log } from '../io/log.ts';
+
+export interface DurableWaiter {
+  onDurable(tag: number, ok: boolean): void;
+}
+
+export interface IntentLimits {
+  /** Regions kept marked after their data was proven, so that a hot set costs no flush. */
+  keepMax: number;
+  /** Regions marked at most: what would be resynced after a crash. */
+  markedMax: number;
+}
+
+export class Marks {
+  readonly file: BitmapFile;
+  readonly intent: IntentLog;
+  regions: RegionMap;
+  readonly #log: Log;
+  readonly #limits: IntentLimits;
+  #waiters: { waiter: DurableWaiter; tag: number }[] = [];
+  #spare: { waiter: DurableWaiter; tag: number }[] = [];
+  #flushing = false;
+  /** Bits set in out-of-sync maps that no finished flush covers. */
+  #unflushed = false;
+  #inFlush = false;
+  #closed = false;
+
+  constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentLimits; log: Log }) {
+    this.file = o.file;
+    this.regions = o.regions;
+    this.#log = o.log;
+    this.#limits = o.limits;
+    this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
+  }
+
+  outOfSync(node: string): DirtyBitmap {
+    return this.file.map(`oos:${node}`);
+  }
+
+  /** Bytes that `map` stands for. */
+  bytes(map: DirtyBitmap): number {
+    return Math.min(map.count * this.regions.regionBytes, this.regions.deviceBytes);
+  }
+
+  /** Marks intent for regions first..last; true: wait for `whenDurable` before any leg is told to write. */
+  begin(first: number, last: number): boolean {
+    return this.intent.begin(first, last) || this.#unflushed || this.#inFlush;
+  }
+
+  /** Marks regions out of sync for a node. */
+  markOutOfSync(node: string, first: number, last: number): void {
+    if (this.outOfSync(node).setRange(first, last) > 0) this.#unflushed = true;
+  }
+
+  /** A target has left: all that was not proven synced stays marked for it (M5). */
+  keepForAbsent(node: string): void {
+    this.outOfSync(node).or(this.intent.snapshot());
+    this.#unflushed = true;
+  }
+
+  /** Calls back after a flush that covers everything marked so far. */
+  whenDurable(waiter: DurableWaiter, tag: number): void {
+    this.#waiters.push({ waiter, tag });
+    if (!this.#flushing) this.#flush();
+  }
+
+  /** Everything marked or cleared so far is durable when this resolves; false: it could not be written. */
+  durable(): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.whenDurable(
+        {
+          onDurable(_tag, ok) {
+            resolve(ok);
+          },
+        },
+        0,
+      );
+    });
+  }
+
+  /** Drops intent marks that are proven, beyond those kept for the hot set; the file follows with the next flush. */
+  collect(keep: boolean): number {
+    return this.intent.collect({ keepMax: keep ? this.#limits.keepMax : 0 });
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #flush(): void {
+    this.#flushing = true;
+    const going = this.#waiters;
+    this.#waiters = this.#spare;
+    const token = this.intent.flushStarting();
+    this.#inFlush = this.#unflushed;
+    this.#unflushed = false;
+    const end = (ok: boolean): void => {
+      if (ok) {
+        this.intent.flushDone(token);
+      } else {
+        this.intent.flushFailed(token);
+        this.#unflushed = this.#unflushed || this.#inFlush;
+      }
+      this.#inFlush = false;
+      this.#flushing = false;
+      for (const w of going) w.waiter.onDurable(w.tag, ok);
+      going.length = 0;
+      this.#spare = going;
+      if (this.#waiters.length > 0 && !this.#isFlushing()) this.#flush();
+    };
+    this.#write().then(
+      () => {
+        end(true);
+      },
+      (e: unknown) => {
+        this.#log.error('bitmap file could not be written; the writes that waited for it fail', { error: String(e) });
+        end(false);
+      },
+    );
+  }
+
+  /** A waiter may have started the next flush from inside its call. */
+  #isFlushing(): boolean {
+    return this.#flushing;
+  }
+
+  async #write(): Promise<void> {
+    if (this.#closed) throw new Error('the bitmap file is closed');
+    if (this.file.poisoned) await this.file.rewrite();
+    else await this.file.flush();
+  }
+}

@@ -1,0 +1,79 @@
+/** The mirror device as an NBD export: what the server calls becomes requests of the device. */
+import { Errno, type EngineValue, type Handle, type RequestId } from '../io/types.ts';
+import type { Device, DeviceInfo, Replier } from '../nbd/device.ts';
+import type { MirrorDevice } from './device.ts';
+import { RequestKind } from './request.ts';
+
+export class MirrorExport implements Device {
+  readonly #d: MirrorDevice;
+  readonly #description: string;
+
+  constructor(device: MirrorDevice, description: string) {
+    this.#d = device;
+    this.#description = description;
+  }
+
+  info(): DeviceInfo {
+    const { sparse } = this.#d.local.info;
+    return {
+      sizeBytes: this.#d.sizeBytes,
+      readOnly: false,
+      blockSizeMinBytes: 1,
+      blockSizePreferredBytes: 4096,
+      payloadMaxBytes: this.#d.settings.payloadMaxBytes,
+      canTrim: true,
+      canWriteZeroes: true,
+      canFastZero: sparse,
+      canFua: true,
+      multiConn: true,
+      description: this.#description,
+    };
+  }
+
+  read(r: Replier, id: RequestId, offset: number, length: number): void {
+    this.#d.submit(RequestKind.READ, r, id, offset, length, 0, false, false);
+  }
+
+  write(r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean): void {
+    this.#d.submit(RequestKind.WRITE, r, id, offset, length, h, fua, false);
+  }
+
+  flush(r: Replier, id: RequestId): void {
+    this.#d.submit(RequestKind.FLUSH, r, id, 0, 0, 0, false, false);
+  }
+
+  trim(r: Replier, id: RequestId, offset: number, length: number, fua: boolean): void {
+    this.#d.submit(RequestKind.TRIM, r, id, offset, length, 0, fua, true);
+  }
+
+  writeZeroes(r: Replier, id: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void {
+    // Only making a hole is known to be faster than writing the zeroes out.
+    if (fastOnly && !(mayPunch && this.#d.local.info.sparse)) r.error(id, Errno.ENOTSUP);
+    else this.#d.submit(RequestKind.ZERO, r, id, offset, length, 0, fua, mayPunch);
+  }
+
+  blockStatus(r: Replier, id: RequestId, offset: number, length: number): void {
+    if (this.#d.stopped) {
+      r.error(id, Errno.ESHUTDOWN);
+      return;
+    }
+    const { hub, local } = this.#d;
+    if (local.state === 'out' || this.#d.suspendedFor.length > 0) {
+      // Allocated and not known to be zero is always a correct answer.
+      r.extents(id, [{ offset, length, hole: false, zero: false }]);
+      return;
+    }
+    const answer = {
+      onDone: (_tag: number, errno: number, _length: number, _h: Handle, value: EngineValue | undefined): void => {
+        if (errno !== 0 || value?.kind !== 'extents') r.error(id, errno === 0 ? Errno.EIO : errno);
+        else r.extents(id, value.extents);
+      },
+    };
+    hub.engine.extents(hub.start(answer, 0), local.info.leg, offset, length);
+  }
+
+  cache(r: Replier, id: RequestId): void {
+    if (this.#d.stopped) r.error(id, Errno.ESHUTDOWN);
+    else r.ok(id);
+  }
+}

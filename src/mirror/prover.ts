@@ -1,0 +1,96 @@
+/**
+ * Proves, now and then, that what was written is on stable storage of every leg in session, so that intent marks can go
+ * (M5) although the application never flushes. An application that flushes proves its own writes; this then does nothing.
+ */
+import { errnoName, type Timer } from '../io/types.ts';
+import type { MirrorDevice } from './device.ts';
+
+export class Prover {
+  readonly #d: MirrorDevice;
+  #timer: Timer | undefined;
+  #running: Promise<boolean> | undefined;
+  #stopped = false;
+  #writesAtLastTick = -1;
+
+  constructor(d: MirrorDevice) {
+    this.#d = d;
+  }
+
+  start(): void {
+    if (this.#stopped) return;
+    this.#timer = this.#d.clock.after(this.#d.settings.proveIdleMs, () => {
+      void this.#tick().finally(() => {
+        this.start();
+      });
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  async #tick(): Promise<void> {
+    const { intent } = this.#d.marks;
+    if (this.#d.stopped || this.#d.suspendedFor.length > 0 || intent.markedRegions === 0) return;
+    if (intent.hasUnproven && !(await this.prove())) return;
+    const writes = this.#d.counters.writes;
+    const quiet = writes === this.#writesAtLastTick;
+    this.#writesAtLastTick = writes;
+    // A hot set keeps its marks; a device that has gone quiet lets go of all of them.
+    if (this.#d.marks.collect(!quiet) > 0) await this.#d.marks.durable();
+  }
+
+  /** Syncs every leg in session; true: everything written before the call is proven. */
+  prove(): Promise<boolean> {
+    this.#running ??= this.#prove().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #prove(): Promise<boolean> {
+    const d = this.#d;
+    const seal = d.marks.intent.seal();
+    const legs: Promise<boolean>[] = [];
+    for (const t of d.targets.values()) {
+      const { client, queue, session } = t;
+      if (!t.inSession || client === undefined) continue;
+      legs.push(
+        new Promise<boolean>((resolve) => {
+          const done = (errno: number): void => {
+            if (errno !== 0 && t.session === session) d.targetFailed(t, `flush on ${t.node}: ${errnoName(errno)}`, true);
+            // A target that has left keeps all marks: what it had not synced is in its own map.
+            resolve(true);
+          };
+          if (queue !== undefined) queue.boundary(done);
+          else
+            client.flush(
+              {
+                onDone: (_t, errno) => {
+                  done(errno);
+                },
+              },
+              0,
+            );
+        }),
+      );
+    }
+    if (d.local.state === 'in') {
+      const own = d.hub.run((op) => {
+        d.hub.engine.sync(op, d.local.info.leg);
+      });
+      legs.push(
+        own.then((r) => {
+          if (r.errno === 0) return true;
+          d.localFailed(`sync of the local leg: ${errnoName(r.errno)}`);
+          return false;
+        }),
+      );
+    }
+    const all = await Promise.all(legs);
+    if (!all.every(Boolean) || d.stopped) return false;
+    d.marks.intent.proven(seal);
+    return true;
+  }
+}

@@ -1,0 +1,377 @@
+/**
+ * Copies to one target the regions that are marked out of sync for it, while the application goes on.
+ *
+ *   toCopy -> [pace] -> range lock -> read own leg -> write to target -> release      (several at a time)
+ *                                                                |
+ *            copied regions -- sync of own leg and FLUSH of the target, both begun after --> marks dropped (M5)
+ *
+ * Invariants: a region leaves `toCopy` under the lock of its first piece, so that from then on application writes go to
+ * the target too; its mark stays until both legs have synced; when a session ends, the marks are what is left to do.
+ */
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import type { EngineHub, OpResult } from '../io/hub.ts';
+import { Errno, errnoName, type Handle, type Timer } from '../io/types.ts';
+import type { MirrorDevice } from './device.ts';
+import type { ResyncProgress, TargetLeg } from './legs.ts';
+import { Pacer } from './pacer.ts';
+import { WAITING } from './range-lock.ts';
+
+export interface ResyncOptions {
+  kind: 'partial' | 'full';
+  /** Answers the digest of the target's bytes, or null when it can't; equal pieces are then not sent. */
+  remoteDigest?: (offset: number, length: number) => Promise<string | null>;
+  onProgress: () => void;
+}
+
+export type ResyncEnd = { result: 'done'; progress: ResyncProgress } | { result: 'ended'; progress: ResyncProgress; why: string };
+
+/** Weight of the newest sample in the shown rate. */
+const RATE_SMOOTHING = 0.3;
+
+export class Resync {
+  readonly progress: ResyncProgress;
+  readonly #d: MirrorDevice;
+  readonly #t: TargetLeg;
+  readonly #session: number;
+  readonly #o: ResyncOptions;
+  readonly #pacer: Pacer;
+  readonly #pausedFor = new Set<string>();
+  /** Pieces of each region under copy that are not done. */
+  readonly #pieces = new Map<number, number>();
+  #copied: { first: number; last: number }[] = [];
+  #copiedBytes = 0;
+  #cursor = 0;
+  /** Rest of the region run that is being cut into pieces. */
+  #run: { offset: number; end: number } | undefined;
+  #wake: (() => void)[] = [];
+  #rateAt: number;
+  #rateBytes = 0;
+  #provenAt: number;
+  #stopped = '';
+
+  constructor(d: MirrorDevice, t: TargetLeg, o: ResyncOptions) {
+    this.#d = d;
+    this.#t = t;
+    this.#o = o;
+    this.#session = t.session;
+    this.#pacer = new Pacer(d.settings.resync);
+    this.#rateAt = this.#provenAt = d.clock.now();
+    const marked = d.marks.bytes(d.marks.outOfSync(t.node));
+    this.progress = { kind: o.kind, totalBytes: marked, doneBytes: 0, sentBytes: 0, startedAt: d.clock.now(), bytesPerSec: 0 };
+    t.progress = this.progress;
+  }
+
+  /** Pause is a set of reasons: an operator's, the scheduler's. Copies in flight end. */
+  pause(reason: string): void {
+    this.#pausedFor.add(reason);
+  }
+
+  resume(reason: string): void {
+    if (this.#pausedFor.delete(reason)) this.#wakeAll();
+  }
+
+  get paused(): boolean {
+    return this.#pausedFor.size > 0;
+  }
+
+  /** Ends the run without ending the session. */
+  cancel(why: string): void {
+    if (this.#stopped === '') this.#stopped = why;
+    this.#wakeAll();
+  }
+
+  /** Runs until the target lacks nothing, or the session or the run is ended. Never rejects for an outside reason. */
+  async run(): Promise<ResyncEnd> {
+    const workers: Promise<void>[] = [];
+    for (let i = 0; i < this.#d.settings.resync.copiesInFlightMax; i += 1) workers.push(this.#work());
+    for (;;) {
+      await Promise.all(workers);
+      workers.length = 0;
+      if (!this.#alive()) return { result: 'ended', progress: this.progress, why: this.#whyEnded() };
+      if (!(await this.#prove())) return { result: 'ended', progress: this.progress, why: this.#whyEnded() };
+      const left = this.#marks();
+      if (left.count === 0) {
+        this.#t.progress = undefined;
+        return { result: 'done', progress: this.progress };
+      }
+      // Marked while we copied (a comparison found a difference): another round over what is left.
+      this.#t.toCopy = left.clone();
+      this.#cursor = 0;
+      this.progress.totalBytes += this.#d.marks.bytes(left);
+      for (let i = 0; i < this.#d.settings.resync.copiesInFlightMax; i += 1) workers.push(this.#work());
+    }
+  }
+
+  #marks(): DirtyBitmap {
+    return this.#d.marks.outOfSync(this.#t.node);
+  }
+
+  #alive(): boolean {
+    return this.#stopped === '' && this.#t.session === this.#session && this.#t.phase === 'resyncing' && !this.#d.stopped;
+  }
+
+  #whyEnded(): string {
+    return this.#stopped !== '' ? this.#stopped : this.#t.whyOut;
+  }
+
+  #wakeAll(): void {
+    const w = this.#wake;
+    this.#wake = [];
+    for (const f of w) f();
+  }
+
+  /** Called by the owner when the session has ended, so that nobody waits for it. */
+  sessionEnded(): void {
+    this.#wakeAll();
+  }
+
+  async #work(): Promise<void> {
+    while (this.#alive()) {
+      if (this.paused) {
+        await new Promise<void>((resolve) => this.#wake.push(resolve));
+        continue;
+      }
+      const now = this.#d.clock.now();
+      const due = now - this.#provenAt >= this.#d.settings.resync.proveEveryMs || this.#copiedBytes >= this.#d.settings.resync.proveEveryBytes;
+      if (due && this.#copied.length > 0) {
+        this.#provenAt = now;
+        if (!(await this.#prove())) return;
+        continue;
+      }
+      const piece = this.#nextPiece();
+      if (piece === undefined) return;
+      const wait = this.#pacer.take(piece.length, now, this.#d.lastRequestAt);
+      if (wait > 0) await this.#sleep(wait);
+      await this.#copy(piece.offset, piece.length);
+    }
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      let timer: Timer | undefined = undefined;
+      const end = (): void => {
+        timer?.cancel();
+        resolve();
+      };
+      timer = this.#d.clock.after(ms, end);
+      this.#wake.push(end);
+      // Sleepers that have ended by themselves are forgotten now and then, so that the list stays short.
+      if (this.#wake.length > 1024) this.#wakeAll();
+    });
+  }
+
+  /** The next piece of a marked region; regions leave `toCopy` only under the lock, in #copy. */
+  #nextPiece(): { offset: number; length: number } | undefined {
+    const { regions } = this.#d.marks;
+    if (this.#run === undefined || this.#run.offset >= this.#run.end) {
+      const toCopy = this.#t.toCopy;
+      if (toCopy === undefined) return undefined;
+      const most = Math.max(1, Math.floor(this.#d.settings.resync.copyBytes / regions.regionBytes));
+      const run = toCopy.nextDirtyRun(this.#cursor, most);
+      if (run === undefined) return undefined;
+      this.#cursor = run.first + run.length;
+      const from = run.first * regions.regionBytes;
+      const end = Math.min((run.first + run.length) * regions.regionBytes, this.#d.sizeBytes);
+      this.#run = { offset: from, end };
+      for (let r = run.first; r < run.first + run.length; r += 1) {
+        const bytes = Math.min(regions.regionBytes, this.#d.sizeBytes - r * regions.regionBytes);
+        this.#pieces.set(r, bytes);
+      }
+    }
+    const { offset, end } = this.#run;
+    const length = Math.min(this.#d.settings.resync.copyBytes, end - offset);
+    this.#run.offset = offset + length;
+    return { offset, length };
+  }
+
+  async #copy(offset: number, length: number): Promise<void> {
+    const slot = await this.#locked(offset, offset + length);
+    try {
+      if (!this.#alive()) return;
+      const { regions } = this.#d.marks;
+      // From here on application writes to these regions go to the target as well: the lock is held.
+      this.#t.toCopy?.clearRange(regions.regionOf(offset), regions.regionOf(offset + length - 1));
+      if (await this.#move(offset, length)) this.#account(offset, length);
+    } finally {
+      this.#d.lock.release(slot);
+    }
+  }
+
+  #locked(start: number, end: number): Promise<number> {
+    return new Promise((resolve) => {
+      const slot = this.#d.lock.acquire(
+        start,
+        end,
+        {
+          onLocked(_tag, s) {
+            resolve(s);
+          },
+        },
+        0,
+      );
+      if (slot !== WAITING) resolve(slot);
+    });
+  }
+
+  /** One piece from here to there; false: the session is over (or has just been ended here). */
+  async #move(offset: number, length: number): Promise<boolean> {
+    const { hub, local } = this.#d;
+    if (local.state === 'in' && local.info.sparse && (await this.#isHole(offset, length))) {
+      return this.#toTarget(offset, length, 0);
+    }
+    const read = await this.#readOwn(offset, length);
+    if (read === undefined) return false;
+    try {
+      if (await this.#equalThere(hub, read.h, offset, length)) return this.#alive();
+      return await this.#toTarget(offset, length, read.h);
+    } finally {
+      hub.engine.release(read.h);
+    }
+  }
+
+  async #readOwn(offset: number, length: number): Promise<OpResult | undefined> {
+    const { hub, local } = this.#d;
+    let r: OpResult | undefined;
+    if (local.state === 'in') {
+      r = await hub.run((op) => {
+        hub.engine.read(op, local.info.leg, offset, length);
+      });
+      if (r.errno === 0) return r;
+      this.#d.localFailed(`read of the local leg during a resync: ${errnoName(r.errno)}`);
+    } else {
+      for (const other of this.#d.targets.values()) {
+        const client = other.client;
+        if (other === this.#t || other.phase !== 'in-sync' || other.mode !== 'sync' || client === undefined) continue;
+        r = await new Promise<OpResult>((resolve) => {
+          client.read(
+            {
+              onDone: (_t, errno, len, h, value) => {
+                resolve({ errno, length: len, h, value });
+              },
+            },
+            0,
+            offset,
+            length,
+          );
+        });
+        if (r.errno === 0) return r;
+      }
+    }
+    if (this.#alive()) this.#d.targetFailed(this.#t, `no good copy to resync ${this.#t.node} from`, false);
+    return undefined;
+  }
+
+  async #isHole(offset: number, length: number): Promise<boolean> {
+    const { hub, local } = this.#d;
+    const r = await hub.run((op) => {
+      hub.engine.extents(op, local.info.leg, offset, length);
+    });
+    if (r.errno !== 0 || r.value?.kind !== 'extents') return false;
+    return r.value.extents.length > 0 && r.value.extents.every((e) => e.zero) && coveredTo(r.value.extents) >= offset + length;
+  }
+
+  async #equalThere(hub: EngineHub, h: Handle, offset: number, length: number): Promise<boolean> {
+    const ask = this.#o.remoteDigest;
+    if (ask === undefined || !this.#d.settings.resync.skipEqual || this.#t.rewriteAll) return false;
+    const [there, here] = await Promise.all([
+      ask(offset, length),
+      hub.run((op) => {
+        hub.engine.digest(op, h, 0, length, 'sha256');
+      }),
+    ]);
+    return here.value?.kind === 'digest' && there === here.value.hex;
+  }
+
+  async #toTarget(offset: number, length: number, h: Handle): Promise<boolean> {
+    const client = this.#t.client;
+    if (client === undefined || !this.#alive()) return false;
+    const r = await new Promise<number>((resolve) => {
+      const owner = {
+        onDone: (_t: number, errno: number): void => {
+          resolve(errno);
+        },
+      };
+      if (h === 0) client.writeZeroes(owner, 0, offset, length, false, true);
+      else client.write(owner, 0, offset, length, h, 0, false);
+    });
+    if (r !== 0) {
+      if (this.#t.session === this.#session) this.#d.targetFailed(this.#t, `resync write on ${this.#t.node}: ${errnoName(r)}`, false);
+      return false;
+    }
+    if (h !== 0) this.progress.sentBytes += length;
+    return this.#t.session === this.#session;
+  }
+
+  #account(offset: number, length: number): void {
+    const { regions } = this.#d.marks;
+    for (let r = regions.regionOf(offset); r <= regions.regionOf(offset + length - 1); r += 1) {
+      const start = Math.max(offset, r * regions.regionBytes);
+      const end = Math.min(offset + length, (r + 1) * regions.regionBytes);
+      const left = (this.#pieces.get(r) ?? 0) - (end - start);
+      if (left > 0) {
+        this.#pieces.set(r, left);
+        continue;
+      }
+      this.#pieces.delete(r);
+      const last = this.#copied.at(-1);
+      if (last !== undefined && last.last === r - 1) last.last = r;
+      else this.#copied.push({ first: r, last: r });
+    }
+    this.#copiedBytes += length;
+    this.progress.doneBytes = Math.min(this.progress.doneBytes + length, this.progress.totalBytes);
+    const now = this.#d.clock.now();
+    this.#rateBytes += length;
+    if (now - this.#rateAt >= 500) {
+      const rate = (this.#rateBytes / (now - this.#rateAt)) * 1000;
+      this.progress.bytesPerSec = this.progress.bytesPerSec === 0 ? rate : this.progress.bytesPerSec * (1 - RATE_SMOOTHING) + rate * RATE_SMOOTHING;
+      this.#rateAt = now;
+      this.#rateBytes = 0;
+      this.#o.onProgress();
+    }
+  }
+
+  /** Both legs sync what has been copied; then, and only then, its marks go (M5). False: the session is over. */
+  async #prove(): Promise<boolean> {
+    const copied = this.#copied;
+    if (copied.length === 0) return this.#alive();
+    this.#copied = [];
+    this.#copiedBytes = 0;
+    const { hub, local } = this.#d;
+    const client = this.#t.client;
+    if (client === undefined || !this.#alive()) return false;
+    const own =
+      local.state === 'in'
+        ? hub.run((op) => {
+            hub.engine.sync(op, local.info.leg);
+          })
+        : Promise.resolve({ errno: 0 });
+    const theirs = new Promise<number>((resolve) => {
+      client.flush(
+        {
+          onDone: (_t, errno) => {
+            resolve(errno);
+          },
+        },
+        0,
+      );
+    });
+    const [here, there] = await Promise.all([own, theirs]);
+    if (here.errno !== 0) this.#d.localFailed(`sync of the local leg: ${errnoName(here.errno)}`);
+    if (this.#t.session !== this.#session) return false;
+    if (there !== 0) {
+      this.#d.targetFailed(this.#t, `flush on ${this.#t.node}: ${errnoName(there)}`, there !== Errno.ESHUTDOWN);
+      return false;
+    }
+    if (here.errno !== 0) return false;
+    const marks = this.#marks();
+    for (const c of copied) marks.clearRange(c.first, c.last);
+    this.#o.onProgress();
+    return this.#alive();
+  }
+}
+
+function coveredTo(extents: readonly { offset: number; length: number }[]): number {
+  let end = 0;
+  for (const e of extents) end = Math.max(end, e.offset + e.length);
+  return end;
+}

@@ -1,0 +1,16 @@
+/** What the mirror needs of a connection to a target: our own NBD client has it, and so has a test's double. */
+import type { OpOwner } from '../io/hub.ts';
+import type { Handle } from '../io/types.ts';
+
+export interface TargetClient {
+  /** Each call ends in exactly one `owner.onDone(tag, …)`, also on a broken connection. The payload is held until then. */
+  write(owner: OpOwner, tag: number, offset: number, length: number, h: Handle, hOffset: number, fua: boolean): void;
+  read(owner: OpOwner, tag: number, offset: number, length: number): void;
+  flush(owner: OpOwner, tag: number): void;
+  trim(owner: OpOwner, tag: number, offset: number, length: number, fua: boolean): void;
+  writeZeroes(owner: OpOwner, tag: number, offset: number, length: number, fua: boolean, mayPunch: boolean): void;
+  /** Once, when a connection is lost or closed. */
+  onClosed(f: (errno: number, why: string) => void): void;
+  /** Ends all connections now; what is outstanding ends with `errno`. */
+  close(errno: number): void;
+}

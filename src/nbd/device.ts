@@ -1,0 +1,44 @@
+/**
+ * What an export serves: the seam between the NBD server and whatever answers (a plain leg, the mirror device, a replica).
+ * The server has validated every request once (range, alignment, flags, read-only); below here it is asserted.
+ */
+import type { Extent, Handle, RequestId } from '../io/types.ts';
+
+export interface DeviceInfo {
+  sizeBytes: number;
+  readOnly: boolean;
+  /** NBD block size constraints, bytes; minimum is a power of two. */
+  blockSizeMinBytes: number;
+  blockSizePreferredBytes: number;
+  payloadMaxBytes: number;
+  canTrim: boolean;
+  canWriteZeroes: boolean;
+  canFastZero: boolean;
+  canFua: boolean;
+  /** Flush covers writes of every connection (M3). */
+  multiConn: boolean;
+  description: string;
+}
+
+/** The way back to the connection a request came from. Exactly one call for each request. */
+export interface Replier {
+  ok(req: RequestId): void;
+  error(req: RequestId, errno: number): void;
+  /** Answers a READ; takes over the caller's reference to `h`. */
+  data(req: RequestId, h: Handle, hOffset: number, length: number): void;
+  /** Answers BLOCK_STATUS; extents are contiguous from the request's offset and may end before or after its end. */
+  extents(req: RequestId, extents: readonly Extent[]): void;
+}
+
+export interface Device {
+  info(): DeviceInfo;
+  read(r: Replier, req: RequestId, offset: number, length: number): void;
+  /** The device owns one reference to `h`, whose first `length` bytes are the payload. */
+  write(r: Replier, req: RequestId, offset: number, length: number, h: Handle, fua: boolean): void;
+  flush(r: Replier, req: RequestId): void;
+  trim(r: Replier, req: RequestId, offset: number, length: number, fua: boolean): void;
+  writeZeroes(r: Replier, req: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void;
+  blockStatus(r: Replier, req: RequestId, offset: number, length: number, oneExtent: boolean): void;
+  /** Prefetch; a device may answer at once. */
+  cache(r: Replier, req: RequestId, offset: number, length: number): void;
+}

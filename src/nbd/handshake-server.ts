@@ -1,0 +1,376 @@
+/**
+ * The server's half of fixed newstyle negotiation: greeting, option haggling, up to the first byte of transmission.
+ *
+ *   greeting -> client flags -> ( option -> replies )* -> GO or EXPORT_NAME -> transmission
+ *                                                      -> ABORT, a limit, a breach -> closed
+ *
+ * Invariants:
+ * - the peer is not trusted: option length, names, number of options, unsent replies and total time are bounded
+ * - a malformed option is answered with an error and haggling goes on; a lost place in the stream closes
+ * - nothing is thrown for what a peer does; the outcome says why the connection ended
+ */
+import type { PullSocket } from '../io/pull-socket.ts';
+import type { Clock, Timer } from '../io/types.ts';
+import type { Device, DeviceInfo } from './device.ts';
+import { exportSizeBytes, transmissionFlags } from './export-info.ts';
+import {
+  NBD_FLAG_C_FIXED_NEWSTYLE,
+  NBD_FLAG_C_NO_ZEROES,
+  NBD_FLAG_FIXED_NEWSTYLE,
+  NBD_FLAG_NO_ZEROES,
+  NBD_INFO_DESCRIPTION,
+  NBD_INFO_NAME,
+  NBD_MAX_STRING_BYTES,
+  NBD_META_CONTEXT_BASE_ALLOCATION,
+  NBD_OPT_ABORT,
+  NBD_OPT_EXPORT_NAME,
+  NBD_OPT_GO,
+  NBD_OPT_INFO,
+  NBD_OPT_LIST,
+  NBD_OPT_LIST_META_CONTEXT,
+  NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STARTTLS,
+  NBD_OPT_STRUCTURED_REPLY,
+  NBD_REP_ACK,
+  NBD_REP_ERR_INVALID,
+  NBD_REP_ERR_TOO_BIG,
+  NBD_REP_ERR_UNKNOWN,
+  NBD_REP_ERR_UNSUP,
+  NBD_REP_INFO,
+  NBD_REP_META_CONTEXT,
+  NBD_REP_SERVER,
+} from './wire/constants.ts';
+import {
+  decodeClientFlags,
+  decodeInfoRequest,
+  decodeMetaContextRequest,
+  decodeOptionHeader,
+  encodeExportNameReply,
+  encodeGreeting,
+  encodeInfoBlockSize,
+  encodeInfoExport,
+  encodeInfoText,
+  encodeOptionReply,
+  encodeRepMetaContext,
+  encodeRepServer,
+} from './wire/handshake.ts';
+import { CLIENT_FLAGS, decodeText, encodeText, OPTION } from './wire/layout.ts';
+import { optionName } from './wire/names.ts';
+
+export interface ExportDirectory {
+  /** Shown to anybody who asks (NBD_OPT_LIST). */
+  list(): { name: string; description: string }[];
+  /** The empty name is the default export. Undefined: no such export, or none that may be served now. */
+  find(name: string): Promise<Device | undefined> | Device | undefined;
+}
+
+export interface HandshakeLimits {
+  /** From the greeting to transmission, all options together. */
+  handshakeTimeoutMs: number;
+  optionsMax: number;
+  /** Data of one option that is looked at; a longer one is thrown away and answered TOO_BIG. */
+  optionMaxBytes: number;
+  /** Data of one option that is thrown away; a longer one closes the connection. */
+  discardMaxBytes: number;
+  /** Replies the peer has not taken; more closes the connection. */
+  unsentMaxBytes: number;
+  /** How long a connection that was ended may take to send its last replies. */
+  lingerMs: number;
+}
+
+export const DEFAULT_HANDSHAKE_LIMITS: HandshakeLimits = {
+  handshakeTimeoutMs: 10_000,
+  optionsMax: 64,
+  optionMaxBytes: 64 * 1024,
+  discardMaxBytes: 1024 * 1024,
+  unsentMaxBytes: 1024 * 1024,
+  lingerMs: 2000,
+};
+
+export interface MetaContext {
+  id: number;
+  name: string;
+}
+
+export type HandshakeOutcome =
+  | {
+      kind: 'transmission';
+      exportName: string;
+      device: Device;
+      structuredReplies: boolean;
+      metaContexts: readonly MetaContext[];
+      /** Bytes that arrived behind the handshake; the socket is detached and paused. */
+      early: Uint8Array;
+    }
+  /** `orderly`: the client said ABORT, or left between two options. */
+  | { kind: 'closed'; orderly: boolean; why: string };
+
+export interface HandshakeOptions {
+  exports: ExportDirectory;
+  clock: Clock;
+  limits: HandshakeLimits;
+  /** Told of each device that a client is about to use, before the client is told. */
+  onExport?: (device: Device) => void;
+}
+
+const BASE_ALLOCATION_ID = 1;
+
+/** Never rejects. On 'closed' the socket was ended or destroyed. */
+export async function serveHandshake(pull: PullSocket, o: HandshakeOptions): Promise<HandshakeOutcome> {
+  const session = new HandshakeSession(pull, o);
+  try {
+    const outcome = await session.run();
+    if (outcome.kind === 'closed') endPolitely(pull, o.clock, o.limits.lingerMs);
+    return outcome;
+  } catch (e: unknown) {
+    pull.destroy();
+    return { kind: 'closed', orderly: session.betweenOptions && !session.expired, why: e instanceof Error ? e.message : String(e) };
+  }
+}
+
+/** Lets the last replies out, but waits no longer than `lingerMs` for a peer that does not take them (M14). */
+export function endPolitely(pull: PullSocket, clock: Clock, lingerMs: number): void {
+  pull.end();
+  const timer = clock.after(lingerMs, () => {
+    pull.destroy();
+  });
+  pull.onClosed(() => {
+    timer.cancel();
+  });
+}
+
+function closed(why: string, orderly = false): HandshakeOutcome {
+  return { kind: 'closed', orderly, why };
+}
+
+class HandshakeSession {
+  readonly #pull: PullSocket;
+  readonly #o: HandshakeOptions;
+  readonly #deadline: number;
+  #zeroes = true;
+  #structured = false;
+  /** Selected contexts belong to the export they were selected for. */
+  #meta: { exportName: string; contexts: MetaContext[] } | undefined;
+  betweenOptions = false;
+
+  constructor(pull: PullSocket, o: HandshakeOptions) {
+    this.#pull = pull;
+    this.#o = o;
+    this.#deadline = o.clock.now() + o.limits.handshakeTimeoutMs;
+  }
+
+  get expired(): boolean {
+    return this.#o.clock.now() >= this.#deadline;
+  }
+
+  async run(): Promise<HandshakeOutcome> {
+    const { limits } = this.#o;
+    this.#pull.write(encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
+    const flags = decodeClientFlags(await this.#read(CLIENT_FLAGS.SIZE));
+    if (flags === undefined || (flags & ~(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES)) !== 0) {
+      return closed(`client flags ${String(flags)} are not known`);
+    }
+    this.#zeroes = (flags & NBD_FLAG_C_NO_ZEROES) === 0;
+
+    for (let rounds = 0; rounds < limits.optionsMax; rounds += 1) {
+      if (this.#pull.socket.unsentBytes() > limits.unsentMaxBytes) return closed('the client does not take the replies it asked for');
+      this.betweenOptions = true;
+      const header = decodeOptionHeader(await this.#read(OPTION.SIZE));
+      this.betweenOptions = false;
+      if (header === undefined) return closed('an option does not begin with IHAVEOPT');
+      const { option, length } = header;
+      if (length > limits.optionMaxBytes) {
+        if (length > limits.discardMaxBytes || option === NBD_OPT_EXPORT_NAME) {
+          return closed(`${optionName(option)} with ${String(length)} bytes of data`);
+        }
+        await this.#discard(length);
+        this.#reply(option, NBD_REP_ERR_TOO_BIG, `at most ${String(limits.optionMaxBytes)} bytes`);
+        continue;
+      }
+      const data = await this.#read(length);
+      const outcome = await this.#option(option, data);
+      if (outcome !== undefined) return outcome;
+    }
+    return closed(`more than ${String(limits.optionsMax)} options`);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- options
+
+  async #option(option: number, data: Uint8Array): Promise<HandshakeOutcome | undefined> {
+    switch (option) {
+      case NBD_OPT_EXPORT_NAME:
+        return await this.#exportName(data);
+      case NBD_OPT_ABORT:
+        this.#reply(option, NBD_REP_ACK);
+        return closed('the client aborted the handshake', true);
+      case NBD_OPT_LIST:
+        this.#list(data);
+        return undefined;
+      case NBD_OPT_INFO:
+      case NBD_OPT_GO:
+        return await this.#infoOrGo(option, data);
+      case NBD_OPT_STRUCTURED_REPLY:
+        if (data.length > 0) this.#reply(option, NBD_REP_ERR_INVALID, 'this option takes no data');
+        else {
+          this.#structured = true;
+          this.#reply(option, NBD_REP_ACK);
+        }
+        return undefined;
+      case NBD_OPT_LIST_META_CONTEXT:
+      case NBD_OPT_SET_META_CONTEXT:
+        await this.#metaContext(option, data);
+        return undefined;
+      case NBD_OPT_STARTTLS:
+        this.#reply(option, NBD_REP_ERR_UNSUP, 'this server does not offer TLS by STARTTLS');
+        return undefined;
+      default:
+        this.#reply(option, NBD_REP_ERR_UNSUP, 'unknown option');
+        return undefined;
+    }
+  }
+
+  /** The old way in, which has no way to say no but to close. */
+  async #exportName(data: Uint8Array): Promise<HandshakeOutcome> {
+    const name = data.length <= NBD_MAX_STRING_BYTES ? decodeText(data) : undefined;
+    const device = name === undefined ? undefined : await this.#find(name);
+    if (name === undefined || device === undefined) return closed('NBD_OPT_EXPORT_NAME for an export that is not here');
+    this.#o.onExport?.(device);
+    const info = device.info();
+    this.#pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#structured), this.#zeroes));
+    return this.#transmission(name, device);
+  }
+
+  #list(data: Uint8Array): void {
+    if (data.length > 0) {
+      this.#reply(NBD_OPT_LIST, NBD_REP_ERR_INVALID, 'this option takes no data');
+      return;
+    }
+    for (const e of this.#o.exports.list()) {
+      this.#send(NBD_OPT_LIST, NBD_REP_SERVER, encodeRepServer(e.name, e.description));
+    }
+    this.#reply(NBD_OPT_LIST, NBD_REP_ACK);
+  }
+
+  async #infoOrGo(option: number, data: Uint8Array): Promise<HandshakeOutcome | undefined> {
+    const request = decodeInfoRequest(data);
+    if (request === undefined) {
+      this.#reply(option, NBD_REP_ERR_INVALID, 'malformed request');
+      return undefined;
+    }
+    const device = await this.#findOrRefuse(option, request.name);
+    if (device === undefined) return undefined;
+    if (option === NBD_OPT_GO) this.#o.onExport?.(device);
+    const info = device.info();
+    this.#send(option, NBD_REP_INFO, encodeInfoExport(exportSizeBytes(info), transmissionFlags(info, this.#structured)));
+    this.#send(option, NBD_REP_INFO, blockSizes(info));
+    if (request.infos.includes(NBD_INFO_NAME)) this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_NAME, request.name));
+    if (request.infos.includes(NBD_INFO_DESCRIPTION) && info.description !== '') {
+      this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_DESCRIPTION, info.description));
+    }
+    this.#reply(option, NBD_REP_ACK);
+    return option === NBD_OPT_GO ? this.#transmission(request.name, device) : undefined;
+  }
+
+  async #metaContext(option: number, data: Uint8Array): Promise<void> {
+    const set = option === NBD_OPT_SET_META_CONTEXT;
+    // Whatever comes of it, a new selection ends the old one.
+    if (set) this.#meta = undefined;
+    const request = decodeMetaContextRequest(data);
+    if (request === undefined || request.queries.some((q) => tooLong(q))) {
+      this.#reply(option, NBD_REP_ERR_INVALID, 'malformed request');
+      return;
+    }
+    if (!this.#structured) {
+      this.#reply(option, NBD_REP_ERR_INVALID, 'structured replies were not negotiated');
+      return;
+    }
+    if ((await this.#findOrRefuse(option, request.name)) === undefined) return;
+    const wanted = set ? selects(request.queries) : request.queries.length === 0 || lists(request.queries);
+    if (wanted) {
+      const id = set ? BASE_ALLOCATION_ID : 0;
+      this.#send(option, NBD_REP_META_CONTEXT, encodeRepMetaContext(id, NBD_META_CONTEXT_BASE_ALLOCATION));
+    }
+    if (set) {
+      const contexts = wanted ? [{ id: BASE_ALLOCATION_ID, name: NBD_META_CONTEXT_BASE_ALLOCATION }] : [];
+      this.#meta = { exportName: request.name, contexts };
+    }
+    this.#reply(option, NBD_REP_ACK);
+  }
+
+  // ----------------------------------------------------------------------------------------------------- helpers
+
+  #transmission(exportName: string, device: Device): HandshakeOutcome {
+    const metaContexts = this.#meta?.exportName === exportName ? this.#meta.contexts : [];
+    return { kind: 'transmission', exportName, device, structuredReplies: this.#structured, metaContexts, early: this.#pull.detach() };
+  }
+
+  async #findOrRefuse(option: number, name: string): Promise<Device | undefined> {
+    if (tooLong(name)) {
+      this.#reply(option, NBD_REP_ERR_TOO_BIG, `a name has at most ${String(NBD_MAX_STRING_BYTES)} bytes`);
+      return undefined;
+    }
+    const device = await this.#find(name);
+    if (device === undefined) this.#reply(option, NBD_REP_ERR_UNKNOWN, 'no such export');
+    return device;
+  }
+
+  /** The directory may ask others; it has no more time than the handshake (M14). */
+  async #find(name: string): Promise<Device | undefined> {
+    const answer = this.#o.exports.find(name);
+    if (!(answer instanceof Promise)) return answer;
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = this.#o.clock.after(this.#remainingMs(), () => {
+        reject(new Error('the export was not found in time'));
+      });
+    });
+    try {
+      return await Promise.race([answer, late]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  #remainingMs(): number {
+    return Math.max(0, this.#deadline - this.#o.clock.now());
+  }
+
+  async #read(bytes: number): Promise<Uint8Array> {
+    if (this.expired) throw new Error('the handshake took too long');
+    return await this.#pull.read(bytes, this.#remainingMs());
+  }
+
+  async #discard(bytes: number): Promise<void> {
+    for (let left = bytes; left > 0; ) {
+      const part = Math.min(left, this.#o.limits.optionMaxBytes);
+      await this.#read(part);
+      left -= part;
+    }
+  }
+
+  #reply(option: number, reply: number, message = ''): void {
+    this.#send(option, reply, encodeText(message));
+  }
+
+  #send(option: number, reply: number, data: Uint8Array): void {
+    this.#pull.write(encodeOptionReply(option, reply, data));
+  }
+}
+
+function blockSizes(info: DeviceInfo): Uint8Array {
+  return encodeInfoBlockSize(info.blockSizeMinBytes, info.blockSizePreferredBytes, info.payloadMaxBytes);
+}
+
+function tooLong(text: string): boolean {
+  // No string has more than three UTF-8 bytes for a UTF-16 unit, so most need not be encoded to be measured.
+  return text.length * 3 > NBD_MAX_STRING_BYTES && encodeText(text).length > NBD_MAX_STRING_BYTES;
+}
+
+function selects(queries: readonly string[]): boolean {
+  return queries.includes(NBD_META_CONTEXT_BASE_ALLOCATION);
+}
+
+/** In a list request the namespace alone asks for all in it. */
+function lists(queries: readonly string[]): boolean {
+  return selects(queries) || queries.includes('base:');
+}

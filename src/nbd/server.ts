@@ -1,0 +1,215 @@
+/**
+ * The NBD server: sockets come in, handshakes run, connections are handed to the engine, and all of it can be ended.
+ *
+ *   listen / serve --> handshake (PullSocket) --> Engine.adopt + Transmission --> closed
+ *
+ * Invariants:
+ * - connections are counted from accept to CLOSED; beyond `connectionsMax` one is ended before its greeting
+ * - a connection belongs to one device from the moment its client is told that it may use it, so that `closeExport` misses
+ *   none, not even one between handshake and transmission
+ */
+import type { EngineHub } from '../io/hub.ts';
+import { type Log, nullLog } from '../io/log.ts';
+import { PullSocket } from '../io/pull-socket.ts';
+import type { Address, ConnLimits, Io, IoSocket, Listener } from '../io/types.ts';
+import type { Device } from './device.ts';
+import {
+  DEFAULT_HANDSHAKE_LIMITS,
+  endPolitely,
+  type ExportDirectory,
+  type HandshakeLimits,
+  type HandshakeOutcome,
+  serveHandshake,
+} from './handshake-server.ts';
+import { Transmission } from './transmission.ts';
+import { NBD_ESHUTDOWN, NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constants.ts';
+
+export type { ExportDirectory } from './handshake-server.ts';
+
+export interface NbdServerLimits {
+  connectionsMax: number;
+  handshake: HandshakeLimits;
+  /** Of each connection in transmission. */
+  connection: ConnLimits;
+  /** After NBD_CMD_DISC, until a connection is cut that does not drain. */
+  disconnectTimeoutMs: number;
+}
+
+export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
+  connectionsMax: 256,
+  handshake: DEFAULT_HANDSHAKE_LIMITS,
+  connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
+  disconnectTimeoutMs: 30_000,
+};
+
+export interface NbdServerOptions {
+  io: Io;
+  hub: EngineHub;
+  exports: ExportDirectory;
+  limits?: Partial<NbdServerLimits>;
+  log?: Log;
+}
+
+/** One connection in transmission, for status displays. */
+export interface NbdConnectionView {
+  remote: string;
+  exportName: string;
+  requestsInFlight: number;
+  requestsTotal: number;
+}
+
+interface Shaking {
+  pull: PullSocket;
+  /** The device whose use is being agreed on. */
+  device: Device | undefined;
+  cancelled: boolean;
+}
+
+interface Serving {
+  remote: string;
+  exportName: string;
+  transmission: Transmission;
+  closed: Promise<void>;
+}
+
+export class NbdServer {
+  readonly #io: Io;
+  readonly #hub: EngineHub;
+  readonly #exports: ExportDirectory;
+  readonly #limits: NbdServerLimits;
+  readonly #log: Log;
+  readonly #listeners = new Set<Listener>();
+  readonly #shaking = new Set<Shaking>();
+  readonly #serving = new Set<Serving>();
+  #closing = false;
+
+  constructor(o: NbdServerOptions) {
+    this.#io = o.io;
+    this.#hub = o.hub;
+    this.#exports = o.exports;
+    this.#limits = { ...DEFAULT_NBD_SERVER_LIMITS, ...o.limits };
+    this.#log = o.log ?? nullLog;
+  }
+
+  /** May be called for several addresses. Rejects with IoError when the address cannot be had. */
+  async listen(address: Address): Promise<Listener> {
+    const listener = await this.#io.net.listen(address, (s) => {
+      void this.serve(s);
+    });
+    if (this.#closing) await listener.close();
+    else this.#listeners.add(listener);
+    return listener;
+  }
+
+  /**
+   * Serves a socket that was accepted here or elsewhere; `early` are bytes received and not used. Resolves, and never
+   * rejects, when the handshake has ended: true when the connection is in transmission.
+   */
+  async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0)): Promise<boolean> {
+    const pull = new PullSocket(socket, this.#io.clock, early);
+    if (this.#closing || this.connectionCount >= this.#limits.connectionsMax) {
+      this.#log.warn('nbd connection refused', { remote: socket.remote, why: this.#closing ? 'shutting down' : 'too many connections' });
+      endPolitely(pull, this.#io.clock, this.#limits.handshake.lingerMs);
+      return false;
+    }
+    socket.resume();
+    const shaking: Shaking = { pull, device: undefined, cancelled: false };
+    this.#shaking.add(shaking);
+    const outcome = await serveHandshake(pull, {
+      exports: this.#exports,
+      clock: this.#io.clock,
+      limits: this.#limits.handshake,
+      onExport: (device) => {
+        shaking.device = device;
+      },
+    });
+    this.#shaking.delete(shaking);
+    if (outcome.kind === 'closed') {
+      if (!outcome.orderly) this.#log.warn('nbd handshake failed', { remote: socket.remote, why: outcome.why });
+      return false;
+    }
+    if (shaking.cancelled) {
+      pull.destroy();
+      return false;
+    }
+    this.#adopt(socket, outcome);
+    return true;
+  }
+
+  get connectionCount(): number {
+    return this.#shaking.size + this.#serving.size;
+  }
+
+  connections(): NbdConnectionView[] {
+    return [...this.#serving].map((c) => ({
+      remote: c.remote,
+      exportName: c.exportName,
+      requestsInFlight: c.transmission.requestsInFlight,
+      requestsTotal: c.transmission.requestsTotal,
+    }));
+  }
+
+  /**
+   * Ends all connections of a device: requests not answered yet get `errno`, then the connection closes, after `graceMs` at
+   * the latest (0: at once, without answers). Resolves when CLOSED came for all; what still runs in the device is the
+   * device's to drain. The device should refuse new requests by then, and the directory not offer it any more.
+   */
+  async closeExport(device: Device, errno: number = NBD_ESHUTDOWN, graceMs = 200): Promise<void> {
+    for (const s of this.#shaking) {
+      if (s.device === device) cancel(s);
+    }
+    const ours = [...this.#serving].filter((c) => c.transmission.device === device);
+    for (const c of ours) {
+      if (graceMs > 0) c.transmission.abandon(errno, graceMs);
+      else c.transmission.close(errno);
+    }
+    await Promise.all(ours.map((c) => c.closed));
+  }
+
+  /**
+   * Clean shutdown: no new connections, new requests answered ESHUTDOWN, those in flight completed within `drainMs`, then
+   * every connection closed. Resolves when all have closed.
+   */
+  async close(o: { drainMs: number }): Promise<void> {
+    this.#closing = true;
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const s of this.#shaking) cancel(s);
+    const all = [...this.#serving];
+    for (const c of all) c.transmission.drain(NBD_ESHUTDOWN, o.drainMs);
+    await Promise.all([...listeners.map((l) => l.close()), ...all.map((c) => c.closed)]);
+  }
+
+  #adopt(socket: IoSocket, agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
+    const { device, exportName, structuredReplies } = agreed;
+    const base = agreed.metaContexts.find((c) => c.name === NBD_META_CONTEXT_BASE_ALLOCATION);
+    const { remote } = socket;
+    let hasClosed: () => void;
+    const closed = new Promise<void>((resolve) => {
+      hasClosed = resolve;
+    });
+    const transmission = new Transmission({
+      hub: this.#hub,
+      device,
+      structuredReplies,
+      baseAllocationId: base?.id ?? 0,
+      clock: this.#io.clock,
+      disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
+      onClosed: (errno) => {
+        this.#serving.delete(serving);
+        this.#log.info('nbd client disconnected', { remote, exportName, errno, requests: transmission.requestsTotal });
+        hasClosed();
+      },
+    });
+    const serving: Serving = { remote, exportName, transmission, closed };
+    this.#serving.add(serving);
+    const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes: device.info().payloadMaxBytes };
+    transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
+    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, contexts: agreed.metaContexts.map((c) => c.name) });
+  }
+}
+
+function cancel(s: Shaking): void {
+  s.cancelled = true;
+  s.pull.destroy();
+}

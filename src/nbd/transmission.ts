@@ -1,0 +1,258 @@
+/**
+ * One connection after its handshake: requests in, replies out.
+ *
+ *   engine REQUEST --> validateRequest --> Device --> Replier (this) --> engine reply
+ *                            |                            ^
+ *                            +---- refused ---------------+
+ *
+ *   states: serving -> draining (DISC, shutdown) -> ended (close told to the engine) -> gone (CLOSED came)
+ *
+ * Invariants:
+ * - every request gets exactly one reply, or none because the connection has gone; a late answer is dropped
+ * - the payload of a WRITE that is not handed to the device is released here
+ * - a draining connection is closed once all its requests are answered and the answers are sent: replies leave in the order
+ *   they were given, so it is enough to watch the one that left nothing open behind it
+ */
+import type { ConnOwner, EngineHub, OpOwner } from '../io/hub.ts';
+import { type Clock, type ConnId, Errno, type Extent, type Handle, type RequestId, type Timer } from '../io/types.ts';
+import { baseAllocation, type StatusRequest } from './base-allocation.ts';
+import type { Device, Replier } from './device.ts';
+import { type Agreed, validateRequest } from './validate.ts';
+import {
+  NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_CACHE,
+  NBD_CMD_DISC,
+  NBD_CMD_FLAG_FAST_ZERO,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_REQ_ONE,
+  NBD_CMD_FLUSH,
+  NBD_CMD_READ,
+  NBD_CMD_TRIM,
+  NBD_CMD_WRITE,
+  NBD_CMD_WRITE_ZEROES,
+  NBD_EINVAL,
+  NBD_EIO,
+  NBD_ESHUTDOWN,
+} from './wire/constants.ts';
+import { encodeBlockStatus, wireError } from './wire/transmission.ts';
+
+export interface TransmissionOptions {
+  hub: EngineHub;
+  device: Device;
+  structuredReplies: boolean;
+  /** Of base:allocation; 0: not selected. */
+  baseAllocationId: number;
+  clock: Clock;
+  /** After NBD_CMD_DISC: how long requests in flight and their replies may take before the connection is cut. */
+  disconnectTimeoutMs: number;
+  onClosed: (errno: number) => void;
+}
+
+type State = 'serving' | 'draining' | 'ended' | 'gone';
+
+export class Transmission implements ConnOwner, OpOwner, Replier {
+  readonly device: Device;
+  readonly #hub: EngineHub;
+  readonly #agreed: Agreed;
+  readonly #baseAllocationId: number;
+  readonly #clock: Clock;
+  readonly #disconnectTimeoutMs: number;
+  readonly #onClosed: (errno: number) => void;
+  /** Received and not answered. */
+  readonly #open = new Set<RequestId>();
+  /** What BLOCK_STATUS asked, until it is answered. */
+  readonly #asked = new Map<RequestId, StatusRequest>();
+  #conn: ConnId = 0;
+  #state: State = 'serving';
+  /** Answer to requests that come while draining. */
+  #refuse = NBD_ESHUTDOWN;
+  #deadline: Timer | undefined;
+  #repliesWatched = 0;
+  #requests = 0;
+
+  constructor(o: TransmissionOptions) {
+    this.#hub = o.hub;
+    this.device = o.device;
+    this.#agreed = { structuredReplies: o.structuredReplies, blockStatus: o.baseAllocationId !== 0 };
+    this.#baseAllocationId = o.baseAllocationId;
+    this.#clock = o.clock;
+    this.#disconnectTimeoutMs = o.disconnectTimeoutMs;
+    this.#onClosed = o.onClosed;
+  }
+
+  /** Once, with what `Engine.adopt` gave. */
+  attach(conn: ConnId): void {
+    this.#conn = conn;
+    this.#hub.own(conn, this);
+  }
+
+  get requestsInFlight(): number {
+    return this.#open.size;
+  }
+
+  get requestsTotal(): number {
+    return this.#requests;
+  }
+
+  /** Answers new requests with `errno`, lets those in flight complete, then closes; cut off after `timeoutMs`. */
+  drain(errno: number, timeoutMs: number): void {
+    if (!this.#beginDraining(errno, timeoutMs)) return;
+    this.#closeWhenDrained();
+  }
+
+  /** As `drain`, but answers those in flight with `errno` too, at once; what the device says of them later is dropped. */
+  abandon(errno: number, timeoutMs: number): void {
+    if (!this.#beginDraining(errno, timeoutMs)) return;
+    for (const req of [...this.#open]) this.error(req, errno);
+    this.#closeWhenDrained();
+  }
+
+  /** A later call overrides an earlier one's errno and deadline; false when the connection has ended already. */
+  #beginDraining(errno: number, timeoutMs: number): boolean {
+    if (this.#state === 'ended' || this.#state === 'gone') return false;
+    this.#state = 'draining';
+    this.#refuse = errno;
+    this.#deadline?.cancel();
+    this.#deadline = this.#clock.after(timeoutMs, () => {
+      this.close(Errno.ETIMEDOUT);
+    });
+    return true;
+  }
+
+  /** Ends the connection now. */
+  close(errno: number): void {
+    if (this.#state === 'ended' || this.#state === 'gone') return;
+    this.#state = 'ended';
+    this.#deadline?.cancel();
+    this.#hub.engine.close(this.#conn, errno);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- requests
+
+  onRequest(req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
+    if (this.#state === 'ended' || this.#state === 'gone') {
+      this.#drop(h);
+      return;
+    }
+    if (cmd === NBD_CMD_DISC) {
+      this.#drop(h);
+      this.#hub.engine.stopReceiving(this.#conn);
+      this.drain(NBD_ESHUTDOWN, this.#disconnectTimeoutMs);
+      return;
+    }
+    this.#requests += 1;
+    this.#open.add(req);
+    const errno = this.#state === 'draining' ? this.#refuse : this.#judge(cmd, flags, offset, length, h);
+    if (errno !== 0) {
+      this.#drop(h);
+      this.error(req, errno);
+    } else if (length === 0 && cmd !== NBD_CMD_FLUSH) {
+      // Allowed and pointless: there is nothing to do, and devices are spared the case.
+      this.#drop(h);
+      this.ok(req);
+    } else {
+      this.#dispatch(req, cmd, flags, offset, length, h);
+    }
+  }
+
+  #judge(cmd: number, flags: number, offset: number, length: number, h: Handle): number {
+    const errno = validateRequest(this.device.info(), this.#agreed, cmd, flags, offset, length);
+    // The engine throws away a payload that is over a limit of the connection.
+    return errno === 0 && cmd === NBD_CMD_WRITE && length > 0 && h === 0 ? NBD_EINVAL : errno;
+  }
+
+  #dispatch(req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
+    const fua = (flags & NBD_CMD_FLAG_FUA) !== 0;
+    const { device } = this;
+    switch (cmd) {
+      case NBD_CMD_READ:
+        device.read(this, req, offset, length);
+        return;
+      case NBD_CMD_WRITE:
+        device.write(this, req, offset, length, h, fua);
+        return;
+      case NBD_CMD_FLUSH:
+        device.flush(this, req);
+        return;
+      case NBD_CMD_TRIM:
+        device.trim(this, req, offset, length, fua);
+        return;
+      case NBD_CMD_CACHE:
+        device.cache(this, req, offset, length);
+        return;
+      case NBD_CMD_WRITE_ZEROES: {
+        const fastOnly = (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0;
+        device.writeZeroes(this, req, offset, length, fua, (flags & NBD_CMD_FLAG_NO_HOLE) === 0, fastOnly);
+        return;
+      }
+      case NBD_CMD_BLOCK_STATUS: {
+        const oneExtent = (flags & NBD_CMD_FLAG_REQ_ONE) !== 0;
+        this.#asked.set(req, { offset, length, oneExtent });
+        device.blockStatus(this, req, offset, length, oneExtent);
+        return;
+      }
+      default:
+        throw new Error(`command ${String(cmd)} was validated and has no case`);
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------------------- replies
+
+  ok(req: RequestId): void {
+    if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, 0, 0, 0, 0);
+  }
+
+  error(req: RequestId, errno: number): void {
+    if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, wireError(errno === 0 ? NBD_EIO : errno), 0, 0, 0);
+  }
+
+  data(req: RequestId, h: Handle, hOffset: number, length: number): void {
+    if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, 0, h, hOffset, length);
+    // The reply holds a reference of its own.
+    this.#hub.engine.release(h);
+  }
+
+  extents(req: RequestId, extents: readonly Extent[]): void {
+    const asked = this.#asked.get(req);
+    if (!this.#take(req)) return;
+    if (asked === undefined) throw new Error('extents answer a request that was not BLOCK_STATUS');
+    const chunk = encodeBlockStatus(this.#baseAllocationId, baseAllocation(asked, extents));
+    this.#hub.engine.replyBlockStatus(this.#watch(), req, [chunk]);
+  }
+
+  /** False: already answered by `abandon`, or the connection has gone; there is nobody to answer. */
+  #take(req: RequestId): boolean {
+    if (!this.#open.delete(req)) return false;
+    if (this.#asked.size > 0) this.#asked.delete(req);
+    return this.#state === 'serving' || this.#state === 'draining';
+  }
+
+  /** The operation id of a reply: only the one that leaves nothing open behind it need say when it was sent. */
+  #watch(): number {
+    if (this.#open.size > 0) return 0;
+    this.#repliesWatched += 1;
+    return this.#hub.start(this, 0);
+  }
+
+  onDone(): void {
+    this.#repliesWatched -= 1;
+    if (this.#state === 'draining') this.#closeWhenDrained();
+  }
+
+  #closeWhenDrained(): void {
+    if (this.#state === 'draining' && this.#open.size === 0 && this.#repliesWatched === 0) this.close(0);
+  }
+
+  onClosed(errno: number): void {
+    this.#state = 'gone';
+    this.#deadline?.cancel();
+    this.#open.clear();
+    this.#asked.clear();
+    this.#onClosed(errno);
+  }
+
+  #drop(h: Handle): void {
+    if (h !== 0) this.#hub.engine.release(h);
+  }
+}

@@ -1,0 +1,86 @@
+/** What a seed decides before its history begins: the mirror, the tuning, and which kinds of faults it may meet. */
+import { Stream } from '../../../src/io/simulated/seed.ts';
+import { DEFAULT_SETTINGS, type MirrorSettings } from '../../../src/mirror/settings.ts';
+
+export const KINDS = ['crash', 'power', 'freeze', 'cuts', 'disk', 'short', 'stop', 'operator', 'force', 'async', 'damage', 'slow'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export interface Plan {
+  seed: number;
+  nodes: string[];
+  sizeBytes: number;
+  regionBytes: number;
+  modes: ('sync' | 'async')[];
+  failureTimeoutMs: number;
+  faults: number;
+  kinds: ReadonlySet<Kind>;
+  settings: MirrorSettings;
+  connectionsPerTarget: number;
+  resyncsMax: number;
+  /** Requests that the application keeps in flight on each of its connections. */
+  depth: number;
+}
+
+export interface PlanOptions {
+  nodes?: number | undefined;
+  without?: ReadonlySet<Kind> | undefined;
+  only?: ReadonlySet<Kind> | undefined;
+}
+
+export const TAG = 'mirror';
+export const LEG = '/disk/leg';
+export const ROOT = '/var';
+
+/** How often a history may meet the kind at all; what is rare disturbs the checks that the rest allows. */
+const CHANCE: Record<Kind, number> = {
+  crash: 0.9,
+  power: 0.75,
+  freeze: 0.5,
+  cuts: 0.4,
+  disk: 0.4,
+  short: 0.4,
+  stop: 0.5,
+  operator: 0.4,
+  force: 0.1,
+  async: 0.15,
+  damage: 0.12,
+  slow: 0.2,
+};
+
+export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
+  const s = new Stream(seed, 'plan');
+  const count = s.pick([2, 2, 2, 2, 3, 3, 3, 4]);
+  const names = ['server1', 'server2', 'server3', 'server4'];
+  const drawn = KINDS.filter((k) => s.coin(CHANCE[k]));
+  const kinds = new Set(drawn.filter((k) => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k))));
+  const nodes = names.slice(0, o.nodes ?? count);
+  const regionBytes = s.pick([4096, 16384, 16384, 65536]);
+  return {
+    seed,
+    nodes,
+    sizeBytes: s.pick([512, 1024, 1024, 2048]) * 1024,
+    regionBytes,
+    modes: nodes.map(() => (s.coin(0.6) && kinds.has('async') ? 'async' : 'sync')),
+    failureTimeoutMs: 500,
+    faults: s.between(10, 16),
+    kinds,
+    settings: {
+      ...DEFAULT_SETTINGS,
+      localErrors: s.coin(0.8) ? 'leave' : 'pass-on',
+      async: { writesMax: s.pick([4, 64, 4096]), bytesMax: 1 << 20, inFlightMax: s.pick([1, 8, 128]) },
+      intent: { keepMax: s.pick([0, 4, 1024]), markedMax: s.pick([16, 16384]) },
+      resync: {
+        ...DEFAULT_SETTINGS.resync,
+        copyBytes: s.pick([16, 64, 256]) * 1024,
+        copiesInFlightMax: s.pick([1, 4, 8]),
+        proveEveryMs: s.pick([5, 50, 2000]),
+        skipEqual: s.coin(0.4),
+      },
+      marksRetryMs: 50,
+      proveIdleMs: s.pick([30, 150, 1000]),
+    },
+    connectionsPerTarget: s.pick([1, 1, 2]),
+    resyncsMax: s.pick([1, 1, 4]),
+    depth: s.pick([1, 2, 6]),
+  };
+}

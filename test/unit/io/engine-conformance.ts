@@ -1,0 +1,39 @@
+/**
+ * What an engine must do in any world. A world calls `describeEngine` from a test file of its own:
+ *
+ *   describeEngine('node world', () => Promise.resolve({ io, path, address, drive, dispose }))
+ */
+import { describe } from 'vitest';
+import { describeClientRole } from './conformance-client.ts';
+import { describeClientReplies } from './conformance-client-replies.ts';
+import { describeHandlesAndEvents } from './conformance-handles.ts';
+import { describeInjectedLegs } from './conformance-injected-legs.ts';
+import { describeLegs } from './conformance-legs.ts';
+import { describeServerClosing } from './conformance-server-closing.ts';
+import { describeServerRole } from './conformance-server.ts';
+import { type EngineWorld, Rig } from './engine-rig.ts';
+
+export type { EngineWorld } from './engine-rig.ts';
+
+/** Runs a test's body in a fresh world, then checks that nothing was left behind. */
+export type InRig = (body: (rig: Rig) => Promise<void>) => () => Promise<void>;
+
+export function describeEngine(name: string, makeWorld: () => Promise<EngineWorld>): void {
+  const inRig: InRig = (body) => async () => {
+    const world = await makeWorld();
+    const rig = new Rig(world);
+    await world.drive(async () => {
+      await body(rig);
+      await rig.finish();
+    });
+  };
+  describe(`engine in the ${name}`, () => {
+    describeLegs(inRig);
+    describeInjectedLegs(inRig);
+    describeServerRole(inRig);
+    describeServerClosing(inRig);
+    describeClientRole(inRig);
+    describeClientReplies(inRig);
+    describeHandlesAndEvents(inRig);
+  });
+}

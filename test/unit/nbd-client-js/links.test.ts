@@ -1,0 +1,73 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Links, Piece, PiecePool } from '../../../src/nbd-client-js/links.ts';
+import { Request } from '../../../src/nbd-client-js/request-pool.ts';
+
+function piece(index: number, payloadBytes: number): Piece {
+  const p = new Piece(index);
+  p.payloadBytes = payloadBytes;
+  return p;
+}
+
+describe('the links of a client', () => {
+  it('give the least busy one with room', () => {
+    const links = new Links({ requestsMax: 2, bytesMax: 1000 });
+    const [a, b] = [links.add(1), links.add(2)];
+    a.add(piece(0, 600), 0);
+    expect(links.pick(100)).toBe(b);
+    b.add(piece(1, 0), 0);
+    b.add(piece(2, 0), 0);
+    expect(links.pick(400)).toBe(a);
+    expect(links.pick(401)).toBeUndefined();
+    a.open = false;
+    expect(links.pick(0)).toBeUndefined();
+    expect(links.anyOpen).toBe(true);
+  });
+
+  it('always have room for a piece alone', () => {
+    const links = new Links({ requestsMax: 2, bytesMax: 1000 });
+    const a = links.add(1);
+    expect(links.pick(5000)).toBe(a);
+  });
+
+  it('know the oldest piece, in whatever order pieces end', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(), fc.boolean())), (steps) => {
+        const links = new Links({ requestsMax: 100, bytesMax: 1e9 });
+        const both = [links.add(1), links.add(2)] as const;
+        const pool = new PiecePool();
+        const out: Piece[] = [];
+        steps.forEach(([adds, n, second], now) => {
+          if (adds || out.length === 0) {
+            const p = pool.take();
+            p.payloadBytes = n;
+            both[second ? 1 : 0].add(p, now);
+            out.push(p);
+          } else {
+            const [p] = out.splice(n % out.length, 1);
+            if (p === undefined) throw new Error('none');
+            p.link?.remove(p);
+            pool.give(p);
+          }
+          expect(links.oldestSentAt()).toBe(out.length === 0 ? undefined : Math.min(...out.map((p) => p.sentAt)));
+          expect(both[0].requests + both[1].requests).toBe(out.length);
+          expect(both[0].bytes + both[1].bytes).toBe(out.reduce((sum, p) => sum + p.payloadBytes, 0));
+        });
+      }),
+    );
+  });
+});
+
+describe('the pool of pieces', () => {
+  it('gives back what it was given, under the same number', () => {
+    const pool = new PiecePool();
+    const [a, b] = [pool.take(), pool.take()];
+    expect([a.index, b.index]).toEqual([0, 1]);
+    a.request = new Request();
+    pool.give(a);
+    expect(pool.take()).toBe(a);
+    expect(a.request).toBeUndefined();
+    expect(pool.at(1)).toBe(b);
+    expect(() => pool.at(2)).toThrow('piece 2 does not exist');
+  });
+});

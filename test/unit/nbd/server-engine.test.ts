@@ -1,0 +1,114 @@
+/** The server over the portable engine and a real file; only the sockets are in memory. */
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EngineHub } from '../../../src/io/hub.ts';
+import { createNodeIo } from '../../../src/io/node/node-io.ts';
+import { PullSocket } from '../../../src/io/pull-socket.ts';
+import type { Engine, Io } from '../../../src/io/types.ts';
+import { LegDevice } from '../../../src/nbd/leg-device.ts';
+import { NbdServer } from '../../../src/nbd/server.ts';
+import * as wire from '../../../src/nbd/wire/constants.ts';
+import * as hs from '../../../src/nbd/wire/handshake.ts';
+import { SIMPLE_REPLY, viewOf } from '../../../src/nbd/wire/layout.ts';
+import { decodeSimpleReply, encodeRequest, newSimpleReplyHeader, type RequestHeader } from '../../../src/nbd/wire/transmission.ts';
+import { until } from '../../support/programs.ts';
+import { socketPair } from '../../support/socket-pair.ts';
+
+const SIZE = 1024 * 1024;
+let folder: string;
+let io: Io;
+let engine: Engine;
+let server: NbdServer;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'netraid-'));
+  const leg = join(folder, 'leg');
+  await writeFile(leg, '');
+  await truncate(leg, SIZE);
+  io = createNodeIo();
+  engine = io.createEngine();
+  const hub = new EngineHub(engine);
+  const device = new LegDevice(hub, await engine.openLeg(leg, { write: true, lock: true }));
+  server = new NbdServer({ io, hub, exports: { list: () => [], find: () => device } });
+});
+
+afterAll(async () => {
+  await server.close({ drainMs: 1000 });
+  await engine.shutdown();
+  await rm(folder, { recursive: true });
+});
+
+async function connect(pieceBytes: number): Promise<PullSocket> {
+  const [socket, peer] = socketPair({ pieceBytes });
+  const client = new PullSocket(peer, io.clock);
+  const served = server.serve(socket);
+  client.write(hs.encodeClientFlags(3));
+  client.write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME));
+  await client.read(18 + 10, 1000);
+  expect(await served).toBe(true);
+  return client;
+}
+
+function request(h: Partial<RequestHeader>, payload = new Uint8Array(0)): Uint8Array {
+  const out = new Uint8Array(28 + payload.length);
+  encodeRequest(viewOf(out), 0, { flags: 0, type: 0, cookieHi: 0, cookieLo: 0, offset: 0, length: 0, ...h });
+  out.set(payload, 28);
+  return out;
+}
+
+async function nothingLeft(): Promise<void> {
+  await until('the connection has closed', () => server.connectionCount === 0);
+  await until('its operations have ended', () => engine.usage().operations === 0);
+  expect(engine.usage()).toMatchObject({ handles: 0, bytes: 0, connections: 0 });
+}
+
+test('what is written is read again, cookies come back, and DISC ends it', async () => {
+  const client = await connect(7);
+  const payload = new Uint8Array(5000).map((_, i) => i % 251);
+  client.write(request({ type: wire.NBD_CMD_WRITE, cookieHi: 1, cookieLo: 2, offset: 100, length: payload.length }, payload));
+  const reply = newSimpleReplyHeader();
+  expect(decodeSimpleReply(viewOf(await client.read(SIMPLE_REPLY.SIZE, 1000)), 0, reply)).toBe(true);
+  expect(reply).toEqual({ error: 0, cookieHi: 1, cookieLo: 2 });
+  client.write(request({ type: wire.NBD_CMD_READ, cookieHi: 0xffffffff, cookieLo: 0x80000000, offset: 100, length: payload.length }));
+  expect(decodeSimpleReply(viewOf(await client.read(SIMPLE_REPLY.SIZE, 1000)), 0, reply)).toBe(true);
+  expect(reply).toEqual({ error: 0, cookieHi: 0xffffffff, cookieLo: 0x80000000 });
+  expect(await client.read(payload.length, 1000)).toEqual(payload);
+  client.write(request({ type: wire.NBD_CMD_DISC }));
+  await expect(client.read(1, 1000)).rejects.toThrow('closed the connection');
+  await nothingLeft();
+});
+
+test('requests sent right before DISC are all answered', async () => {
+  const client = await connect(4096);
+  for (let i = 0; i < 50; i += 1) client.write(request({ type: wire.NBD_CMD_READ, cookieLo: i, offset: i * 512, length: 512 }));
+  client.write(request({ type: wire.NBD_CMD_DISC }));
+  expect((await client.read(50 * (16 + 512), 5000)).length).toBe(50 * (16 + 512));
+  await nothingLeft();
+});
+
+test('no requests and no bytes after the handshake stop the server, and nothing is left of them', async () => {
+  const header = fc.record({
+    flags: fc.oneof(fc.constant(0), fc.nat(0xffff)),
+    type: fc.oneof(fc.integer({ min: 0, max: 9 }), fc.nat(0xffff)),
+    offset: fc.oneof(fc.nat(SIZE), fc.maxSafeNat()),
+    length: fc.oneof(fc.nat(8192), fc.integer({ min: 0, max: 0xffffffff })),
+  });
+  const piece = fc.oneof(
+    { weight: 5, arbitrary: fc.tuple(header, fc.uint8Array({ maxLength: 64 })).map(([h, p]) => request(h, p)) },
+    { weight: 5, arbitrary: header.map((h) => request({ ...h, length: h.length % 4096 }, new Uint8Array(h.type === wire.NBD_CMD_WRITE ? h.length % 4096 : 0))) },
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { maxLength: 20 }), fc.integer({ min: 1, max: 300 }), fc.boolean(), async (pieces, pieceBytes, inOrder) => {
+      const client = await connect(pieceBytes);
+      for (const p of pieces) client.write(p);
+      if (inOrder) client.end();
+      else client.destroy();
+      await nothingLeft();
+    }),
+    { numRuns: 60 },
+  );
+});

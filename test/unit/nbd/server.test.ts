@@ -1,0 +1,232 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { EngineHub } from '../../../src/io/hub.ts';
+import { PullSocket } from '../../../src/io/pull-socket.ts';
+import { type Address, Errno, type Io, type IoSocket, type Listener } from '../../../src/io/types.ts';
+import type { Device } from '../../../src/nbd/device.ts';
+import { LegDevice } from '../../../src/nbd/leg-device.ts';
+import { DEFAULT_NBD_SERVER_LIMITS, NbdServer } from '../../../src/nbd/server.ts';
+import * as wire from '../../../src/nbd/wire/constants.ts';
+import * as hs from '../../../src/nbd/wire/handshake.ts';
+import { FakeEngine } from '../../support/fake-engine.ts';
+import { ManualClock, settle } from '../../support/manual-clock.ts';
+import { type MemorySocket, socketPair } from '../../support/socket-pair.ts';
+
+let engine: FakeEngine;
+let clock: ManualClock;
+let device: LegDevice;
+let other: LegDevice;
+let server: NbdServer;
+let listening: { address: Address; accept: (s: IoSocket) => void; closed: boolean }[];
+
+function forbidden(): never {
+  throw new Error('the NBD server has no business here');
+}
+
+beforeEach(() => {
+  engine = new FakeEngine();
+  clock = new ManualClock();
+  listening = [];
+  const hub = new EngineHub(engine);
+  device = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
+  other = new LegDevice(hub, { leg: 2, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
+  const io: Io = {
+    clock,
+    chance: { u32: forbidden, hex64: forbidden, float: forbidden },
+    files: {
+      open: forbidden,
+      readFile: forbidden,
+      list: forbidden,
+      stat: forbidden,
+      mkdir: forbidden,
+      rename: forbidden,
+      unlink: forbidden,
+      syncDirectory: forbidden,
+    },
+    net: {
+      connect: forbidden,
+      listen(address, accept): Promise<Listener> {
+        const l = { address, accept, closed: false };
+        listening.push(l);
+        return Promise.resolve({
+          address,
+          close() {
+            l.closed = true;
+            return Promise.resolve();
+          },
+        });
+      },
+    },
+    createEngine: forbidden,
+  };
+  server = new NbdServer({
+    io,
+    hub,
+    exports: { list: () => [], find: (name): Device | undefined => (name === 'a' ? device : name === 'b' ? other : undefined) },
+    limits: { connectionsMax: 3 },
+  });
+});
+
+interface Connected {
+  socket: MemorySocket;
+  client: PullSocket;
+  inTransmission: Promise<boolean>;
+}
+
+function connect(early?: Uint8Array): Connected {
+  const [socket, peer] = socketPair();
+  return { socket, client: new PullSocket(peer, clock), inTransmission: server.serve(socket, early) };
+}
+
+async function go(name: string): Promise<Connected> {
+  const c = connect();
+  c.client.write(hs.encodeClientFlags(3));
+  c.client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest(name, [])));
+  expect(await c.inTransmission).toBe(true);
+  return c;
+}
+
+const read = (conn: number): number => engine.request(conn, wire.NBD_CMD_READ, 0, 0, 512);
+
+test('a client that goes is handed to the engine with what was agreed on', async () => {
+  await go('a');
+  expect(engine.adopted).toMatchObject([{ conn: 1, wire: { structuredReplies: false, extendedHeaders: false, payloadMaxBytes: 32 * 1024 * 1024 } }]);
+  read(1);
+  engine.finish();
+  expect(engine.replies.map((r) => r.errno)).toEqual([0]);
+  expect(server.connections()).toMatchObject([{ exportName: 'a', requestsInFlight: 0, requestsTotal: 1 }]);
+  engine.closed(1);
+  expect(server.connectionCount).toBe(0);
+});
+
+test('a socket that was accepted elsewhere brings its early bytes', async () => {
+  const early = Uint8Array.of(...hs.encodeClientFlags(3), ...hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('a', [])), 9, 9);
+  const c = connect(early);
+  expect(await c.inTransmission).toBe(true);
+  expect([...(engine.adopted[0]?.early ?? [])]).toEqual([9, 9]);
+});
+
+test('connections are accepted from a listener until it is closed', async () => {
+  await server.listen({ kind: 'unix', path: '/x' });
+  const [socket, peer] = socketPair();
+  listening[0]?.accept(socket);
+  expect(hs.decodeGreeting(await new PullSocket(peer, clock).read(18, 1000))).toBeDefined();
+  expect(server.connectionCount).toBe(1);
+});
+
+test('a connection too many is ended before its greeting, in order, and the next one is served', async () => {
+  for (let i = 0; i < 3; i += 1) await go('a');
+  const refused = connect();
+  expect(await refused.inTransmission).toBe(false);
+  expect(refused.socket.closedBy).toBe('end');
+  await expect(refused.client.read(1, 1000)).rejects.toMatchObject({ errno: Errno.EPIPE });
+  engine.closed(1);
+  await go('a');
+});
+
+test('handshakes count as connections, and a failed one gives its place back', async () => {
+  const many = [connect(), connect(), connect()];
+  expect(server.connectionCount).toBe(3);
+  for (const c of many) c.client.destroy();
+  expect(await Promise.all(many.map((c) => c.inTransmission))).toEqual([false, false, false]);
+  expect(server.connectionCount).toBe(0);
+});
+
+describe('closing an export', () => {
+  test('ends its connections and no others, and resolves when all have closed', async () => {
+    await go('a');
+    await go('b');
+    await go('a');
+    read(1);
+    read(2);
+    let done = false;
+    const closing = server.closeExport(device, wire.NBD_ESHUTDOWN).then(() => {
+      done = true;
+    });
+    expect(engine.replies.map((r) => r.errno)).toEqual([wire.NBD_ESHUTDOWN]);
+    expect(engine.closes.map((c) => c.conn)).toEqual([1, 3]);
+    engine.closed(1);
+    await settle();
+    expect(done).toBe(false);
+    engine.closed(3);
+    await closing;
+    expect(server.connections().map((c) => c.exportName)).toEqual(['b']);
+  });
+
+  test('without grace answers nothing', async () => {
+    await go('a');
+    read(1);
+    const closing = server.closeExport(device, Errno.EPERM, 0);
+    expect(engine.replies).toEqual([]);
+    expect(engine.closes).toEqual([{ conn: 1, errno: Errno.EPERM }]);
+    engine.closed(1);
+    await closing;
+  });
+
+  test('M14: a client that does not take its replies is cut off after the grace', async () => {
+    await go('a');
+    engine.holdReplies = true;
+    read(1);
+    const closing = server.closeExport(device);
+    expect(engine.closes).toEqual([]);
+    clock.advance(200);
+    expect(engine.closes).toEqual([{ conn: 1, errno: Errno.ETIMEDOUT }]);
+    engine.closed(1);
+    await closing;
+  });
+
+  test('M9: also ends the handshake of a client that is being told that it may use it', async () => {
+    const c = connect();
+    const info = device.info();
+    // The server asks for it on the way from "this device" to "you may go": in no list of the engine yet.
+    device.info = () => {
+      void server.closeExport(device);
+      return info;
+    };
+    c.client.write(hs.encodeClientFlags(3));
+    c.client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('a', [])));
+    expect(await c.inTransmission).toBe(false);
+    expect(c.socket.closed).toBe(true);
+    expect(engine.adopted).toEqual([]);
+    expect(server.connectionCount).toBe(0);
+  });
+});
+
+describe('clean shutdown', () => {
+  test('drains what is in flight, closes idle connections at once, and takes no more', async () => {
+    await server.listen({ kind: 'unix', path: '/x' });
+    await go('a');
+    await go('b');
+    const shaking = connect();
+    read(1);
+    const closing = server.close({ drainMs: 5000 });
+    expect(listening[0]?.closed).toBe(true);
+    expect(await shaking.inTransmission).toBe(false);
+    expect(engine.closes.map((c) => c.conn)).toEqual([2]);
+    expect(await connect().inTransmission).toBe(false);
+    read(1);
+    engine.finish();
+    expect(engine.replies.map((r) => r.errno)).toEqual([wire.NBD_ESHUTDOWN, 0]);
+    expect(engine.closes.map((c) => c.conn)).toEqual([2, 1]);
+    engine.closed(2);
+    engine.closed(1);
+    await closing;
+    expect(server.connectionCount).toBe(0);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('M14: cuts off what does not drain in time', async () => {
+    await go('a');
+    read(1);
+    const closing = server.close({ drainMs: 5000 });
+    clock.advance(5000);
+    expect(engine.closes).toEqual([{ conn: 1, errno: Errno.ETIMEDOUT }]);
+    engine.closed(1);
+    await closing;
+    engine.finish();
+    expect(engine.handlesAlive).toBe(0);
+  });
+});
+
+test('the longest payload fits into the bytes of one connection', () => {
+  expect(DEFAULT_NBD_SERVER_LIMITS.connection.bytesMax).toBeGreaterThan(device.info().payloadMaxBytes);
+});

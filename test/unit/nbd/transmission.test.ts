@@ -1,0 +1,229 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { EngineHub } from '../../../src/io/hub.ts';
+import { Errno } from '../../../src/io/types.ts';
+import { LegDevice } from '../../../src/nbd/leg-device.ts';
+import { Transmission } from '../../../src/nbd/transmission.ts';
+import * as wire from '../../../src/nbd/wire/constants.ts';
+import { decodeBlockStatus } from '../../../src/nbd/wire/transmission.ts';
+import { FakeEngine } from '../../support/fake-engine.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+const CONN = 1;
+let engine: FakeEngine;
+let clock: ManualClock;
+let device: LegDevice;
+let connection: Transmission;
+let closedWith: number | undefined;
+
+beforeEach(() => {
+  engine = new FakeEngine();
+  clock = new ManualClock();
+  closedWith = undefined;
+  const hub = new EngineHub(engine);
+  device = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512 });
+  connection = new Transmission({
+    hub,
+    device,
+    structuredReplies: true,
+    baseAllocationId: 1,
+    clock,
+    disconnectTimeoutMs: 1000,
+    onClosed: (errno) => {
+      closedWith = errno;
+    },
+  });
+  connection.attach(CONN);
+});
+
+const errnos = (): number[] => engine.replies.map((r) => r.errno);
+const bytes = (n: number): Uint8Array => new Uint8Array(n).fill(7);
+const read = (offset = 0, length = 512): number => engine.request(CONN, wire.NBD_CMD_READ, 0, offset, length);
+const write = (offset = 0, length = 512, flags = 0): number => engine.request(CONN, wire.NBD_CMD_WRITE, flags, offset, length, bytes(length));
+const disconnect = (): number => engine.request(CONN, wire.NBD_CMD_DISC, 0, 0, 0);
+
+test('each command reaches the device with its flags', () => {
+  write(512, 512, wire.NBD_CMD_FLAG_FUA);
+  read(1024);
+  engine.request(CONN, wire.NBD_CMD_FLUSH, 0, 0, 0);
+  engine.request(CONN, wire.NBD_CMD_TRIM, wire.NBD_CMD_FLAG_FUA, 0, 512);
+  engine.request(CONN, wire.NBD_CMD_WRITE_ZEROES, wire.NBD_CMD_FLAG_NO_HOLE, 0, 512);
+  engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, 512);
+  engine.request(CONN, wire.NBD_CMD_CACHE, 0, 0, 512);
+  expect(engine.ops.map((o) => [o.what, o.offset, o.fua, o.mayPunch])).toEqual([
+    ['write', 512, true, false],
+    ['read', 1024, false, false],
+    ['sync', 0, false, false],
+    ['zero', 0, true, true],
+    ['zero', 0, false, false],
+    ['extents', 0, false, false],
+  ]);
+  expect(errnos()).toEqual([0]);
+});
+
+test('a read answers with its data, and no handle is left', () => {
+  const req = read();
+  engine.finish(0, { data: bytes(512) });
+  expect(engine.replies).toMatchObject([{ req, errno: 0, length: 512 }]);
+  expect(engine.replies[0]?.h).not.toBe(0);
+  expect(engine.handlesAlive).toBe(0);
+});
+
+test('a refused request is answered, its payload released, and the device not asked', () => {
+  write(1 << 20);
+  write(0, 100);
+  engine.request(CONN, 99, 0, 0, 512);
+  expect(errnos()).toEqual([wire.NBD_ENOSPC, wire.NBD_EINVAL, wire.NBD_EINVAL]);
+  expect(engine.ops).toEqual([]);
+  expect(engine.handlesAlive).toBe(0);
+});
+
+test('a write whose payload the engine threw away is refused', () => {
+  engine.request(CONN, wire.NBD_CMD_WRITE, 0, 0, 512);
+  expect(errnos()).toEqual([wire.NBD_EINVAL]);
+});
+
+test('requests for nothing succeed without the device', () => {
+  read(0, 0);
+  engine.request(CONN, wire.NBD_CMD_WRITE, 0, 0, 0);
+  engine.request(CONN, wire.NBD_CMD_TRIM, 0, 512, 0);
+  expect(errnos()).toEqual([0, 0, 0]);
+  expect(engine.ops).toEqual([]);
+});
+
+test('block status is encoded for the context that was selected', () => {
+  engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, wire.NBD_CMD_FLAG_REQ_ONE, 512, 1024);
+  engine.finish(0, { value: { kind: 'extents', extents: [{ offset: 0, length: 8192, hole: true, zero: true }] } });
+  expect(decodeBlockStatus(engine.replies[0]?.chunks?.[0] ?? new Uint8Array(0))).toEqual({
+    contextId: 1,
+    descriptors: [{ length: 1024, flags: wire.NBD_STATE_HOLE | wire.NBD_STATE_ZERO }],
+  });
+});
+
+test('an errno that NBD does not know is told as EIO', () => {
+  read();
+  engine.finish(Errno.ETIMEDOUT);
+  expect(errnos()).toEqual([wire.NBD_EIO]);
+});
+
+describe('CMD_DISC', () => {
+  test('with nothing in flight closes, and has no reply', () => {
+    disconnect();
+    expect(engine.stopped).toEqual([CONN]);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: 0 }]);
+    expect(engine.replies).toEqual([]);
+    engine.closed(CONN);
+    expect(closedWith).toBe(0);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('waits for requests in flight, and for their replies to be sent', () => {
+    engine.holdReplies = true;
+    write();
+    write(512);
+    disconnect();
+    engine.finish();
+    expect(engine.closes).toEqual([]);
+    engine.finish();
+    expect(errnos()).toEqual([0, 0]);
+    expect(engine.closes).toEqual([]);
+    engine.sent();
+    expect(engine.closes).toEqual([{ conn: CONN, errno: 0 }]);
+  });
+
+  test('also waits for replies that were given before it came', () => {
+    engine.holdReplies = true;
+    write();
+    engine.finish();
+    disconnect();
+    expect(engine.closes).toEqual([]);
+    engine.sent();
+    expect(engine.closes).toEqual([{ conn: CONN, errno: 0 }]);
+  });
+
+  test('M14: is not waited for without end', () => {
+    write();
+    disconnect();
+    clock.advance(1000);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: Errno.ETIMEDOUT }]);
+  });
+});
+
+describe('a drained connection', () => {
+  test('answers what was in flight and refuses what comes, then closes', () => {
+    write();
+    connection.drain(wire.NBD_ESHUTDOWN, 500);
+    write(512);
+    expect(errnos()).toEqual([wire.NBD_ESHUTDOWN]);
+    expect(engine.closes).toEqual([]);
+    engine.finish();
+    expect(errnos()).toEqual([wire.NBD_ESHUTDOWN, 0]);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: 0 }]);
+    expect(engine.handlesAlive).toBe(0);
+  });
+
+  test('is cut off at its deadline', () => {
+    write();
+    connection.drain(wire.NBD_ESHUTDOWN, 500);
+    clock.advance(499);
+    expect(engine.closes).toEqual([]);
+    clock.advance(1);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: Errno.ETIMEDOUT }]);
+  });
+});
+
+describe('an abandoned connection', () => {
+  test('answers everything in flight with the error at once, and nothing twice', () => {
+    const a = read();
+    const b = write();
+    connection.abandon(wire.NBD_ESHUTDOWN, 500);
+    expect(engine.replies.map((r) => [r.req, r.errno])).toEqual([
+      [a, wire.NBD_ESHUTDOWN],
+      [b, wire.NBD_ESHUTDOWN],
+    ]);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: 0 }]);
+    engine.finish();
+    engine.finish();
+    expect(engine.replies.length).toBe(2);
+    expect(engine.handlesAlive).toBe(0);
+  });
+
+  test('overrides a drain that was under way', () => {
+    write();
+    connection.drain(wire.NBD_ESHUTDOWN, 10_000);
+    engine.holdReplies = true;
+    connection.abandon(wire.NBD_EPERM, 10);
+    expect(errnos()).toEqual([wire.NBD_EPERM]);
+    clock.advance(10);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: Errno.ETIMEDOUT }]);
+  });
+});
+
+test('answers that come after the connection has gone are dropped, with their handles', () => {
+  read();
+  write();
+  engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, 512);
+  engine.closed(CONN, Errno.ECONNRESET);
+  expect(closedWith).toBe(Errno.ECONNRESET);
+  engine.finish();
+  engine.finish();
+  engine.finish(0, { value: { kind: 'extents', extents: [] } });
+  expect(engine.replies).toEqual([]);
+  expect(engine.handlesAlive).toBe(0);
+});
+
+test('requests of a batch that were parsed before a close are dropped, with their payloads', () => {
+  connection.close(0);
+  connection.close(0);
+  write();
+  expect(engine.closes.length).toBe(1);
+  expect(engine.replies).toEqual([]);
+  expect(engine.handlesAlive).toBe(0);
+});
+
+test('counts say what is in flight and what there was', () => {
+  read();
+  write();
+  expect([connection.requestsInFlight, connection.requestsTotal]).toEqual([2, 2]);
+  engine.finish();
+  expect([connection.requestsInFlight, connection.requestsTotal]).toEqual([1, 2]);
+});
