@@ -180,6 +180,13 @@ export class IntentLog {
     return this.#marks.clone();
   }
 
+  /** A copy of the marks that no sync of every leg has proven: what a leg that leaves now may lack (M5). */
+  unproven(): DirtyBitmap {
+    const marks = this.#marks.clone();
+    for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= this.#proven; e = e.next) if (!this.#held.get(e.region)) marks.clear(e.region);
+    return marks;
+  }
+
   // ------------------------------------------------------------------------------------------------------- flushes
 
   /** A flush begins that writes everything marked so far. One at a time. */
@@ -234,6 +241,11 @@ export class IntentLog {
   /** Marks that no finished flush covers. */
   get unflushedRegions(): number {
     return this.#fresh.count + this.#flight.count;
+  }
+
+  /** The newest number that is proven; 0: none. */
+  get provenSeq(): number {
+    return this.#proven;
   }
 
   /** Data is under way, or came in since the last proof. */

@@ -35,7 +35,7 @@ export async function parse(spec: CommandSpec, commandLabel: string, argv: reado
   const values = new Map<string, Value>();
   const { _: rest } = given;
   const stray: unknown = Array.isArray(rest) ? rest[0] : undefined;
-  if (stray !== undefined) throw new UsageError(`${JSON.stringify(String(stray))} is one argument too many`);
+  if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} is one argument too many`);
   for (const { name, choices } of options) keep(values, name, given[name], choices);
   for (const p of spec.positionals) {
     keep(values, p.name, given[p.name], p.choices, p.many === true);
@@ -62,8 +62,10 @@ function instance(spec: CommandSpec, commandLabel: string, options: readonly Opt
     .alias('help', 'h')
     .describe('help', 'show this help')
     .epilogue(EXIT_CODES_HELP)
-    .fail((message: string, e: Error | undefined) => {
-      throw e ?? new UsageError(plain(message));
+    .fail((message: string | null, e: Error | undefined) => {
+      // Both are given where yargs found the fault itself.
+      const known = message ?? e?.message ?? '';
+      throw new UsageError(plain(known));
     })
     .command(
       ['$0', ...words].join(' '),

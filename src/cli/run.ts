@@ -11,10 +11,29 @@ import { ControlError } from '../control/types.ts';
 import { EXIT_CODES_HELP, ExitCode, oneLine, RefusedError, UsageError } from './exit.ts';
 import { commandsOfNetraid, isProgram, programs } from './registry.ts';
 import type { CommandSpec } from './spec.ts';
-import type { World } from './world.ts';
+import type { CommandLine, Run, World } from './world.ts';
 
 const COLUMNS_MIN = 60;
 const COLUMNS_MAX = 120;
+
+let parser: Promise<typeof import('./parse.ts')> | undefined;
+const runs = new Map<CommandSpec, Promise<Run>>();
+
+function loadParser(): Promise<typeof import('./parse.ts')> {
+  parser ??= import('./parse.ts');
+  return parser;
+}
+
+function loadRun(spec: CommandSpec): Promise<Run> {
+  const run = runs.get(spec) ?? spec.load();
+  runs.set(spec, run);
+  return run;
+}
+
+/** Loads every command beforehand: in a world of virtual time nothing may wait for a real disk. */
+async function loadCommands(): Promise<void> {
+  await Promise.all([loadParser(), ...[...commandsOfNetraid, ...Object.values(programs)].map(loadRun)]);
+}
 
 /** `argv` begins with the program's name, without a path. Never rejects. */
 export async function runCommandLine(argv: readonly string[], world: World): Promise<number> {
@@ -27,6 +46,8 @@ export async function runCommandLine(argv: readonly string[], world: World): Pro
     return complain(e, program, world);
   }
 }
+
+export const commandLine: CommandLine = { run: runCommandLine, load: loadCommands };
 
 async function runNetraid(argv: readonly string[], world: World): Promise<number> {
   const [word, ...rest] = argv;
@@ -46,7 +67,7 @@ async function runNetraid(argv: readonly string[], world: World): Promise<number
 
 async function runCommand(spec: CommandSpec, label: string, argv: readonly string[], world: World): Promise<number> {
   try {
-    const { parse } = await import('./parse.ts');
+    const { parse } = await loadParser();
     const parsed = await parse(spec, label, argv, Math.min(COLUMNS_MAX, Math.max(COLUMNS_MIN, world.terminal.columns)));
     if (parsed.kind === 'help') {
       for (const line of parsed.text.split('\n')) world.terminal.line(line);
@@ -56,8 +77,8 @@ async function runCommand(spec: CommandSpec, label: string, argv: readonly strin
     const root = args.optional('root') ?? world.defaultRoot ?? DEFAULT_ROOT;
     const place = { root, socketPath: args.optional('socket') ?? controlSocketPath(root) };
     const { terminal, clock, files, devices, version } = world;
-    const run = await spec.load();
-    return await run({ terminal, clock, files, devices, version, client: world.client(place), place, args });
+    const run = await loadRun(spec);
+    return await run({ terminal, clock, files, devices, version, commandLine, client: world.client(place), place, args });
   } catch (e: unknown) {
     return complain(e, label, world);
   }

@@ -55,9 +55,18 @@ export interface World {
   defaultRoot?: string;
 }
 
+/** All commands, for a command that runs others. */
+export interface CommandLine {
+  /** As `runCommandLine`. */
+  run(argv: readonly string[], world: World): Promise<number>;
+  /** Loads all that `run` would load when it is needed. */
+  load(): Promise<void>;
+}
+
 /** What a command that has been parsed works with. */
 export interface CommandContext extends Omit<World, 'client' | 'defaultRoot'> {
   client: ControlClient;
+  commandLine: CommandLine;
   place: Place;
   args: Args;
 }

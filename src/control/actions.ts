@@ -169,7 +169,7 @@ export class DaemonControl implements ControlClient {
       waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
       takeoverAfterCleanStop: false,
     };
-    return this.#status(await this.#d.install(definition, made || p.zeroed));
+    return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
   }
 
   async #sizeOf(leg: string): Promise<number> {
@@ -199,12 +199,19 @@ export class DaemonControl implements ControlClient {
     const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
     const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
     if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);
-    await m.store.update((r) => ({
-      ...r,
-      definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
-    }));
+    // From now on marks are kept for it: what is written while the others hear of it must not be missing on a seeded target.
+    const link = s.addLink(p.node, p.mode, p.foreignUri !== null);
+    try {
+      await m.store.update((r) => ({
+        ...r,
+        definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
+      }));
+    } catch (e: unknown) {
+      await s.retire(link);
+      throw e;
+    }
     await s.announce();
-    s.addLink(p.node, p.mode, p.foreignUri !== null).start();
+    link.start();
     this.#d.env.emit(p.tag, 'config', `${p.node} was added`, { node: p.node });
     return this.#status(m);
   }
@@ -226,13 +233,15 @@ export class DaemonControl implements ControlClient {
 
   async #dropLink(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<void> {
     const { node } = link;
+    // Once it is retired, nothing is marked for it any more: whatever goes wrong from here on, the account is no longer complete (M5).
+    await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
     await s.retire(link);
+    await m.store.update((r) => withoutNode(r, node));
+    await s.announce();
     if (!link.foreign && this.#d.env.cluster.connected(node)) {
       const { createId } = m.record().definition;
       await this.#d.env.cluster.request(node, 'forget', { tag: m.tag, createId }, m.record().definition.failureTimeoutMs * 2);
     }
-    await m.store.update((r) => withoutNode(r, node));
-    await s.announce();
     s.marks.file.dropMap(`oos:${node}`);
     if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
   }

@@ -282,5 +282,11 @@ export function mirrorSettings(c: NodeConfig, t: Tunables): MirrorSettings {
 }
 
 function nodeTunables(c: NodeConfig, t: Tunables): NodeTunables {
-  return { connectionsPerTarget: c.connectionsPerTarget, resyncsMax: c.resyncsMax, noFullSync: t.noFullSync, waitToResync: t.waitToResync };
+  return {
+    connectionsPerTarget: c.connectionsPerTarget,
+    resyncsMax: c.resyncsMax,
+    noFullSync: t.noFullSync,
+    waitToResync: t.waitToResync,
+    connectBeforeServing: t.connectBeforeServing,
+  };
 }

@@ -206,11 +206,11 @@ export class Daemon {
 
   // ------------------------------------------------------------------------------------------------- mirrors
 
-  /** Makes the files of a mirror that is new on this node. */
-  async install(definition: MirrorDefinition, zeroed: boolean): Promise<MirrorNode> {
+  /** Makes the files of a mirror that is new on this node. A first leg that is not known to be zeroes holds somebody's data. */
+  async install(definition: MirrorDefinition, zeroed: boolean, hadData: boolean): Promise<MirrorNode> {
     const { io, root, node } = this.options;
     const { tag } = definition;
-    const record = { ...newRecord(definition, node, io.chance), legZeroed: zeroed };
+    const record = { ...newRecord(definition, node, io.chance), legZeroed: zeroed, hadData };
     const file = await BitmapFile.create(
       io.files,
       bitmapPath(root, tag),
@@ -236,7 +236,7 @@ export class Daemon {
     if (own === undefined || definition.nodes[peer] === undefined)
       throw new ClusterError('bad-definition', `the definition does not name ${node} and ${peer}`);
     const isZero = await this.prepareLeg(own.leg, definition.sizeBytes, definition.tag);
-    await this.install(definition, isZero || zeroed);
+    await this.install(definition, isZero || zeroed, false);
   }
 
   /** Looks at a leg before it is used; makes a file that is absent. True: it was made just now, of zeroes. */

@@ -50,10 +50,13 @@ function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, no
   const r = node.record();
   const map = source.marks.outOfSync(link.node);
   const silent = link.foreign ? !leg.inSession : !node.env.cluster.connected(link.node);
+  const view = node.peerView(link.node);
+  const ordered = view !== undefined && link.orderedAgainst(view);
   const state = peerState(r, node.flags.flags, link.node, {
     silent,
-    splitBrain: link.answer?.rule === 'split-brain',
-    session: leg.phase === 'in-sync' ? 'in-sync' : leg.phase === 'resyncing' ? 'resyncing' : 'none',
+    // An operator who ordered a full resync has ended it, although the last comparison still says so.
+    splitBrain: link.answer?.rule === 'split-brain' && !leg.inSession && !ordered,
+    session: leg.phase === 'in-sync' && link.joined ? 'in-sync' : leg.inSession ? 'resyncing' : 'none',
     outOfSyncBytes: map.count,
   });
   return {

@@ -2,7 +2,7 @@
  * What two records say of each other: contradictions (M9, M10), and whether one node's marks are a complete account of
  * what another lacks. Everything here is a question about two views; the tables in compare.ts and decide.ts ask them.
  */
-import { compareEpoch, epochText, highestEpoch, isHigher } from './epoch.ts';
+import { compareEpoch, epochText, highestEpoch, isHigher, isSame } from './epoch.ts';
 import { heldGeneration, holdsUnknown } from './generation.ts';
 import type { CompareAnswer, Epoch, NodeName, NodeView, StateRecord } from './types.ts';
 
@@ -35,8 +35,11 @@ function evidence(r: StateRecord): string {
   return `${r.node} holds generation ${heldGeneration(r)}, served epoch ${epochText(r.epochServed)}, was last in sync in ${epochText(r.epochInSync)}`;
 }
 
-/** The row `split-brain` of `compare`, without its answer: what contradicts, with both sides' evidence, or null. */
-export function splitBrain(a: StateRecord, b: StateRecord): string | null {
+/**
+ * The row `split-brain` of `compare`, without its answer: what contradicts, with both sides' evidence, or null.
+ * `heartbeats`: the records were not taken at one time, but as last heard.
+ */
+export function splitBrain(a: StateRecord, b: StateRecord, o: { heartbeats?: boolean } = {}): string | null {
   const owners = twoOwners(a, b);
   if (owners !== null) {
     return `epoch ${String(owners[0].number)} has two owners, ${owners[0].owner} and ${owners[1].owner}: ${evidence(a)}; ${evidence(b)}`;
@@ -46,9 +49,11 @@ export function splitBrain(a: StateRecord, b: StateRecord): string | null {
   const aHas = aHolds || servedUnknown(a, b);
   const bHas = bHolds || servedUnknown(b, a);
   if (aHas && bHas) return `each has something the other does not know: ${evidence(a)}; ${evidence(b)}`;
-  // In its own epoch an owner knows every generation before any target does.
-  const aOwns = a.epochServed !== null && !isHigher(termOf(b), a.epochServed);
-  const bOwns = b.epochServed !== null && !isHigher(termOf(a), b.epochServed);
+  // In its own epoch an owner knows every generation before any target does. But a heartbeat of the owner may be older than
+  // what a target in sync in that very epoch has taken from it since.
+  const mayBeOld = (owner: StateRecord, target: StateRecord): boolean => o.heartbeats === true && isSame(target.epochInSync, owner.epochServed);
+  const aOwns = a.epochServed !== null && !isHigher(termOf(b), a.epochServed) && !mayBeOld(a, b);
+  const bOwns = b.epochServed !== null && !isHigher(termOf(a), b.epochServed) && !mayBeOld(b, a);
   if ((aOwns && bHolds) || (bOwns && aHolds)) {
     return `one served the higher epoch, and the other holds a generation that it does not know: ${evidence(a)}; ${evidence(b)}`;
   }

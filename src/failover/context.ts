@@ -1,6 +1,7 @@
 /** What the parts of one mirror's node share. */
 import type { RecordStore } from './record.ts';
 import type { NodeEnv } from './env.ts';
+import type { OwnFlags } from './own-flags.ts';
 import type { Epoch, NodeName, NodeView, StateRecord } from './types.ts';
 
 export interface NodeContext {
@@ -17,10 +18,8 @@ export interface NodeContext {
   /** A fresh view, asked for now; null: the peer does not know the mirror. Rejects with ClusterError. */
   askView(node: NodeName, timeoutMs: number): Promise<NodeView | null>;
   /** Somebody serves, or has seen, a higher epoch than ours: this node must stop answering (M9). */
-  superseded(by: Epoch, why: string): void;
-  setLastOwner(on: boolean): Promise<void>;
-  setSource(node: NodeName): Promise<void>;
-  setDataCorrupt(on: boolean): Promise<void>;
+  superseded(by: Epoch, why: string, dropOwnership?: boolean): void;
+  readonly own: OwnFlags;
   /** Status has changed: peers and people should hear of it. */
   changed(): void;
 }

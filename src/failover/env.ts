@@ -40,6 +40,8 @@ export interface NodeTunables {
   noFullSync: boolean;
   /** LKDR_WAIT_TO_RESYNC: wait for a command before resyncing. */
   waitToResync: boolean;
+  /** LKDR_CONNECT_NBD_DURING_RESTORE: connect targets before serving. */
+  connectBeforeServing: boolean;
 }
 
 export interface NodeEnv {

@@ -48,26 +48,26 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     const own = node.record().definition;
     if (own.createId !== definition.createId) throw new ClusterError('unrelated', `mirror ${p.tag} here was created apart`);
     if (own.regionSizeBytes !== definition.regionSizeBytes) throw new ClusterError('region-size', `mirror ${p.tag} here has another region size`);
-    return node.asTarget((t) => t.open(peer, { ...p, definition }));
+    return node.asTarget(p.epoch, (t) => t.open(peer, { ...p, definition }));
   });
   cluster.handle('session.join', methods['session.join'], async (_peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.join(p));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.join(p));
     return true;
   });
   cluster.handle('session.members', methods['session.members'], async (_peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.members(p));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.members(p));
     return true;
   });
   cluster.handle('session.out', methods['session.out'], async (_peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.out(p));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.out(p));
     return true;
   });
   cluster.handle('session.stop', methods['session.stop'], async (_peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.stop(p));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.stop(p));
     return true;
   });
   cluster.handle('source-leg-behind', methods['source-leg-behind'], async (peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.sourceLegBehind(peer, p));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.sourceLegBehind(peer, p));
     return true;
   });
   cluster.handle('marks.get', methods['marks.get'], (_peer, p) => Promise.resolve(marksOf(mirror(p.tag), p.map, p.cursor)));
@@ -84,7 +84,7 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     return await node.replica.digest(p.offset, p.length);
   });
   cluster.handle('grow', methods.grow, async (_peer, p) => {
-    await mirror(p.tag).asTarget((t) => t.grow({ ...p, definition: definitionOf(p.definition) }));
+    await mirror(p.tag).asTarget(p.epoch, (t) => t.grow({ ...p, definition: definitionOf(p.definition) }));
     return true;
   });
   cluster.onNbd(nbdParamsSchema, (peer, p) => {

@@ -49,6 +49,16 @@ export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): 
   };
 }
 
+/** Every region is marked for the node, durably: no account is more complete, whoever else had one. */
+export function fullyMarked(r: StateRecord, node: NodeName): StateRecord {
+  if (r.accountComplete.includes(node) && !r.mergePending.some((m) => m.for.includes(node))) return r;
+  return {
+    ...r,
+    accountComplete: withNode(r.accountComplete, node),
+    mergePending: r.mergePending.map((m) => ({ ...m, for: without(m.for, node) })).filter((m) => m.for.length > 0),
+  };
+}
+
 export function generationOffered(r: StateRecord, generation: Generation): StateRecord {
   return { ...r, offered: [...r.offered, { generation, served: false }] };
 }

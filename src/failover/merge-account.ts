@@ -5,14 +5,28 @@
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { planMerge } from './merge.ts';
-import type { SourceRole } from './source.ts';
-import type { TargetLink } from './target-link.ts';
-import type { NodeView } from './types.ts';
+import type { Marks } from '../mirror/marks.ts';
+import type { NodeContext } from './context.ts';
+import type { Epoch, NodeName, NodeView } from './types.ts';
 
-export async function mergeAccount(s: SourceRole, link: TargetLink, view: NodeView): Promise<void> {
+export interface MergeOwner {
+  readonly ctx: NodeContext;
+  readonly marks: Marks;
+  readonly epoch: Epoch;
+  readonly timeoutMs: number;
+}
+
+/** Where the marks come from. */
+export interface MarksSource {
+  readonly node: NodeName;
+  fetch(from: NodeName, map: string): Promise<DirtyBitmap>;
+}
+
+export async function mergeAccount(s: MergeOwner, link: MarksSource, view: NodeView): Promise<void> {
   const { ctx, marks } = s;
   const self = ctx.env.self;
   const plan = planMerge(ctx.view(), view);
+  const before = ctx.record().accountComplete;
   const fetched = new Map<string, DirtyBitmap>();
   for (const { into, from } of plan.operations) {
     const map = fetched.get(from.map) ?? (await link.fetch(from.node, from.map));
@@ -27,7 +41,9 @@ export async function mergeAccount(s: SourceRole, link: TargetLink, view: NodeVi
       from: m.from,
       for: m.for.filter((x) => still(x) || r.mergePending.some((o) => o.from === m.from && o.for.includes(x))),
     }));
-    return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete: plan.accountComplete };
+    const lost = before.filter((n) => !plan.accountComplete.includes(n));
+    const accountComplete = [...new Set([...r.accountComplete.filter((n) => !lost.includes(n)), ...plan.accountComplete.filter((n) => !before.includes(n))])];
+    return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete };
   });
   if (plan.operations.length === 0) {
     ctx.env.emit(ctx.tag, 'bitmap-damaged', `${plan.why}: full resync of ${[link.node, ...plan.fullFor].join(', ')}`, { node: link.node });

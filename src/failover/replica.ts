@@ -29,6 +29,8 @@ export class Replica {
   #leg: LegInfo | undefined;
   #opening: Promise<LegInfo> | undefined;
   #session: ReplicaSession | undefined;
+  /** Of the session that ended last: whoever ends it too waits for the same. */
+  #ending: Promise<void> = Promise.resolve();
 
   constructor(env: NodeEnv, legPath: string) {
     this.#env = env;
@@ -74,8 +76,14 @@ export class Replica {
   /** Ends the session, if any: nothing of it reaches the leg once this has resolved. */
   async end(): Promise<void> {
     const s = this.#session;
-    if (s === undefined) return;
-    this.#session = undefined;
+    if (s !== undefined) {
+      this.#session = undefined;
+      this.#ending = Promise.all([this.#ending, this.#drain(s)]).then(() => undefined);
+    }
+    await this.#ending;
+  }
+
+  async #drain(s: ReplicaSession): Promise<void> {
     this.#env.replicas.delete(s.token);
     s.device.stop();
     await this.#env.replicaServer.closeExport(s.device);

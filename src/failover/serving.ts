@@ -33,6 +33,17 @@ const supersededServing: Row = (s) => {
       changesIf: [`${claimant.node} gives its claim up`],
     };
   }
+  // A claim of the same number, given up or cut off: its owner, and whoever accepted it, refuses our sessions as another owner's.
+  const rival = s.heard.find((v) => compareEpoch(v.record.epochSeen, own) === 'conflict');
+  if (rival !== undefined) {
+    const theirs = epochText(rival.record.epochSeen);
+    return {
+      action: 'demote',
+      rule: 'superseded',
+      why: `epoch ${theirs} was claimed, and ${rival.node} has accepted it; this node serves ${epochText(own)}`,
+      changesIf: ['nobody has served that epoch: then this node may go in service again, in a higher one'],
+    };
+  }
   const seen = highestSeen(s);
   const order = compareEpoch(seen, own);
   if (order === 'lower' || order === 'equal') return null;

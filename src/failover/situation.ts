@@ -114,7 +114,7 @@ export function contradiction(s: Situation): { peer: NodeView; why: string } | n
   if (!s.record.hadData || s.record.resyncingFrom !== null) return null;
   for (const peer of s.heard) {
     if (!peer.record.hadData || peer.record.resyncingFrom !== null) continue;
-    const why = splitBrain(s.record, peer.record);
+    const why = splitBrain(s.record, peer.record, { heartbeats: true });
     if (why !== null) return { peer, why };
   }
   return null;

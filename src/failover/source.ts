@@ -11,20 +11,25 @@
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, type LegInfo } from '../io/types.ts';
-import type { OpOwner } from '../io/hub.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import { MirrorDevice } from '../mirror/device.ts';
 import type { LossReason, MirrorHost } from '../mirror/host.ts';
 import { MirrorExport } from '../mirror/mirror-export.ts';
 import { Marks } from '../mirror/marks.ts';
+import { Mutex } from './mutex.ts';
 import { Prover } from '../mirror/prover.ts';
-import type { NbdClient } from '../nbd-client-js/client.ts';
 import { Changes, type NodeContext } from './context.ts';
 import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { mergeAccount } from './merge-account.ts';
 import { boundedWhy } from './record.ts';
-import { TargetLink } from './target-link.ts';
+import { type LinkOwner, TargetLink } from './target-link.ts';
 import type { Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
+
+/** Times failureTimeout that writes wait for a lost target which is alive and can't confirm that it is out. */
+const UNCONFIRMED_MAX = 5;
+
+/** Times failureTimeout that a clean stop waits for the requests in hand. */
+const STOP_WAIT_MAX = 3;
 
 export interface SourceOptions {
   epoch: Epoch;
@@ -38,7 +43,7 @@ export interface SourceOptions {
   zeroed: boolean;
 }
 
-export class SourceRole implements MirrorHost {
+export class SourceRole implements MirrorHost, LinkOwner {
   readonly ctx: NodeContext;
   readonly epoch: Epoch;
   readonly device: MirrorDevice;
@@ -58,6 +63,10 @@ export class SourceRole implements MirrorHost {
   readonly waitEndedFor = new Set<NodeName>();
   readonly resyncReleased = new Set<NodeName>();
   stopped = false;
+  #served = false;
+  /** One change of generation or membership at a time, its messages included: later ones must not be overtaken by earlier ones. */
+  readonly #records = new Mutex();
+  #relieving = false;
 
   constructor(ctx: NodeContext, o: SourceOptions) {
     this.ctx = ctx;
@@ -74,7 +83,7 @@ export class SourceRole implements MirrorHost {
       hub: ctx.env.hub,
       clock,
       log: ctx.env.log,
-      local: { state: 'in', info: o.leg },
+      local: { state: 'in', syncFailed: false, info: o.leg },
       marks,
       host: this,
       settings: ctx.env.settings,
@@ -154,6 +163,21 @@ export class SourceRole implements MirrorHost {
     for (const l of this.links.values()) l.start();
   }
 
+  /** Clients may connect from now on; what they are told of the device stays as it is. */
+  serve(): void {
+    this.#served = true;
+  }
+
+  /** A target takes only whole blocks of this size: clients are told so, unless some were told otherwise already. */
+  needSectors(sectorBytes: number, node: NodeName): void {
+    if (sectorBytes <= this.device.sectorBytes) return;
+    if (this.#served) {
+      const now = `clients of ${this.ctx.tag} were told ${String(this.device.sectorBytes)}`;
+      throw new Error(`${node} takes only blocks of ${String(sectorBytes)} bytes, and ${now}: take the mirror out of service and in again`);
+    }
+    this.device.sectorBytes = sectorBytes;
+  }
+
   /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. */
   async connectFirst(): Promise<void> {
     const settled = (l: TargetLink): boolean => l.leg.inSession || l.queued || l.problem !== '' || l.answer?.kind === 'wait';
@@ -169,9 +193,11 @@ export class SourceRole implements MirrorHost {
     this.changes.notify();
     this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node });
     const confirmed = await this.#toldOrSilent(node, reason, foreign);
-    await this.ctx.store.update((r) => targetLeft(r, node, { confirmed, foreign }));
-    if (newGeneration) await this.commitGeneration();
-    else await this.#tellMembers();
+    await this.#records.run(async () => {
+      await this.ctx.store.update((r) => targetLeft(r, node, { confirmed, foreign }));
+      if (newGeneration) await this.#commit();
+      else await this.#tellMembers();
+    });
     this.changes.notify();
   }
 
@@ -180,34 +206,47 @@ export class SourceRole implements MirrorHost {
     if (foreign || !reason.wasInSync) return false;
     const { cluster, io } = this.ctx.env;
     const since = io.clock.now();
+    let unknownThere = false;
     cluster.heartbeatNow(node);
     for (;;) {
       if (this.stopped) throw new Error('the source is stopping');
       if (cluster.connected(node)) {
         try {
           await cluster.request(node, 'session.out', { tag: this.ctx.tag, epoch: this.epoch, why: boundedWhy(reason.why) }, this.timeoutMs);
+          this.device.refuseWrites(false);
           return true;
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
           this.#judge(e);
+          // Without a record that it can use (M13), it can neither write this down nor ever take over.
+          unknownThere = e.code === 'no-mirror';
         }
       }
-      const told = this.ctx.peerView(node)?.record.toldOut?.epoch;
-      if (told !== undefined && told.number === this.epoch.number && told.random === this.epoch.random) return true;
+      const waited = io.clock.now() - since;
       // Every heartbeat since `since` has said so (see `outs`).
-      if (io.clock.now() - since >= this.timeoutMs && this.ctx.silentForMs(node) >= this.timeoutMs) return false;
+      if (waited >= this.timeoutMs && (unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs)) {
+        this.device.refuseWrites(false);
+        return false;
+      }
+      // Alive, and yet it does not write down that it is out: an error is an honest answer, and waiting has an end (M14).
+      if (waited >= this.timeoutMs * UNCONFIRMED_MAX) this.device.refuseWrites(true);
       await this.changes.next(this.retryMs / 4);
     }
   }
 
   /** A refusal that says our epoch is over ends our answering. */
   #judge(e: ClusterError): void {
-    if (e.code !== 'superseded') return;
-    this.ctx.superseded(this.epoch, e.message);
+    if (e.code !== 'superseded' && e.code !== 'split-brain') return;
+    // Seen is not served: who the last owner is, the records will say.
+    this.ctx.superseded(this.epoch, e.message, false);
     throw e;
   }
 
-  async commitGeneration(): Promise<void> {
+  commitGeneration(): Promise<void> {
+    return this.#records.run(() => this.#commit());
+  }
+
+  async #commit(): Promise<void> {
     const { chance } = this.ctx.env.io;
     const generation = chance.hex64();
     await this.ctx.store.update((r) => generationOffered(r, generation));
@@ -220,7 +259,7 @@ export class SourceRole implements MirrorHost {
 
   /** The definition has changed: every in-sync target writes it down, or leaves. */
   announce(): Promise<void> {
-    return this.#tellMembers();
+    return this.#records.run(() => this.#tellMembers());
   }
 
   /** Durable on every remaining in-sync target, or that target leaves. */
@@ -262,8 +301,10 @@ export class SourceRole implements MirrorHost {
     );
     const newest = recorded[0];
     if (newest === undefined) return false;
-    await ctx.store.update((r) => ({ ...r, legBehind: { since: this.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
-    await this.#tellMembers();
+    await this.#records.run(async () => {
+      await ctx.store.update((r) => ({ ...r, legBehind: { since: this.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
+      await this.#tellMembers();
+    });
     this.device.needGeneration();
     return true;
   }
@@ -278,21 +319,24 @@ export class SourceRole implements MirrorHost {
     const { ctx } = this;
     const others = Object.entries(ctx.record().definition.nodes).filter(([n, d]) => n !== ctx.env.self && d.foreignUri === undefined);
     const since = ctx.env.io.clock.now();
+    const before = new Map(others.map(([n]) => [n, ctx.peerView(n)]));
     while (!this.stopped) {
       const answers = await Promise.all(
         others.map(async ([n]) => {
           try {
             const v = await ctx.askView(n, this.timeoutMs);
+            // Without a record it can neither confirm nor have taken over.
             return v === null ? 'unknown' : 'heard';
           } catch (e: unknown) {
-            if (!(e instanceof ClusterError)) throw e;
-            return 'silent';
+            if (!(e instanceof Error)) throw e;
+            // It may still reach us, though we can't reach it.
+            return ctx.peerView(n) !== before.get(n) ? 'heard' : 'silent';
           }
         }),
       );
       // A view that knows a higher epoch has ended us by now, through `superseded`.
       if (this.isStopped()) return;
-      const allSilent = answers.every((a) => a === 'silent') && others.every(([n]) => ctx.silentForMs(n) >= this.timeoutMs);
+      const allSilent = others.every(([n], i) => answers[i] === 'unknown' || (answers[i] === 'silent' && ctx.silentForMs(n) >= this.timeoutMs));
       if (answers.includes('heard') || others.length === 0 || (allSilent && ctx.env.io.clock.now() - since >= this.timeoutMs)) break;
       await this.changes.next(this.retryMs);
     }
@@ -309,6 +353,20 @@ export class SourceRole implements MirrorHost {
     this.ctx.changed();
   }
 
+  /** Too much would have to be resynced if we crashed now: what is proven lets go of its marks. */
+  pressure(): void {
+    if (this.#relieving) return;
+    this.#relieving = true;
+    void this.prover
+      .prove()
+      .then((proven) => {
+        if (proven) this.marks.collect(true);
+      })
+      .finally(() => {
+        this.#relieving = false;
+      });
+  }
+
   // ----------------------------------------------------------------------------------------- what links ask
 
   readonly #sessionIds = new Map<NodeName, string>();
@@ -318,9 +376,21 @@ export class SourceRole implements MirrorHost {
     const { node, leg } = link;
     if (this.marks.outOfSync(node).count !== 0) throw new Error(`${node} still has marks`);
     this.device.sessions.require(leg);
-    this.#sessionIds.set(node, id);
+    // Until it has written down that it joined, it is told of no change: the join itself carries them.
+    this.#sessionIds.delete(node);
     this.outs.delete(node);
     const { session } = leg;
+    // A FLUSH answered while it was being resynced never reached it: what it vouches for must be durable there first (M3).
+    if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
+    await this.#records.run(() => this.#recordJoin(link, id, session));
+    await this.#settleSource();
+    this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
+    this.changed();
+  }
+
+  async #recordJoin(link: TargetLink, id: string, session: number): Promise<void> {
+    const { node, leg } = link;
+    if (leg.session !== session) throw new Error(`${node} has left before it joined`);
     await this.ctx.store.update((r) => targetJoined(r, node, link.foreign));
     const membership = membershipOf(this.ctx.record());
     if (!link.foreign) {
@@ -333,10 +403,8 @@ export class SourceRole implements MirrorHost {
         throw e;
       }
     }
+    if (leg.session === session) this.#sessionIds.set(node, id);
     await this.#tellMembers(membershipOf(this.ctx.record()), node);
-    await this.#settleSource();
-    this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
-    this.changed();
   }
 
   /** TAG_source names the previous source while its marks are needed, and this node afterwards. */
@@ -346,7 +414,7 @@ export class SourceRole implements MirrorHost {
     const needed = p !== null && r.definition.nodes[p] !== undefined && !r.inSync.includes(p);
     if (!needed || r.mergePending.length === 0) {
       if (needed && this.links.get(p)?.leg.phase !== 'in-sync') return;
-      await this.ctx.setSource(this.ctx.env.self);
+      await this.ctx.own.setSource(this.ctx.env.self);
     }
   }
 
@@ -405,67 +473,13 @@ export class SourceRole implements MirrorHost {
     return this.#zeroed && view.record.legZeroed && !view.record.hadData && !this.ctx.record().hadData && this.device.counters.writes === 0;
   }
 
-  /** WRITE_ZEROES where the server has it, else a write of zeroes in pieces. */
-  zeroOn(client: NbdClient, owner: OpOwner, tag: number, offset: number, length: number, fua: boolean, mayPunch: boolean): void {
-    if (client.info.canWriteZeroes) {
-      client.writeZeroes(owner, tag, offset, length, { fua, mayPunch });
-      return;
-    }
-    const { engine } = this.ctx.env.hub;
-    const pieceBytes = Math.min(length, 1024 * 1024);
-    const h = engine.allocate(pieceBytes);
-    engine.view(h).subarray(0, pieceBytes).fill(0);
-    let at = 0;
-    const step = (errno: number): void => {
-      if (errno !== 0 || at >= length) {
-        engine.release(h);
-        owner.onDone(tag, errno, length, 0, undefined);
-        return;
-      }
-      const n = Math.min(pieceBytes, length - at);
-      const from = offset + at;
-      at += n;
-      client.write(
-        {
-          onDone: (_t, e) => {
-            step(e);
-          },
-        },
-        0,
-        from,
-        n,
-        h,
-        0,
-        fua,
-      );
-    };
-    step(0);
-  }
-
-  /** The trim is passed on, and zeroes after it make sure that all legs read the same. */
-  trimOnForeign(client: NbdClient, owner: OpOwner, tag: number, offset: number, length: number, fua: boolean): void {
-    const zero = (): void => {
-      this.zeroOn(client, owner, tag, offset, length, fua, true);
-    };
-    if (!client.info.canTrim) {
-      zero();
-      return;
-    }
-    const after: OpOwner = {
-      onDone: (_t, errno) => {
-        if (errno === 0 || errno === Errno.ENOTSUP || errno === Errno.EINVAL) zero();
-        else owner.onDone(tag, errno, length, 0, undefined);
-      },
-    };
-    client.trim(after, 0, offset, length, false);
-  }
-
   // -------------------------------------------------------------------------------------------------- the end
 
   /** Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it down. */
   async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
-    await this.device.idle();
-    const proven = await this.prover.prove();
+    // Suspended or waiting for somebody's word, the device may never be idle: then it is no clean stop (M14).
+    const idle = await this.#within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
+    const proven = idle && (await this.prover.prove());
     if (proven) this.marks.collect(false);
     // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
     this.device.stop(Errno.ESHUTDOWN);
@@ -475,6 +489,18 @@ export class SourceRole implements MirrorHost {
     await this.#end();
     const members = this.ctx.record().inSync.filter((n) => n !== this.ctx.env.self);
     return { clean, agreed: members.every((n) => told.includes(n)) };
+  }
+
+  #within(p: Promise<void>, ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = this.ctx.env.io.clock.after(ms, () => {
+        resolve(false);
+      });
+      void p.then(() => {
+        timer.cancel();
+        resolve(true);
+      });
+    });
   }
 
   async #tellStopping(): Promise<NodeName[]> {

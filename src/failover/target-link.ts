@@ -8,17 +8,22 @@
  */
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { decodeRunsInto } from '../bitmap/run-codec.ts';
-import { Errno, errnoName, IoError } from '../io/types.ts';
+import { Errno } from '../io/types.ts';
 import type { ResyncEnd } from '../mirror/resync.ts';
 import { Resync } from '../mirror/resync.ts';
 import { NbdClient } from '../nbd-client-js/client.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import type { TargetClient } from '../mirror/target-client.ts';
+import type { MirrorDevice } from '../mirror/device.ts';
 import type { TargetLeg } from '../mirror/legs.ts';
+import type { Marks } from '../mirror/marks.ts';
+import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
+import { fullyMarked } from './membership.ts';
 import { marksAnswerSchema, sessionAnswerSchema } from './protocol.ts';
-import type { SourceRole } from './source.ts';
-import type { CompareAnswer, NodeName, NodeView } from './types.ts';
+import type { Changes, NodeContext } from './context.ts';
+import type { CompareAnswer, Epoch, NodeName, NodeView } from './types.ts';
+import { trimOnForeign, zeroOn } from './zeroing.ts';
 
 export interface FinishedResync {
   kind: 'partial' | 'full';
@@ -27,10 +32,35 @@ export interface FinishedResync {
   seconds: number;
 }
 
+/** What a link needs of the source that it belongs to. */
+export interface LinkOwner {
+  readonly ctx: NodeContext;
+  readonly epoch: Epoch;
+  readonly device: MirrorDevice;
+  readonly marks: Marks;
+  readonly changes: Changes;
+  readonly bitmapWasDamaged: boolean;
+  readonly stopped: boolean;
+  readonly timeoutMs: number;
+  readonly retryMs: number;
+  /** Links whose resync runs now. */
+  readonly resyncs: Set<TargetLink>;
+  mayResync(link: TargetLink): boolean;
+  waitToResync(node: NodeName): boolean;
+  /** The wait for the previous source is over for this target. */
+  waitEnded(node: NodeName): boolean;
+  zeroedAlike(view: NodeView): boolean;
+  isPreviousSource(node: NodeName): boolean;
+  mergeFrom(node: NodeName, view: NodeView): Promise<void>;
+  confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
+  needSectors(sectorBytes: number, node: NodeName): void;
+  join(link: TargetLink, session: string): Promise<void>;
+}
+
 export class TargetLink {
   readonly node: NodeName;
   readonly leg: TargetLeg;
-  readonly #s: SourceRole;
+  readonly #s: LinkOwner;
   /** The last answer of compare, and what went wrong last. */
   answer: CompareAnswer | undefined;
   problem = '';
@@ -40,12 +70,15 @@ export class TargetLink {
   fullWanted = false;
   /** An operator's word that this target was seeded: a first copy covers only what is marked. */
   takenAsSeeded = false;
+  /** In its present session it is written down, here and there, that it is in sync; until then it would not take over (M6). */
+  joined = false;
   /** Waits for a free place among the resyncs. */
   queued = false;
   #ended = false;
+  #wake: () => void = () => undefined;
   #running: Promise<void> | undefined;
 
-  constructor(s: SourceRole, node: NodeName, leg: TargetLeg) {
+  constructor(s: LinkOwner, node: NodeName, leg: TargetLeg) {
     this.#s = s;
     this.node = node;
     this.leg = leg;
@@ -64,6 +97,7 @@ export class TargetLink {
     this.#ended = true;
     this.resync?.cancel('the source is stopping');
     this.#s.changes.notify();
+    this.#wake();
     await this.#running;
   }
 
@@ -80,8 +114,21 @@ export class TargetLink {
       if (this.leg.inSession) this.#s.device.targetFailed(this.leg, this.problem === '' ? 'the session was given up' : this.problem, false);
       if (!this.#alive()) return;
       await this.#s.changes.until(() => this.leg.phase === 'out' || !this.#alive(), this.#now, Infinity);
-      if (this.#alive()) await this.#s.changes.next(this.#s.retryMs);
+      if (this.#alive()) await this.#rest();
     }
+  }
+
+  /** Between two tries: whoever fails is not woken by what others change, or links would wake each other without end. */
+  #rest(): Promise<void> {
+    const ms = this.#s.retryMs;
+    if (this.problem === '') return this.#s.changes.next(ms);
+    return new Promise((resolve) => {
+      const timer = this.#s.ctx.env.io.clock.after(ms, resolve);
+      this.#wake = (): void => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 
   readonly #now = (): number => this.#s.ctx.env.io.clock.now();
@@ -138,7 +185,7 @@ export class TargetLink {
     }
     const answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
     this.#heard(answer);
-    if (answer.kind === 'refuse' || answer.kind === 'wait') return undefined;
+    if (answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view))) return undefined;
     if (answer.direction !== null && answer.direction.from !== ctx.env.self) {
       this.problem = `rule ${answer.rule}: the copy would have to go from ${answer.direction.from}; a node in service is never overwritten`;
       return undefined;
@@ -147,6 +194,11 @@ export class TargetLink {
     const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
     await this.#mark(full, answer, view);
     return this.#kindOf(full);
+  }
+
+  /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
+  orderedAgainst(view: NodeView): boolean {
+    return this.fullWanted && !view.inService && sameMirror(this.#s.ctx.record(), view.record);
   }
 
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {
@@ -177,8 +229,8 @@ export class TargetLink {
     // Nobody else has kept an account of a foreign target: without our own, since it was last in sync with us, all is copied.
     const known = this.#s.ctx.record().accountComplete.includes(this.node) && !this.#s.bitmapWasDamaged;
     const full = this.fullWanted || !known;
-    if (full) this.#s.marks.outOfSync(this.node).setAll();
-    await this.#durable();
+    if (full) await this.#markAll();
+    else await this.#durable();
     return this.#kindOf(full);
   }
 
@@ -190,7 +242,7 @@ export class TargetLink {
   async #mark(full: boolean, answer: CompareAnswer, view: NodeView): Promise<void> {
     const own = this.#s.marks.outOfSync(this.node);
     if (full) {
-      own.setAll();
+      await this.#markAll();
     } else {
       for (const m of answer.marks ?? []) {
         if (m.of === this.#s.ctx.env.self) {
@@ -199,11 +251,18 @@ export class TargetLink {
           own.or(await this.fetch(m.of, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
         }
       }
+      await this.#durable();
     }
-    await this.#durable();
     if (view.bitmapDamaged) {
       this.#s.ctx.env.emit(this.#s.ctx.tag, 'bitmap-damaged', `the bitmap of ${this.node} is damaged: a full resync follows`, { node: this.node });
     }
+  }
+
+  /** Every region, durably; then these marks are a complete account, so that a full resync that is cut short goes on where it was (M14). */
+  async #markAll(): Promise<void> {
+    this.#s.marks.outOfSync(this.node).setAll();
+    await this.#durable();
+    await this.#s.ctx.store.update((r) => fullyMarked(r, this.node));
   }
 
   async #durable(): Promise<void> {
@@ -235,11 +294,14 @@ export class TargetLink {
       if (client.info.sizeBytes < device.sizeBytes) {
         throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
       }
+      this.#s.needSectors(client.info.blockSizeMinBytes, this.node);
       if (!this.#alive()) throw new Error('the source is stopping');
+      this.#checkStill(kind);
     } catch (e: unknown) {
       client.close(Errno.ESHUTDOWN);
       throw e;
     }
+    this.joined = false;
     device.sessions.open(this.leg, this.#asTarget(client));
     this.problem = '';
     ctx.changed();
@@ -249,11 +311,19 @@ export class TargetLink {
     this.#s.resyncs.delete(this);
     this.#s.changes.notify();
     if (!done) return;
+    const { session } = this.leg;
     await this.#s.join(this, id);
+    this.joined = true;
     this.takenAsSeeded = false;
-    const session = this.leg.session;
     await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
     this.problem = this.leg.whyOut;
+  }
+
+  /** Much may have been written or ordered since the kind of the session was chosen: what the target wrote down must hold (M7). */
+  #checkStill(kind: 'none' | 'partial' | 'full'): void {
+    if (this.#s.ctx.record().paused.includes(this.node)) throw new Error('paused by an operator');
+    if (this.fullWanted && kind !== 'full') throw new Error('a full resync was ordered');
+    if (kind === 'none' && this.#s.marks.outOfSync(this.node).count > 0) throw new Error('written to while the target was being connected');
   }
 
   async #dialNode(id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
@@ -304,12 +374,12 @@ export class TargetLink {
         client.flush(owner, tag);
       },
       writeZeroes: (owner, tag, offset, length, fua, mayPunch) => {
-        this.#s.zeroOn(client, owner, tag, offset, length, fua, mayPunch);
+        zeroOn(this.#s.ctx.env.hub.engine, client, owner, tag, offset, length, fua, mayPunch);
       },
       trim: (owner, tag, offset, length, fua) => {
         // Our own replicas read zeroes after a trim; of any other server the spec promises nothing.
         if (!foreign) client.trim(owner, tag, offset, length, fua);
-        else this.#s.trimOnForeign(client, owner, tag, offset, length, fua);
+        else trimOnForeign(this.#s.ctx.env.hub.engine, client, owner, tag, offset, length, fua);
       },
       onClosed: (f) => {
         client.onClosed(f);
@@ -358,8 +428,8 @@ export class TargetLink {
       this.problem = end.why;
       return false;
     }
+    if (kind === 'full') this.fullWanted = false;
     if (kind !== 'none') {
-      this.fullWanted = false;
       this.lastResync = { kind, bytes: end.progress.totalBytes, sent: end.progress.sentBytes, seconds: (this.#now() - started) / 1000 };
       ctx.env.emit(ctx.tag, 'resync-done', `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`, {
         node: this.node,
@@ -380,9 +450,4 @@ export class TargetLink {
       throw e;
     }
   }
-}
-
-/** What a failed leg operation is called in a message. */
-export function errnoText(e: unknown): string {
-  return e instanceof IoError ? errnoName(e.errno) : String(e);
 }

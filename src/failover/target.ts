@@ -68,8 +68,8 @@ export class TargetRole {
     });
     // The source has fetched what it needs of our marks; a map of another size could not be read again.
     if (resized) await this.#d.resetBitmap(true);
-    await ctx.setLastOwner(false);
-    await ctx.setSource(peer);
+    await ctx.own.setLastOwner(false);
+    await ctx.own.setSource(peer);
     this.checkEpoch(p.epoch);
     const s = replica.begin({ id: p.session, from: peer, epoch: p.epoch, kind: p.kind, leg, sizeBytes: p.definition.sizeBytes });
     ctx.changed();
@@ -95,7 +95,7 @@ export class TargetRole {
         legZeroed: r.legZeroed && !p.membership.hadData,
       };
     });
-    await ctx.setDataCorrupt(false);
+    await ctx.own.setDataCorrupt(false);
     await this.#d.resetBitmap();
     s.joined = true;
     ctx.changed();
@@ -180,12 +180,13 @@ function sessionOpened(
     definition: p.definition.revision >= r.definition.revision ? p.definition : r.definition,
     epochSeen: p.epoch,
     claim: null,
+    // Marks of another geometry are dropped next.
+    accountComplete: p.definition.sizeBytes === r.definition.sizeBytes ? r.accountComplete : [],
     keepOut: false,
     stoppedOnPurpose: false,
     session: { role: 'target', clean: false },
     // A resync that was cut short stays cut short until a join; a target once told that it is out stays so until then, too.
     resyncingFrom: resync ? { node: peer, kind: p.kind === 'full' ? 'full' : 'partial', generation: p.generation } : r.resyncingFrom,
     inSync: resync ? r.inSync.filter((n) => n !== r.node) : r.inSync,
-    hadData: r.hadData || p.kind === 'full',
   };
 }

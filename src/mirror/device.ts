@@ -17,8 +17,10 @@ import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
 import { type Clock, Errno, errnoName, type Handle, type RequestId } from '../io/types.ts';
 import type { Replier } from '../nbd/device.ts';
+import { Entrance } from './entrance.ts';
 import { Gate } from './gate.ts';
 import type { MirrorHost } from './host.ts';
+import { type IssueOwner, IssueQueue } from './issue-queue.ts';
 import { LegIo, SLOTS } from './leg-io.ts';
 import type { LocalLeg, TargetLeg } from './legs.ts';
 import { Losses, type LossOwner } from './losses.ts';
@@ -28,7 +30,8 @@ import { Replies } from './replies.ts';
 import { type MirrorRequest, RequestKind, RequestPool } from './request.ts';
 import { Sessions, type SessionsOwner } from './sessions.ts';
 import type { MirrorSettings } from './settings.ts';
-import { provesAll, verdict } from './verdict.ts';
+import { StallGuard } from './stall-guard.ts';
+import { provesAll, stillHeld, verdict } from './verdict.ts';
 
 export interface MirrorDeviceOptions {
   hub: EngineHub;
@@ -43,7 +46,7 @@ export interface MirrorDeviceOptions {
   stallLimitMs: number;
 }
 
-export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner {
+export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner, IssueOwner {
   readonly hub: EngineHub;
   readonly clock: Clock;
   readonly log: Log;
@@ -58,17 +61,15 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   readonly #gate = new Gate();
   readonly #legs: LegIo;
   readonly #losses: Losses;
-  #waitingToEnter: MirrorRequest[] = [];
-  #ready: MirrorRequest[] = [];
+  readonly #entrance: Entrance;
+  readonly #queue: IssueQueue;
   readonly #replies: Replies;
-  #needsGeneration = false;
-  #idleWaiters: (() => void)[] = [];
   /** Counts for status and for "is the application busy". */
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 };
+  /** Requests are multiples of this: the largest sector size of the legs. Fixed once clients may have been told. */
+  sectorBytes = 512;
   lastRequestAt = -Infinity;
-  readonly #stallLimitMs: number;
-  /** When the host last looked: older than the limit means that this process stood still. */
-  #tickAt: number;
+  readonly #stall: StallGuard;
 
   constructor(o: MirrorDeviceOptions) {
     this.hub = o.hub;
@@ -79,11 +80,18 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#host = o.host;
     this.settings = o.settings;
     this.sizeBytes = o.sizeBytes;
-    this.#stallLimitMs = o.stallLimitMs;
-    this.#tickAt = o.clock.now();
-    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine);
+    this.#stall = new StallGuard(o.clock, o.stallLimitMs, () => {
+      if (this.#gate.suspended.has('stalled')) return;
+      this.suspend('stalled');
+      this.#host.stalled();
+    });
+    this.#queue = new IssueQueue(this.#gate, o.host, o.log, this);
+    this.#entrance = new Entrance(this.#gate, this.#pool, o.settings.requestsMax);
+    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, (m) => stillHeld(m, o.local, this.targets.values()));
     this.#replies.answered = () => {
-      this.#tellIdle();
+      const next = this.#entrance.next();
+      if (next !== undefined) this.#admit(next);
+      this.#entrance.tellIdle();
     };
     this.sessions = new Sessions(o.hub, o.settings.async, this);
     this.#legs = new LegIo(o.hub, this, o.local, this.sessions.targets);
@@ -105,20 +113,19 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     m.fua = fua;
     m.mayPunch = mayPunch;
     this.lastRequestAt = this.clock.now();
-    this.#checkStall(this.lastRequestAt);
+    this.#stall.look();
     this.#admit(m);
   }
 
   #admit(m: MirrorRequest): void {
-    if (this.#gate.stopped !== 0) {
-      this.#settle(m, this.#gate.stopped);
-    } else if (!this.#gate.mayAdmit) {
-      this.#waitingToEnter.push(m);
-      this.#tellIdle();
+    if (this.#gate.refusal !== 0) {
+      this.#settle(m, this.#gate.refusal);
+    } else if (!this.#entrance.admits(m)) {
+      return;
     } else if (m.kind === RequestKind.READ) {
       this.#issueRead(m);
     } else if (m.kind === RequestKind.FLUSH || m.length === 0) {
-      this.#enter(m);
+      this.#queue.enter(m);
     } else {
       const slot = this.lock.acquire(m.offset, m.offset + m.length, this, m.index);
       if (slot !== WAITING) this.onLocked(m.index, slot);
@@ -128,51 +135,50 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   onLocked(tag: number, slot: number): void {
     const m = this.#pool.at(tag);
     m.lockSlot = slot;
-    if (this.#gate.stopped !== 0) {
-      this.#settle(m, this.#gate.stopped);
+    if (this.#gate.refusal !== 0) {
+      this.#settle(m, this.#gate.refusal);
       return;
     }
     m.first = this.marks.regions.regionOf(m.offset);
     m.last = this.marks.regions.regionOf(m.offset + m.length - 1);
     for (const t of this.targets.values()) if (!t.inSession) this.marks.markOutOfSync(t.node, m.first, m.last);
     m.marked = true;
-    if (this.marks.begin(m.first, m.last)) this.marks.whenDurable(this, m.index);
-    else this.#enter(m);
+    const mustFlush = this.marks.begin(m.first, m.last);
+    if (this.marks.intent.pressure) this.#host.pressure();
+    if (mustFlush) this.marks.whenDurable(this, m.index);
+    else this.#queue.enter(m);
   }
 
   onDurable(tag: number, ok: boolean): void {
     const m = this.#pool.at(tag);
-    if (this.#gate.stopped !== 0) this.#settle(m, this.#gate.stopped);
+    if (this.#gate.refusal !== 0) this.#settle(m, this.#gate.refusal);
     else if (!ok) this.#settle(m, Errno.EIO);
-    else this.#enter(m);
+    else this.#queue.enter(m);
   }
 
-  /** Everything a write needs before the legs is done; the gate decides when it goes. */
-  #enter(m: MirrorRequest): void {
-    this.#ready.push(m);
-    this.#drainReady();
+  // What the queue asks of the device.
+
+  hasRoom(m: MirrorRequest): boolean {
+    return this.#legs.hasRoom(m);
   }
 
-  #drainReady(): void {
-    while (this.#ready.length > 0 && this.#gate.mayIssue) {
-      const m = this.#ready[0];
-      if (m === undefined) return;
-      if (this.#losses.marksFailed && m.kind !== RequestKind.READ) {
-        this.#ready.shift();
-        this.#settle(m, Errno.EIO);
-        continue;
-      }
-      if (this.#needsGeneration && m.kind !== RequestKind.FLUSH && m.kind !== RequestKind.READ) {
-        this.#commitGeneration();
-        return;
-      }
-      if (!this.#legs.hasRoom(m)) return;
-      this.#ready.shift();
-      if (m.kind === RequestKind.READ) this.#issueRead(m);
-      else if (m.kind === RequestKind.FLUSH) this.#issueFlush(m);
-      else if (m.length === 0) this.#settle(m, 0);
-      else this.#issueWrite(m);
-    }
+  get refusing(): boolean {
+    return this.#losses.marksFailed;
+  }
+
+  refuse(m: MirrorRequest): void {
+    this.#settle(m, Errno.EIO);
+  }
+
+  giveUp(): void {
+    this.stop(Errno.ESHUTDOWN);
+  }
+
+  issue(m: MirrorRequest): void {
+    if (m.kind === RequestKind.READ) this.#issueRead(m);
+    else if (m.kind === RequestKind.FLUSH) this.#issueFlush(m);
+    else if (m.length === 0) this.#settle(m, 0);
+    else this.#issueWrite(m);
   }
 
   #issueWrite(m: MirrorRequest): void {
@@ -209,6 +215,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     }
     if (h !== 0) this.hub.engine.release(h);
     m.results[slot] = errno;
+    if (errno !== 0 && slot === 0 && (m.kind === RequestKind.FLUSH || m.fua)) this.local.syncFailed = true;
     if (errno !== 0 && slot !== 0) {
       const t = this.sessions.at(slot);
       const flush = m.kind === RequestKind.FLUSH || m.fua;
@@ -234,7 +241,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       return;
     }
     if (slot === 0) this.#losses.ownLeg(`read of the local leg: ${errnoName(errno)}`);
-    this.#enter(m);
+    this.#queue.enter(m);
   }
 
   #countDown(m: MirrorRequest): void {
@@ -260,7 +267,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   #settle(m: MirrorRequest, errno: number): void {
     m.errno = errno;
     this.#releaseRange(m);
-    if (this.#gate.stopped === 0) this.#checkStall(this.clock.now());
+    if (this.#gate.stopped === 0) this.#stall.look();
     this.#replies.give(m);
   }
 
@@ -278,13 +285,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       m.lockSlot = -1;
       this.lock.release(slot);
     }
-  }
-
-  #tellIdle(): void {
-    if (this.#idleWaiters.length === 0 || this.#pool.busy > this.#waitingToEnter.length) return;
-    const waiters = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const f of waiters) f();
   }
 
   // ----------------------------------------------------------------------------------------------- losing a leg
@@ -305,15 +305,18 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   failWaitingWrites(): void {
     this.#replies.failWrites(Errno.EIO);
-    const ready = this.#ready;
-    this.#ready = ready.filter((m) => m.kind === RequestKind.READ);
-    for (const m of ready) {
-      if (m.kind === RequestKind.READ) continue;
+    for (const m of this.#queue.take('writes')) {
       this.#releaseRange(m);
       m.errno = Errno.EIO;
       this.#replies.park(m);
     }
     this.#replies.failWrites(Errno.EIO);
+  }
+
+  /** While a lost target is alive and can't confirm that it is out, writes are answered with an error. */
+  refuseWrites(on: boolean): void {
+    this.#losses.marksFailed = on;
+    if (on) this.failWaitingWrites();
   }
 
   ownLegLeft(): void {
@@ -322,7 +325,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   goOn(): void {
     this.#replies.release();
-    this.#drainReady();
+    this.#queue.drain();
   }
 
   // --------------------------------------------------------------------------------------------- for the host
@@ -332,44 +335,17 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   needGeneration(): void {
-    this.#needsGeneration = true;
-  }
-
-  #commitGeneration(): void {
-    const hold = 'generation';
-    if (this.#gate.held.has(hold)) return;
-    this.#gate.held.add(hold);
-    // Whoever asks for one from now on means a later one.
-    this.#needsGeneration = false;
-    this.#host.commitGeneration().then(
-      () => {
-        this.#gate.held.delete(hold);
-        this.#drainReady();
-      },
-      (e: unknown) => {
-        this.log.error('a new generation could not be committed; the device stops answering', { error: String(e) });
-        this.#gate.held.delete(hold);
-        this.stop(Errno.ESHUTDOWN);
-      },
-    );
+    this.#queue.needGeneration();
   }
 
   /** The host is alive and looks; to be called several times within the stall limit. */
   tick(): void {
-    const now = this.clock.now();
-    this.#checkStall(now);
-    this.#tickAt = now;
+    this.#stall.tick();
   }
 
   /** Somebody else has noticed that this process stood still. */
   stalledFor(ms: number): void {
-    if (ms < this.#stallLimitMs || this.#gate.suspended.has('stalled')) return;
-    this.suspend('stalled');
-    this.#host.stalled();
-  }
-
-  #checkStall(now: number): void {
-    if (now - this.#tickAt >= this.#stallLimitMs) this.stalledFor(now - this.#tickAt);
+    this.#stall.stoodStill(ms);
   }
 
   /** Nothing is issued or answered until every reason has been taken back. */
@@ -379,15 +355,26 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   unsuspend(reason: string): void {
     if (!this.#gate.suspended.delete(reason) || this.#gate.suspended.size > 0) return;
+    this.#gate.whileSuspended = 0;
     this.#replies.release();
     this.#readmit();
-    this.#drainReady();
+    this.#queue.drain();
+  }
+
+  /** The suspension has lasted too long: until it ends everything is answered with `errno` (M14). */
+  refuseWhileSuspended(errno: number): void {
+    if (this.#gate.suspended.size === 0 || this.#gate.refusal !== 0) return;
+    this.#gate.whileSuspended = errno;
+    this.#refuseWaiting(errno);
+  }
+
+  #refuseWaiting(errno: number): void {
+    for (const m of [...this.#entrance.takeAll(), ...this.#queue.take('all')]) this.#settle(m, errno);
+    this.#replies.release();
   }
 
   #readmit(): void {
-    const waiting = this.#waitingToEnter;
-    this.#waitingToEnter = [];
-    for (const m of waiting) this.#admit(m);
+    for (const m of this.#entrance.takeAll()) this.#admit(m);
   }
 
   /** Admits nothing new; resolves when all that was admitted has been answered. */
@@ -402,10 +389,16 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Another size, and marks that fit it; the entrance must be closed and every mark of the intent log gone. */
   setGeometry(sizeBytes: number, marks: Marks): void {
-    if (this.#gate.closed.size === 0 || this.#pool.busy > this.#waitingToEnter.length) throw new Error('the device is in use');
+    if (this.#gate.closed.size === 0 || this.#entrance.inHand > 0) throw new Error('the device is in use');
     this.sizeBytes = sizeBytes;
     this.marks = marks;
     this.local.info = { ...this.local.info, sizeBytes: Math.max(sizeBytes, this.local.info.sizeBytes) };
+  }
+
+  /** Whether what is known here may be told now: false while suspended, or when this process stood still (M9). */
+  mayTell(): boolean {
+    if (this.#gate.stopped === 0) this.#stall.look();
+    return this.#gate.stopped === 0 && this.#gate.mayReply(false);
   }
 
   get suspendedFor(): readonly string[] {
@@ -423,11 +416,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     for (const t of this.targets.values()) {
       if (t.inSession) this.targetFailed(t, 'the device was stopped', false);
     }
-    const queued = [...this.#waitingToEnter, ...this.#ready];
-    this.#waitingToEnter = [];
-    this.#ready = [];
-    for (const m of queued) this.#settle(m, errno);
-    this.#replies.release();
+    this.#refuseWaiting(errno);
   }
 
   get stopped(): boolean {
@@ -436,7 +425,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Resolves when no request is in hand but those that wait at the entrance. */
   idle(): Promise<void> {
-    if (this.#pool.busy <= this.#waitingToEnter.length) return Promise.resolve();
-    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+    return this.#entrance.idle();
   }
 }

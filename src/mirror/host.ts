@@ -25,6 +25,8 @@ export interface MirrorHost {
   localLegLost(why: string): Promise<boolean>;
   /** This process stood still for so long that another may have taken over: the device is suspended for 'stalled' until the host has asked around (M9). */
   stalled(): void;
+  /** More regions are marked than should ever have to be resynced after a crash: a proof is due now. */
+  pressure(): void;
   /** Something that people should see. */
   changed(): void;
 }

@@ -24,8 +24,9 @@ export class LegIo {
 
   /** False: some async target's queue is full, and holds the writer back. */
   hasRoom(m: MirrorRequest): boolean {
-    if (m.kind !== RequestKind.WRITE) return true;
-    for (const t of this.#targets.values()) if (t.phase === 'in-sync' && t.queue?.hasRoom(m.length) === false) return false;
+    if (m.kind === RequestKind.READ || m.kind === RequestKind.FLUSH) return true;
+    const payloadBytes = m.kind === RequestKind.WRITE ? m.length : 0;
+    for (const t of this.#targets.values()) if (t.phase === 'in-sync' && t.queue?.hasRoom(payloadBytes) === false) return false;
     return true;
   }
 

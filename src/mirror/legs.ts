@@ -8,6 +8,8 @@ import type { TargetClient } from './target-client.ts';
 /** The node's own copy. `out`: it failed while a target went on; nothing is read from it or written to it any more. */
 export interface LocalLeg {
   state: 'in' | 'out';
+  /** A sync of it failed while no target could go on alone: nothing on it is called durable any more (M3). */
+  syncFailed: boolean;
   info: LegInfo;
 }
 

@@ -44,6 +44,8 @@ export class Losses {
   readonly #owner: LossOwner;
   /** The bitmap file can't be written: every write is answered with an error until it can. */
   marksFailed = false;
+  /** The own leg's fate, while it is being decided. */
+  #ownLeg: Promise<void> | undefined;
 
   constructor(o: LossOptions, owner: LossOwner) {
     this.#o = o;
@@ -69,7 +71,15 @@ export class Losses {
     t.client = undefined;
     queue?.end(Errno.ESHUTDOWN);
     client?.close(Errno.ESHUTDOWN);
+    if (wasInSync) this.#stopWithoutCopy();
     void this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+  }
+
+  /** The last usable copy is never told that it is out: the device ends, and the copy may go in service by itself. */
+  #stopWithoutCopy(): void {
+    if (this.#o.local.state === 'in') return;
+    for (const t of this.#o.targets.values()) if (t.phase === 'in-sync' && t.mode === 'sync') return;
+    this.#owner.stop(Errno.ESHUTDOWN);
   }
 
   async #settle(t: TargetLeg, reason: LossReason, newGeneration: boolean, hold: string): Promise<void> {
@@ -84,6 +94,8 @@ export class Losses {
         });
       }
       this.marksFailed = false;
+      // Whether this one was the last copy is known only when the own leg's fate is.
+      await this.#ownLeg;
       if (this.#isStopped()) return;
       await host.targetLost(t.node, reason, newGeneration);
       if (reason.wasInSync && !newGeneration) this.#owner.needGeneration();
@@ -107,7 +119,7 @@ export class Losses {
     if (local.state === 'out' || gate.held.has(OWN_LEG)) return;
     gate.beginSettling(OWN_LEG);
     log.error('the local leg has failed', { why });
-    void this.#settleOwn(why);
+    this.#ownLeg = this.#settleOwn(why);
   }
 
   async #settleOwn(why: string): Promise<void> {
@@ -121,9 +133,11 @@ export class Losses {
     if (taken) {
       local.state = 'out';
       this.#owner.ownLegLeft();
+      this.#stopWithoutCopy();
     } else {
       for (const t of targets.values()) this.target(t, why, true);
     }
+    this.#ownLeg = undefined;
     gate.endSettling(OWN_LEG);
     this.#owner.goOn();
     host.changed();

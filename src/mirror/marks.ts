@@ -31,7 +31,6 @@ export class Marks {
   readonly #log: Log;
   readonly #limits: IntentLimits;
   #waiters: { waiter: DurableWaiter; tag: number }[] = [];
-  #spare: { waiter: DurableWaiter; tag: number }[] = [];
   #flushing = false;
   /** Bits set in out-of-sync maps that no finished flush covers. */
   #unflushed = false;
@@ -67,7 +66,7 @@ export class Marks {
 
   /** A target has left: all that was not proven synced stays marked for it (M5). */
   keepForAbsent(node: string): void {
-    this.outOfSync(node).or(this.intent.snapshot());
+    this.outOfSync(node).or(this.intent.unproven());
     this.#unflushed = true;
   }
 
@@ -103,7 +102,7 @@ export class Marks {
   #flush(): void {
     this.#flushing = true;
     const going = this.#waiters;
-    this.#waiters = this.#spare;
+    this.#waiters = [];
     const token = this.intent.flushStarting();
     this.#inFlush = this.#unflushed;
     this.#unflushed = false;
@@ -117,8 +116,6 @@ export class Marks {
       this.#inFlush = false;
       this.#flushing = false;
       for (const w of going) w.waiter.onDurable(w.tag, ok);
-      going.length = 0;
-      this.#spare = going;
       if (this.#waiters.length > 0 && !this.#isFlushing()) this.#flush();
     };
     this.#write().then(

@@ -18,8 +18,8 @@ export class MirrorExport implements Device {
     return {
       sizeBytes: this.#d.sizeBytes,
       readOnly: false,
-      blockSizeMinBytes: 1,
-      blockSizePreferredBytes: 4096,
+      blockSizeMinBytes: this.#d.sectorBytes,
+      blockSizePreferredBytes: Math.max(4096, this.#d.sectorBytes),
       payloadMaxBytes: this.#d.settings.payloadMaxBytes,
       canTrim: true,
       canWriteZeroes: true,
@@ -58,14 +58,19 @@ export class MirrorExport implements Device {
       return;
     }
     const { hub, local } = this.#d;
-    if (local.state === 'out' || this.#d.suspendedFor.length > 0) {
-      // Allocated and not known to be zero is always a correct answer.
+    // Allocated and not known to be zero is always a correct answer.
+    const unknown = (): void => {
       r.extents(id, [{ offset, length, hole: false, zero: false }]);
+    };
+    if (local.state === 'out' || !this.#d.mayTell()) {
+      unknown();
       return;
     }
     const answer = {
       onDone: (_tag: number, errno: number, _length: number, _h: Handle, value: EngineValue | undefined): void => {
-        if (errno !== 0 || value?.kind !== 'extents') r.error(id, errno === 0 ? Errno.EIO : errno);
+        if (this.#d.stopped) r.error(id, Errno.ESHUTDOWN);
+        else if (!this.#d.mayTell()) unknown();
+        else if (errno !== 0 || value?.kind !== 'extents') r.error(id, errno === 0 ? Errno.EIO : errno);
         else r.extents(id, value.extents);
       },
     };

@@ -9,8 +9,11 @@ export class Prover {
   readonly #d: MirrorDevice;
   #timer: Timer | undefined;
   #running: Promise<boolean> | undefined;
+  /** The proof that begins when the running one has ended: for all who ask meanwhile. */
+  #next: Promise<boolean> | undefined;
   #stopped = false;
   #writesAtLastTick = -1;
+  #provenAtLastTick = 0;
 
   constructor(d: MirrorDevice) {
     this.#d = d;
@@ -33,7 +36,10 @@ export class Prover {
   async #tick(): Promise<void> {
     const { intent } = this.#d.marks;
     if (this.#d.stopped || this.#d.suspendedFor.length > 0 || intent.markedRegions === 0) return;
-    if (intent.hasUnproven && !(await this.prove())) return;
+    // Who has flushed since the last tick is left to flush again: each FLUSH reaches each leg as one, and no more come.
+    const flushes = intent.provenSeq !== this.#provenAtLastTick;
+    if (intent.hasUnproven && !flushes && !(await this.prove())) return;
+    this.#provenAtLastTick = intent.provenSeq;
     const writes = this.#d.counters.writes;
     const quiet = writes === this.#writesAtLastTick;
     this.#writesAtLastTick = writes;
@@ -43,15 +49,28 @@ export class Prover {
 
   /** Syncs every leg in session; true: everything written before the call is proven. */
   prove(): Promise<boolean> {
-    this.#running ??= this.#prove().finally(() => {
+    if (this.#running === undefined) return this.#begin();
+    // The running one began before whatever its caller means to be proven.
+    this.#next ??= this.#running.then(() => {
+      this.#next = undefined;
+      return this.#begin();
+    });
+    return this.#next;
+  }
+
+  #begin(): Promise<boolean> {
+    const running = this.#prove().finally(() => {
       this.#running = undefined;
     });
-    return this.#running;
+    this.#running = running;
+    return running;
   }
 
   async #prove(): Promise<boolean> {
     const d = this.#d;
-    const seal = d.marks.intent.seal();
+    // Of the geometry that this proof began in.
+    const { intent } = d.marks;
+    const seal = intent.seal();
     const legs: Promise<boolean>[] = [];
     for (const t of d.targets.values()) {
       const { client, queue, session } = t;
@@ -82,7 +101,8 @@ export class Prover {
       });
       legs.push(
         own.then((r) => {
-          if (r.errno === 0) return true;
+          if (r.errno === 0) return !d.local.syncFailed;
+          d.local.syncFailed = true;
           d.localFailed(`sync of the local leg: ${errnoName(r.errno)}`);
           return false;
         }),
@@ -90,7 +110,7 @@ export class Prover {
     }
     const all = await Promise.all(legs);
     if (!all.every(Boolean) || d.stopped) return false;
-    d.marks.intent.proven(seal);
+    intent.proven(seal);
     return true;
   }
 }

@@ -8,15 +8,18 @@ export class Replies {
   readonly #gate: Gate;
   readonly #pool: RequestPool;
   readonly #engine: Engine;
+  /** Whether a leg that goes on has what a success would say it has: looked at when the answer leaves (M2). */
+  readonly #held: (m: MirrorRequest) => boolean;
   #parked: MirrorRequest[] = [];
   errors = 0;
   /** Called after each answer. */
   answered: () => void = () => undefined;
 
-  constructor(gate: Gate, pool: RequestPool, engine: Engine) {
+  constructor(gate: Gate, pool: RequestPool, engine: Engine, held: (m: MirrorRequest) => boolean) {
     this.#gate = gate;
     this.#pool = pool;
     this.#engine = engine;
+    this.#held = held;
   }
 
   /** The legs have done with it: it is answered now, or when it may be. */
@@ -35,15 +38,13 @@ export class Replies {
     for (const m of parked) this.give(m);
   }
 
-  /** What waits and changes data, or says that it is durable, is answered with an error. */
+  /** What waits and changes data, or says that it is durable, is answered with an error; while suspended, afterwards. */
   failWrites(errno: number): void {
     const parked = this.#parked;
+    for (const m of parked) if (m.kind !== RequestKind.READ) m.errno = errno;
+    if (!this.#gate.mayReply(false)) return;
     this.#parked = parked.filter((m) => m.kind === RequestKind.READ);
-    for (const m of parked) {
-      if (m.kind === RequestKind.READ) continue;
-      m.errno = errno;
-      this.#reply(m);
-    }
+    for (const m of parked) if (m.kind !== RequestKind.READ) this.#reply(m);
   }
 
   /** The own leg has left, and a target has what these requests wrote. */
@@ -52,7 +53,8 @@ export class Replies {
   }
 
   #reply(m: MirrorRequest): void {
-    const errno = this.#gate.stopped !== 0 ? this.#gate.stopped : m.errno;
+    const own = m.errno !== 0 || this.#held(m) ? m.errno : Errno.EIO;
+    const errno = this.#gate.refusal !== 0 ? this.#gate.refusal : own;
     const { id, length, kind, data, replier } = m;
     this.#pool.give(m);
     if (errno !== 0) {

@@ -82,6 +82,9 @@ export class Resync {
 
   /** Runs until the target lacks nothing, or the session or the run is ended. Never rejects for an outside reason. */
   async run(): Promise<ResyncEnd> {
+    // Nothing on a leg that failed a sync can be proven, so that no mark could ever go (M3, M5).
+    if (this.#d.local.state === 'in' && this.#d.local.syncFailed && this.#marks().count > 0)
+      this.cancel('a sync of the local leg has failed: replace the leg');
     const workers: Promise<void>[] = [];
     for (let i = 0; i < this.#d.settings.resync.copiesInFlightMax; i += 1) workers.push(this.#work());
     for (;;) {
@@ -356,13 +359,20 @@ export class Resync {
       );
     });
     const [here, there] = await Promise.all([own, theirs]);
-    if (here.errno !== 0) this.#d.localFailed(`sync of the local leg: ${errnoName(here.errno)}`);
+    if (here.errno !== 0) {
+      local.syncFailed = true;
+      this.#d.localFailed(`sync of the local leg: ${errnoName(here.errno)}`);
+    }
     if (this.#t.session !== this.#session) return false;
     if (there !== 0) {
       this.#d.targetFailed(this.#t, `flush on ${this.#t.node}: ${errnoName(there)}`, there !== Errno.ESHUTDOWN);
       return false;
     }
     if (here.errno !== 0) return false;
+    if (local.state === 'in' && local.syncFailed) {
+      this.cancel('a sync of the local leg has failed: replace the leg');
+      return false;
+    }
     const marks = this.#marks();
     for (const c of copied) marks.clearRange(c.first, c.last);
     this.#o.onProgress();

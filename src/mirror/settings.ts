@@ -18,6 +18,8 @@ export interface ResyncSettings {
 
 export interface MirrorSettings {
   payloadMaxBytes: number;
+  /** Requests in hand; more wait at the entrance. Below what the client of a target takes. */
+  requestsMax: number;
   /** leave: a failed local leg leaves the mirror while a target goes on; pass-on: the application gets the error. */
   localErrors: 'leave' | 'pass-on';
   async: AsyncLimits;
@@ -31,6 +33,7 @@ export interface MirrorSettings {
 
 export const DEFAULT_SETTINGS: MirrorSettings = {
   payloadMaxBytes: 32 * 1024 * 1024,
+  requestsMax: 1024,
   localErrors: 'leave',
   async: { writesMax: 4096, bytesMax: 64 * 1024 * 1024, inFlightMax: 128 },
   intent: { keepMax: 1024, markedMax: 16384 },

@@ -74,6 +74,8 @@ export class Verify {
       if (s !== WAITING) resolve(s);
     });
     try {
+      // A leg that has left is behind: nothing may be judged by it.
+      if (d.local.state === 'out') throw new Error('the local leg is out of the mirror; there is nothing to compare the targets with');
       const own = await d.hub.must('read of the local leg', (op) => {
         d.hub.engine.read(op, d.local.info.leg, offset, length);
       });
@@ -106,6 +108,11 @@ export class Verify {
     });
     if (theirs.errno !== 0) {
       if (t.session === session) d.targetFailed(t, new IoError(theirs.errno, `read on ${t.node} during verify`).message, false);
+      return;
+    }
+    // Either side may have left while it was being read.
+    if (d.local.state === 'out' || t.session !== session) {
+      d.hub.engine.release(theirs.h);
       return;
     }
     const a = d.hub.engine.view(own).subarray(0, length);

@@ -31,7 +31,7 @@ export function parseScenario(source: string, file: string): Scenario {
   if (typeof title !== 'string' || title.trim() === '' || title.includes('\n')) {
     return fail(['scenario'], `${title === undefined ? 'is missing' : `${shown(title)} is not allowed`}; allowed: one line of text`);
   }
-  const mirror = parseMirror(value['mirror'], fail);
+  const mirror = parseMirror(value['mirror'], keysOf(doc.getIn(['mirror', 'nodes'], true)), fail);
   const list = value['steps'];
   if (!Array.isArray(list) || list.length === 0) {
     return fail(['steps'], `${list === undefined ? 'is missing' : `${shown(list)} is not allowed`}; allowed: a list of at least one step`);
@@ -45,10 +45,16 @@ export function parseScenario(source: string, file: string): Scenario {
   return { file, title: title.trim(), mirror, steps };
 }
 
-function parseMirror(value: unknown, fail: Fail): ScenarioMirror {
+/** Names of nodes as the file orders them: an object has names of digits first. */
+function keysOf(node: unknown): string[] {
+  return isMap(node) ? node.items.map((p) => (isScalar(p.key) ? String(p.key.value) : '')) : [];
+}
+
+function parseMirror(value: unknown, order: readonly string[], fail: Fail): ScenarioMirror {
   if (value === undefined) return fail(['mirror'], 'is missing; allowed: fields with values, such as tag, size and nodes');
   const m = take(mirrorSchema, value, ['mirror'], fail);
-  const nodes = Object.entries(m.nodes).map(([name, p]) => {
+  const entries = Object.entries(m.nodes).sort(([a], [b]) => order.indexOf(a) - order.indexOf(b));
+  const nodes = entries.map(([name, p]) => {
     const fault = nodeNameFault(name);
     if (fault !== undefined) fail(['mirror', 'nodes', name], fault);
     return { name, priority: take(priority, p, ['mirror', 'nodes', name], fail) };

@@ -288,7 +288,10 @@ function cutSchema(names: readonly string[]) {
     const direct = typeof value === 'object' && value !== null && !Array.isArray(value);
     const parsed = direct ? oneWay.safeParse(value) : link.safeParse(value);
     if (!parsed.success) {
-      for (const issue of parsed.error.issues) ctx.issues.push({ ...issue, input: value });
+      for (const issue of parsed.error.issues) {
+        const path = issue.code === 'unrecognized_keys' ? [...issue.path, ...issue.keys] : [...issue.path];
+        ctx.issues.push({ code: 'custom', path, message: issue.message, input: value });
+      }
       return z.NEVER;
     }
     const { data } = parsed;

@@ -14,7 +14,7 @@ function makeDaemon(w: SimWorld, n: string, all: string[]) {
     io, root: '/var', node: n, cluster: 'c', listen: { kind: 'tcp', host: n, port: 7000 },
     peers: Object.fromEntries(all.filter((x) => x !== n).map((x) => [x, [{ kind: 'tcp' as const, host: x, port: 7000 }]])),
     exportListen: [], failureTimeoutMs: 2000, settings: DEFAULT_SETTINGS,
-    tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false },
+    tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true },
     log: { info: log('I'), warn: log('W'), error: log('E') },
   });
 }

@@ -67,7 +67,7 @@ export class BitmapReader {
       }
     };
     let name = '';
-    let map = new Uint8Array(0);
+    let map: Uint8Array = new Uint8Array(0);
     while (at < payload.length) {
       const kind = byte();
       if (kind === 1) {

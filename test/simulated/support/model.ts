@@ -42,6 +42,8 @@ export class Moments {
 }
 
 const ZERO: Value = 0;
+/** A mixture of what was there and of a write. */
+const TORN: Value = -1;
 
 function held(w: WriteOp): boolean {
   return w.ok && !w.perhapsLost;
@@ -50,14 +52,19 @@ function held(w: WriteOp): boolean {
 export class Model {
   readonly sectors: number;
   readonly #moments: Moments;
+  readonly #mayTear: boolean;
   #candidates: WriteOp[][];
+  /** Reads under way, by when they began. */
+  readonly #reads = new Set<number>();
   /** Writes that are not durable for certain. */
   #open = new Set<WriteOp>();
   /** Writes answered well since this model was made or rebased. */
   acknowledged = 0;
 
-  constructor(sectors: number, moments: Moments, of?: Model) {
+  /** `mayTear`: transfers of fewer bytes than a sector happen, so that a write that was cut short may leave a part of one. */
+  constructor(sectors: number, moments: Moments, mayTear: boolean, of?: Model) {
     this.sectors = sectors;
+    this.#mayTear = mayTear;
     this.#moments = moments;
     if (of === undefined) {
       const first = this.#done(ZERO, 0, sectors - 1, true);
@@ -80,7 +87,7 @@ export class Model {
 
   /** The same past, another future; what is under way here will never have an effect there. */
   fork(): Model {
-    return new Model(this.sectors, this.#moments, this);
+    return new Model(this.sectors, this.#moments, this.#mayTear, this);
   }
 
   begin(value: Value, first: number, last: number): WriteOp {
@@ -124,17 +131,32 @@ export class Model {
 
   /** A node goes in service after power was lost somewhere: what was not flushed may be gone. */
   powerWasLost(): void {
-    for (const w of this.#open) if (w.ok) w.perhapsLost = true;
+    for (const w of this.#open) {
+      if (!w.ok) continue;
+      w.perhapsLost = true;
+      // No later flush brings it back; a read that finds it decides.
+      this.#open.delete(w);
+    }
   }
 
+  /** To be ended with `endRead`. */
   beginRead(): number {
-    return this.#moments.next();
+    const since = this.#moments.next();
+    this.#reads.add(since);
+    return since;
+  }
+
+  endRead(since: number): void {
+    this.#reads.delete(since);
   }
 
   /** Whether a read that began at `since` may find this; `pin`: from now on nothing older may be found. */
   mayHold(sector: number, value: Value, since: number): boolean {
     const list = this.#candidates[sector] ?? [];
-    return list.some((v) => v.value === value && !list.some((w) => held(w) && w.ended < since && v.ended < w.submitted));
+    const possible = list.filter((v) => !list.some((w) => held(w) && w.ended < since && v.ended < w.submitted));
+    if (possible.some((v) => v.value === value)) return true;
+    // Cut short in the middle of a sector, and never answered.
+    return value === TORN && this.#mayTear && possible.some((v) => !v.ok);
   }
 
   /** Nothing that may still change the sector was under way at any time since then. */
@@ -217,10 +239,12 @@ export class Model {
     w.flushed = true;
     w.perhapsLost = false;
     this.#open.delete(w);
+    // A read that began before may still find what was there then.
+    const since = Math.min(Infinity, ...this.#reads);
     for (let s = w.first; s <= w.last; s += 1) {
       const list = this.#candidates[s];
       if (list === undefined || !list.includes(w)) continue;
-      if (list.length > 1) this.#candidates[s] = list.filter((v) => v === w || v.ended >= w.submitted);
+      if (list.length > 1) this.#candidates[s] = list.filter((v) => !list.some((x) => x.flushed && x.ended < since && v.ended < x.submitted));
     }
   }
 }
@@ -235,7 +259,7 @@ export function fillSectors(bytes: Uint8Array, value: Value, firstSector: number
   }
 }
 
-/** Whose data each sector holds; -1: bytes that nobody ever wrote there. */
+/** Whose data each sector holds; TORN (-1): not those of any one write. */
 export function readSectors(bytes: Uint8Array, firstSector: number): Value[] {
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, Math.floor(aligned.byteLength / 4));
@@ -251,7 +275,7 @@ export function readSectors(bytes: Uint8Array, firstSector: number): Value[] {
         break;
       }
     }
-    out.push(sound ? value : -1);
+    out.push(sound ? value : TORN);
   }
   return out;
 }

@@ -31,6 +31,9 @@ export const TAG = 'mirror';
 export const LEG = '/disk/leg';
 export const ROOT = '/var';
 
+/** Kinds that strike by themselves; the rest only change what the others do. */
+const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop']);
+
 /** How often a history may meet the kind at all; what is rare disturbs the checks that the rest allows. */
 const CHANCE: Record<Kind, number> = {
   crash: 0.9,
@@ -49,16 +52,19 @@ const CHANCE: Record<Kind, number> = {
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const s = new Stream(seed, 'plan');
-  const count = s.pick([2, 2, 2, 2, 3, 3, 3, 4]);
+  const count = s.pick([2, 2, 2, 2, 2, 3, 3, 3, 4]);
   const names = ['server1', 'server2', 'server3', 'server4'];
   const drawn = KINDS.filter((k) => s.coin(CHANCE[k]));
-  const kinds = new Set(drawn.filter((k) => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k))));
+  const allowed = (k: Kind): boolean => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k));
+  const kinds = new Set(drawn.filter(allowed));
+  // A history without any fault would prove little.
+  if (![...kinds].some((k) => STRIKING.has(k))) for (const k of KINDS) if (STRIKING.has(k) && allowed(k)) kinds.add(k);
   const nodes = names.slice(0, o.nodes ?? count);
   const regionBytes = s.pick([4096, 16384, 16384, 65536]);
   return {
     seed,
     nodes,
-    sizeBytes: s.pick([512, 1024, 1024, 2048]) * 1024,
+    sizeBytes: s.pick([256, 512, 1024]) * 1024,
     regionBytes,
     modes: nodes.map(() => (s.coin(0.6) && kinds.has('async') ? 'async' : 'sync')),
     failureTimeoutMs: 500,

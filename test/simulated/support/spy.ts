@@ -22,13 +22,19 @@ import type {
 import { EventKind } from '../../../src/io/types.ts';
 import { NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES } from '../../../src/nbd/wire/constants.ts';
 
+export interface ApplicationRequest {
+  cmd: number;
+  offset: number;
+  length: number;
+}
+
 export interface Watcher {
   /** The node's own leg is about to be told to change these bytes. */
   legChanges(offset: number, length: number): void;
   /** A target is about to be told to change these bytes of its leg. */
   targetChanges(offset: number, length: number): void;
   /** An application is being answered. */
-  replies(errno: number, cmd: number): void;
+  replies(errno: number, request: ApplicationRequest): void;
   renamed(to: string): void;
 }
 
@@ -70,14 +76,14 @@ class SpiedFiles implements Files {
   }
 }
 
-const CHANGES = new Set<number>([NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES]);
+export const CHANGES: ReadonlySet<number> = new Set<number>([NBD_CMD_WRITE, NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES]);
 
 class SpiedEngine implements Engine {
   readonly #e: Engine;
   readonly #w: Watcher;
   /** Connections of applications: they come in on the node's unix socket. */
   readonly #applications = new Set<ConnId>();
-  readonly #requests = new Map<RequestId, number>();
+  readonly #requests = new Map<RequestId, ApplicationRequest>();
 
   constructor(e: Engine, w: Watcher) {
     this.#e = e;
@@ -86,7 +92,8 @@ class SpiedEngine implements Engine {
   onEvents(f: (e: EventBatch) => void): void {
     this.#e.onEvents((e) => {
       for (let i = 0; i < e.count; i += 1) {
-        if (e.kind[i] === EventKind.REQUEST && this.#applications.has(e.conn[i] ?? 0)) this.#requests.set(e.id[i] ?? 0, e.cmd[i] ?? 0);
+        if (e.kind[i] !== EventKind.REQUEST || !this.#applications.has(e.conn[i] ?? 0)) continue;
+        this.#requests.set(e.id[i] ?? 0, { cmd: e.cmd[i] ?? 0, offset: e.offset[i] ?? 0, length: e.length[i] ?? 0 });
       }
       f(e);
     });
@@ -136,10 +143,10 @@ class SpiedEngine implements Engine {
     this.#e.send(op, conn, cmd, flags, offset, length, h, hOffset);
   }
   reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void {
-    const cmd = this.#requests.get(req);
-    if (cmd !== undefined) {
+    const request = this.#requests.get(req);
+    if (request !== undefined) {
       this.#requests.delete(req);
-      this.#w.replies(errno, cmd);
+      this.#w.replies(errno, request);
     }
     this.#e.reply(op, req, errno, h, hOffset, length);
   }

@@ -57,6 +57,20 @@ describe('intent log', () => {
     expect(log.begin(1, 1)).toBe(false);
   });
 
+  it('tells a leg that leaves only of what no sync has proven: pending, written since the seal, or of an earlier life', () => {
+    const { log } = newLog({ marks: mapOf(9) });
+    provenWrite(log, 1);
+    provenWrite(log, 2);
+    log.begin(2, 2);
+    log.end(2, 2);
+    log.begin(3, 3);
+    expect(regionsOf(log.snapshot())).toEqual([1, 2, 3, 9]);
+    expect(regionsOf(log.unproven())).toEqual([2, 3, 9]);
+    log.end(3, 3);
+    log.proven(log.seal());
+    expect(regionsOf(log.unproven())).toEqual([9]);
+  });
+
   it('drops a mark only after a sync that began after the data was in (M5)', () => {
     const { log, marks } = newLog();
     log.begin(1, 1);

@@ -5,7 +5,17 @@ const args = (o: Record<string, Value>) => new Args(new Map(Object.entries(o)));
 
 describe('reading arguments', () => {
   it('gives what is there, as what it is', () => {
-    const a = args({ TAG: 'datarep-ext3', NODE: 'server2', LEG: '/l', size: '1MiB', wait: '2s', priority: '7', yes: true, NODES: ['a', 'b'], mode: 'x' });
+    const a = args({
+      TAG: 'datarep-ext3',
+      NODE: 'server2',
+      LEG: '/l',
+      size: '1MiB',
+      wait: '2s',
+      priority: '7',
+      yes: true,
+      NODES: ['a', 'b'],
+      mode: 'x',
+    });
     expect([a.tag(), a.node('NODE'), a.absolutePath('LEG'), a.size('size'), a.durationMs('wait'), a.integer('priority', 0, 9)]).toEqual([
       'datarep-ext3',
       'server2',
@@ -19,16 +29,16 @@ describe('reading arguments', () => {
 
   it('gives nothing for what is not', () => {
     const a = args({});
-    expect([a.flag('yes'), a.optional('x'), a.list('x'), a.size('x'), a.durationMs('x'), a.integer('x', 0, 1), a.choice('x', ['y']), a.optionalTag()]).toEqual([
-      false,
-      undefined,
-      [],
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-    ]);
+    expect([
+      a.flag('yes'),
+      a.optional('x'),
+      a.list('x'),
+      a.size('x'),
+      a.durationMs('x'),
+      a.integer('x', 0, 1),
+      a.choice('x', ['y']),
+      a.optionalTag(),
+    ]).toEqual([false, undefined, [], undefined, undefined, undefined, undefined, undefined]);
   });
 
   it.each<[string, (a: Args) => unknown, string]>([

@@ -11,7 +11,9 @@ describe('completion', () => {
     const ask = (words: string[]): string[] => {
       const list = words.map((w) => JSON.stringify(w)).join(' ');
       const tail = `COMP_WORDS=(${list}); COMP_CWORD=${String(words.length - 1)}; _netraid; printf '%s\\n' "\${COMPREPLY[@]}"`;
-      return execFileSync('bash', ['-c', `${text}\n${tail}`], { encoding: 'utf8' }).trim().split('\n');
+      return execFileSync('bash', ['-c', `${text}\n${tail}`], { encoding: 'utf8' })
+        .trim()
+        .split('\n');
     };
     const text = await script('bash');
     expect(ask(['netraid', 'ex'])).toEqual(['extend', 'explain']);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { FakeDaemon, harmless, mirror, run } from './fake-daemon.ts';
 
-const daemon = (over = {}) => new FakeDaemon({ preview: harmless(['server1 -> server2: overwritten'], over), unextend: () => mirror({ targets: [] }) });
+const daemon = (over = {}) =>
+  new FakeDaemon({ preview: harmless(['server1 -> server2: overwritten'], over), unextend: () => mirror({ targets: [] }) });
 const command = 'netraid unextend datarep-ext3 server2';
 
 describe('before anything is overwritten', () => {

@@ -113,7 +113,10 @@ export const resyncing = target('server2', {
   rule: 'serving',
 });
 
-export function harmless(lines: string[] = ['server1 -> server2: all bytes on server2 are overwritten'], over: Partial<Actions['preview']['result']> = {}) {
+export function harmless(
+  lines: string[] = ['server1 -> server2: all bytes on server2 are overwritten'],
+  over: Partial<Actions['preview']['result']> = {},
+) {
   return (): Actions['preview']['result'] => ({ lines, bytesOverwritten: 1024, lastOwnerHere: true, refused: null, ...over });
 }
 

@@ -28,7 +28,13 @@ async function args(...argv: string[]) {
 describe('parsing', () => {
   it('keeps every word as it was typed', async () => {
     const a = await args('1e5', '0x10', '007', '--size', '1.50', '-c', '--mode=b');
-    expect([a.text('TAG'), a.list('REST'), a.optional('size'), a.flag('clear'), a.optional('mode')]).toEqual(['1e5', ['0x10', '007'], '1.50', true, 'b']);
+    expect([a.text('TAG'), a.list('REST'), a.optional('size'), a.flag('clear'), a.optional('mode')]).toEqual([
+      '1e5',
+      ['0x10', '007'],
+      '1.50',
+      true,
+      'b',
+    ]);
   });
 
   it('takes options before, between and after, and a negative value', async () => {

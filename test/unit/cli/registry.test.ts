@@ -42,7 +42,15 @@ describe.each(everything)('%s', (label, spec) => {
     const client = new FakeDaemon();
     const positionals = spec.positionals.filter((p) => p.required).map((p) => p.choices?.[0] ?? '/x');
     const ran = async (...words: string[]) => await run([...label.split(' '), ...positionals, ...words], client);
-    for (const words of [['--nonsense'], ['-Q'], ['--no-json'], ['--json=1'], ['--root'], ['--root', '/a', '--root', '/b'], ['--', 'x', 'y', 'z', 'w', 'v', '/']]) {
+    for (const words of [
+      ['--nonsense'],
+      ['-Q'],
+      ['--no-json'],
+      ['--json=1'],
+      ['--root'],
+      ['--root', '/a', '--root', '/b'],
+      ['--', 'x', 'y', 'z', 'w', 'v', '/'],
+    ]) {
       const { code, errors, out } = await ran(...words);
       if (words[0] === '--' && spec.positionals.some((p) => p.many === true)) continue;
       expect([words, code, errors.length, out]).toEqual([words, 2, 1, []]);
@@ -66,7 +74,10 @@ describe.each(everything)('%s', (label, spec) => {
     for (const o of optionsOf(spec).filter((x) => x.choices !== undefined)) {
       const words = spec.positionals.filter((p) => p.required).map((p) => p.choices?.[0] ?? '/x');
       const { code, errors } = await run([...label.split(' '), ...words, `--${o.name}`, 'nonsense'], client);
-      expect([code, errors[0]]).toEqual([2, `${label}: --${o.name} "nonsense" is not allowed; allowed: ${(o.choices ?? []).join(', ')}; see ${label} --help`]);
+      expect([code, errors[0]]).toEqual([
+        2,
+        `${label}: --${o.name} "nonsense" is not allowed; allowed: ${(o.choices ?? []).join(', ')}; see ${label} --help`,
+      ]);
     }
     expect(client.calls).toEqual([]);
   });

@@ -109,7 +109,10 @@ describe('mirror_status', () => {
 
 describe('the table of mirrors', () => {
   it('has one row each, columns below each other, also when painted', () => {
-    const all = [mirror({ targets: [resyncing, target('server3')] }), mirror({ tag: 'b', inService: false, source: null, state: 'Data Corrupt', targets: [] })];
+    const all = [
+      mirror({ targets: [resyncing, target('server3')] }),
+      mirror({ tag: 'b', inService: false, source: null, state: 'Data Corrupt', targets: [] }),
+    ];
     const expected = [
       'TAG           STATE         IN SERVICE  SOURCE   SIZE   TARGETS',
       'datarep-ext3  Source        yes         server1  1 GiB  server2: Resyncing 38%, server3: Target',

@@ -106,7 +106,12 @@ resyncCopiesMax: 1
     [`${least}listen: h:1\npeers: server2\n`, 5, 'peers', 'must be fields with values'],
     [`${least}peers:\n  server2: h:1\n`, 4, 'listen', 'with peers, listen is needed too'],
     [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen'],
-    [`${least}failureTimeout: 50ms\n`, 4, 'failureTimeout', '"50ms" is not allowed; allowed: a number with ms, s, m or h, such as 500ms or 2s, from 100ms to 1h; 2s when'],
+    [
+      `${least}failureTimeout: 50ms\n`,
+      4,
+      'failureTimeout',
+      '"50ms" is not allowed; allowed: a number with ms, s, m or h, such as 500ms or 2s, from 100ms to 1h; 2s when',
+    ],
     [`${least}failureTimeout: 2\n`, 4, 'failureTimeout', '2 is not allowed'],
     [`${least}resyncsMax: 0\n`, 4, 'resyncsMax', '0 is not allowed; allowed: a whole number from 1 to 7; 1 when it is left out'],
     [`${least}localErrors: ignore\n`, 4, 'localErrors', '"ignore" is not allowed; allowed: leave or pass-on'],
@@ -145,7 +150,7 @@ describe('loading the configuration', () => {
       intent: { ...DEFAULT_SETTINGS.intent, keepMax: 5 },
       resync: { ...DEFAULT_SETTINGS.resync, skipEqual: true, rateMaxBytesPerSec: 40_000 * 1024 },
     });
-    expect(nodeTunables).toEqual({ connectionsPerTarget: 4, resyncsMax: 2, noFullSync: true, waitToResync: false });
+    expect(nodeTunables).toEqual({ connectionsPerTarget: 4, resyncsMax: 2, noFullSync: true, waitToResync: false, connectBeforeServing: true });
     expect(tunables.regionBytes).toBe(256 * 1024);
   });
 
@@ -160,11 +165,15 @@ describe('loading the configuration', () => {
   });
 
   it('says what to write when there is no file', async () => {
-    await expect(loadConfig(new MemoryFiles(), '/r', {})).rejects.toThrow('/r/etc/netraid.yaml: there is no configuration; write one with at least version: 1');
+    await expect(loadConfig(new MemoryFiles(), '/r', {})).rejects.toThrow(
+      '/r/etc/netraid.yaml: there is no configuration; write one with at least version: 1',
+    );
   });
 
   it('names a file that is no text, or can not be read', async () => {
-    await expect(loadConfig(await filesWith({ '/r/etc/netraid.yaml': Uint8Array.of(0xff, 0xfe) }), '/r', {})).rejects.toThrow('/r/etc/netraid.yaml: is not UTF-8 text');
+    await expect(loadConfig(await filesWith({ '/r/etc/netraid.yaml': Uint8Array.of(0xff, 0xfe) }), '/r', {})).rejects.toThrow(
+      '/r/etc/netraid.yaml: is not UTF-8 text',
+    );
     const files = await filesWith({ '/r/etc/netraid.yaml': least });
     files.fault = (operation) => (operation === 'open' || operation === 'read' ? { errno: Errno.EIO } : undefined);
     await expect(loadConfig(files, '/r', {})).rejects.toThrow("/r/etc/netraid.yaml: can't be read: ");

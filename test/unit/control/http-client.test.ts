@@ -19,7 +19,11 @@ async function rawServer(f: (s: Socket) => void): Promise<string> {
   });
   later(async () => {
     for (const s of sockets) s.destroy();
-    await new Promise<void>((resolve) => server.close(() => resolve()));
+    await new Promise<void>((resolve) =>
+      server.close(() => {
+        resolve();
+      }),
+    );
   });
   return socketPath;
 }
@@ -107,7 +111,10 @@ describe('calls over the socket', () => {
 
   it('take a code that they do not know for internal', async () => {
     const socketPath = await answering('{"error":{"code":"toString"}}');
-    await expect(new HttpControlClient({ socketPath, root: '/r' }).call('info', {})).rejects.toMatchObject({ code: 'internal', message: 'no reason given' });
+    await expect(new HttpControlClient({ socketPath, root: '/r' }).call('info', {})).rejects.toMatchObject({
+      code: 'internal',
+      message: 'no reason given',
+    });
   });
 });
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import { type HttpLimits, startControlServer } from '../../../src/control/http-server.ts';
-import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent } from '../../../src/control/types.ts';
+import { type ActionName, type Actions, type ControlClient, type ControlError, type ControlEvent } from '../../../src/control/types.ts';
 import { nullLog } from '../../../src/io/log.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -50,7 +50,9 @@ export class Backend implements ControlClient {
   }
 }
 
-export async function serve(limits: Partial<HttpLimits> = {}): Promise<{ backend: Backend; root: string; socketPath: string; close: () => Promise<void> }> {
+export async function serve(
+  limits: Partial<HttpLimits> = {},
+): Promise<{ backend: Backend; root: string; socketPath: string; close: () => Promise<void> }> {
   const root = folder();
   const socketPath = join(root, 'run', 'control.sock');
   const backend = new Backend();

@@ -35,7 +35,10 @@ describe('the control server', () => {
   it('carries an action to the daemon and its result back', async () => {
     const { backend, socketPath } = await serve();
     backend.answer = () => ({ clearedBytes: 7 });
-    expect(await ask(socketPath, 'POST', '/v1/clear-bitmap', '{"tag":"a","node":"b"}')).toEqual({ status: 200, body: { result: { clearedBytes: 7 } } });
+    expect(await ask(socketPath, 'POST', '/v1/clear-bitmap', '{"tag":"a","node":"b"}')).toEqual({
+      status: 200,
+      body: { result: { clearedBytes: 7 } },
+    });
     expect(backend.calls).toEqual([['clear-bitmap', { tag: 'a', node: 'b' }]]);
   });
 
@@ -171,7 +174,10 @@ describe('the socket file', () => {
 
   it('of a daemon that was killed is replaced', async () => {
     const socketPath = join(folder(), 'c.sock');
-    const child = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(socketPath)}, () => process.kill(process.pid, 'SIGKILL'))`]);
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(socketPath)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ]);
     await new Promise((resolve) => child.once('exit', resolve));
     expect(existsSync(socketPath)).toBe(true);
     const server = await startControlServer({ client: new Backend(), socketPath, log: nullLog });
@@ -197,7 +203,14 @@ describe('the socket file', () => {
     await new Promise<void>((resolve) => {
       silent.listen(socketPath, resolve);
     });
-    later(() => new Promise<void>((resolve) => silent.close(() => resolve())));
+    later(
+      () =>
+        new Promise<void>((resolve) =>
+          silent.close(() => {
+            resolve();
+          }),
+        ),
+    );
     chmodSync(socketPath, 0o600);
     await expect(startControlServer({ client: new Backend(), socketPath, log: nullLog })).rejects.toThrow('another netraidd');
   });

@@ -21,7 +21,10 @@ const good: [ActionName, unknown][] = [
   ['list', {}],
   ['status', { tag: 'datarep-ext3' }],
   ['create', create],
-  ['create', { ...create, sizeBytes: 4096, regionBytes: 65536, failureTimeoutMs: 100, failover: 'confirm', arbiter: 'majority', waitForPreviousSourceSec: -1 }],
+  [
+    'create',
+    { ...create, sizeBytes: 4096, regionBytes: 65536, failureTimeoutMs: 100, failover: 'confirm', arbiter: 'majority', waitForPreviousSourceSec: -1 },
+  ],
   ['extend', extend],
   ['extend', { ...extend, leg: null, foreignUri: 'nbd://h/x' }],
   ['unextend', { tag: 'a', node: 'b' }],

@@ -63,7 +63,7 @@ LKDR_SPED_LIMIT=3
     ['LKDR_WAIT_FOR_PREVIOUS_SOURCE_TIMEOUT=-2', '/d/LifeKeeper:1: LKDR_WAIT_FOR_PREVIOUS_SOURCE_TIMEOUT: "-2" is not allowed'],
     ['LKDR_CHUNK_SIZE = 64', '/d/LifeKeeper:1: "LKDR_CHUNK_SIZE = 64" is no setting; allowed: KEY=VALUE'],
     ['LKDR_CHUNK_SIZE="64', '/d/LifeKeeper:1: LKDR_CHUNK_SIZE: '],
-    ['LKDR_CHUNK_SIZE=$SIZE', "/d/LifeKeeper:1: LKDR_CHUNK_SIZE: \"$SIZE\" can't be read"],
+    ['LKDR_CHUNK_SIZE=$SIZE', '/d/LifeKeeper:1: LKDR_CHUNK_SIZE: "$SIZE" can\'t be read'],
     ['LKDR_SPEED_LIMIT=10\nLKDR_SPEED_LIMIT_MIN=20', '/d/LifeKeeper:2: LKDR_SPEED_LIMIT_MIN: 20 is above LKDR_SPEED_LIMIT, which is 10'],
   ])('refuses %j', (text, message) => {
     expect(() => parse(text)).toThrow(message);

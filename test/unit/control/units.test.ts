@@ -15,9 +15,12 @@ describe('sizes', () => {
     expect(parseSize(text)).toBe(bytes);
   });
 
-  it.each(['', ' 1', '-1', '1e5', '1.5', '64MB', '64mib', '1_000', 'MiB', '9007199254740993', '9999999TiB', '0x10', '1KiB\n'])('takes %j for none', (text) => {
-    expect(parseSize(text)).toBeUndefined();
-  });
+  it.each(['', ' 1', '-1', '1e5', '1.5', '64MB', '64mib', '1_000', 'MiB', '9007199254740993', '9999999TiB', '0x10', '1KiB\n'])(
+    'takes %j for none',
+    (text) => {
+      expect(parseSize(text)).toBeUndefined();
+    },
+  );
 
   it.each([
     [0, '0 B'],

@@ -1,0 +1,102 @@
+/**
+ * Shows that the simulator would find a fault: each of these is planted in a temporary copy of the tree, and some seed
+ * must find it within the budget. A patch that does not apply, or that changes nothing, is an error; the copy without a
+ * patch must pass every seed that was used.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import type { Totals } from '../test/simulated/support/report.ts';
+import { PLANTS, type Plant } from '../test/simulated/support/plants.ts';
+
+const HELP = `scripts/plant-faults [options]
+
+  --only TEXT       plants whose name contains this
+  --seconds N       for each fault (default 120)
+  --list            names them
+`;
+
+const { values: v } = parseArgs({
+  options: { only: { type: 'string' }, seconds: { type: 'string', default: '120' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+});
+const root = path.join(import.meta.dirname, '..');
+const out = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
+
+function copyOfTheTree(): string {
+  const to = mkdtempSync(path.join(tmpdir(), 'netraid-plant-'));
+  for (const part of ['src', 'scripts', 'test/simulated', 'package.json', 'tsconfig.json']) cpSync(path.join(root, part), path.join(to, part), { recursive: true });
+  symlinkSync(path.join(root, 'node_modules'), path.join(to, 'node_modules'));
+  return to;
+}
+
+/** Each text is found exactly once in its file, or the patch does not apply. */
+function plant(tree: string, p: Plant): void {
+  for (const { file, find, replace } of p.edits) {
+    const at = path.join(tree, file);
+    const text = readFileSync(at, 'utf8');
+    const parts = text.split(find);
+    if (parts.length !== 2) throw new Error(`'${p.name}' does not apply: ${file} has its text ${String(parts.length - 1)} times`);
+    if (find === replace) throw new Error(`'${p.name}' changes nothing`);
+    writeFileSync(at, parts.join(replace));
+  }
+}
+
+function simulate(tree: string, args: string[]): Totals {
+  const done = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/simulate.ts', '--json', ...args], { cwd: tree, encoding: 'utf8', maxBuffer: 1 << 28 });
+  const last = done.stdout.trimEnd().split('\n').at(-1) ?? '';
+  if (!last.startsWith('{')) throw new Error(`the simulator ended without a report: ${done.stderr.slice(-2000)}`);
+  return JSON.parse(last) as Totals;
+}
+
+function inCopy<T>(f: (tree: string) => T): T {
+  const tree = copyOfTheTree();
+  try {
+    return f(tree);
+  } finally {
+    rmSync(tree, { recursive: true });
+  }
+}
+
+if (v.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+const chosen = PLANTS.filter((p) => v.only === undefined || p.name.includes(v.only));
+if (v.list) {
+  for (const p of chosen) out(p.name);
+  process.exit(0);
+}
+
+let passed = 0;
+let failed = 0;
+let last = 0;
+for (const p of chosen) {
+  const t = inCopy((tree) => {
+    plant(tree, p);
+    return simulate(tree, ['--seconds', v.seconds]);
+  });
+  const [f] = t.failures;
+  if (f === undefined) {
+    failed += 1;
+    out(`NOT FOUND  ${p.name}: ${String(t.histories)} histories pass`);
+    last = Math.max(last, t.histories);
+    continue;
+  }
+  passed += 1;
+  last = Math.max(last, f.seed);
+  out(`found      ${p.name}: by seed ${String(f.seed)}, ${f.what.split('\n')[0]?.slice(0, 160) ?? ''}`);
+}
+const clean = inCopy((tree) => simulate(tree, ['--seeds', `1..${String(last)}`]));
+if (clean.failures.length === 0) {
+  passed += 1;
+  out(`clean      without a planted fault seeds 1..${String(last)} pass`);
+} else {
+  failed += 1;
+  out(`NOT CLEAN  without a planted fault seed ${String(clean.failures[0]?.seed)} fails: ${clean.failures[0]?.what.slice(0, 200) ?? ''}`);
+}
+out(`${String(passed)} passed, ${String(failed)} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

@@ -1,0 +1,109 @@
+/**
+ * The bitmap file of one mirror on one node, in whatever role. A damaged file is said aloud and stays as it is until a full
+ * account replaces it; nothing is silently made anew (M13).
+ */
+import { BitmapFile, DamagedBitmapError } from '../bitmap/bitmap-file.ts';
+import { RegionMap } from '../bitmap/regions.ts';
+import type { Files } from '../io/types.ts';
+import { bitmapPath } from './paths.ts';
+import type { StateRecord } from './types.ts';
+
+export class BitmapKeeper {
+  readonly #files: Files;
+  readonly #root: string;
+  readonly #record: () => StateRecord;
+  #file: BitmapFile | undefined;
+  /** Why the file can't be trusted; empty: it can. */
+  #damage = '';
+
+  constructor(files: Files, root: string, record: () => StateRecord) {
+    this.#files = files;
+    this.#root = root;
+    this.#record = record;
+  }
+
+  /** Undefined while the file is damaged. */
+  get file(): BitmapFile | undefined {
+    return this.#file;
+  }
+
+  get damaged(): boolean {
+    return this.#damage !== '';
+  }
+
+  /** Why the file is damaged, or empty. Rejects with IoError when the disk does not answer. */
+  async open(): Promise<string> {
+    try {
+      this.#file = (await BitmapFile.open(this.#files, this.#path, this.#identity())).file;
+    } catch (e: unknown) {
+      if (!(e instanceof DamagedBitmapError)) throw e;
+      this.#damage = e.message;
+    }
+    return this.#damage;
+  }
+
+  get #path(): string {
+    return bitmapPath(this.#root, this.#record().definition.tag);
+  }
+
+  #identity(): { createId: string; deviceBytes: number; regionBytes: number } {
+    const { definition } = this.#record();
+    return { createId: definition.createId, deviceBytes: definition.sizeBytes, regionBytes: definition.regionSizeBytes };
+  }
+
+  regions(): RegionMap {
+    const { definition } = this.#record();
+    return new RegionMap({ deviceBytes: definition.sizeBytes, regionBytes: definition.regionSizeBytes });
+  }
+
+  /** The file as it is; a damaged one is replaced by one in which everything is marked for everybody. */
+  async forService(): Promise<BitmapFile> {
+    if (this.#file !== undefined) return this.#file;
+    const file = await this.#create();
+    const { definition, node } = this.#record();
+    for (const n of Object.keys(definition.nodes)) if (n !== node) file.map(`oos:${n}`).setAll();
+    await file.flush();
+    return file;
+  }
+
+  /** The damage has been made good: everything is marked, or the node is in sync with its source. */
+  repaired(): void {
+    this.#damage = '';
+  }
+
+  async #create(): Promise<BitmapFile> {
+    await this.#file?.close();
+    this.#file = undefined;
+    const meta = { ...this.#identity(), generation: this.#record().generation };
+    this.#file = await BitmapFile.create(this.#files, this.#path, meta, { replace: true });
+    return this.#file;
+  }
+
+  /** An empty file: what this node knew of others is void now. */
+  async reset(geometryChanged: boolean): Promise<void> {
+    const file = this.#file;
+    const empty = !geometryChanged && file !== undefined && file.mapNames.every((n) => file.map(n).count === 0);
+    if (!empty) await this.#create();
+    this.#damage = '';
+  }
+
+  /** A bitmap file of another geometry that holds the same marks. */
+  async regrown(sizeBytes: number): Promise<{ file: BitmapFile; regions: RegionMap }> {
+    const before = this.#file;
+    const maps = before === undefined ? [] : before.mapNames.map((n) => [n, before.map(n)] as const);
+    const file = await this.#create();
+    const regions = new RegionMap({ deviceBytes: sizeBytes, regionBytes: this.#record().definition.regionSizeBytes });
+    for (const [name, map] of maps) {
+      for (const run of map.runs()) {
+        const last = Math.min(run.first + run.length, regions.regionCount) - 1;
+        if (last >= run.first) file.map(name).setRange(run.first, last);
+      }
+    }
+    await file.flush();
+    return { file, regions };
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.close();
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * Going in service, step by step (design.md, "Going in service"):
+ *
+ *   decide -> epoch + 1 durable -> told to all, who write it down -> decide again on fresh answers -> last_owner -> serve
+ *
+ * Invariants: ownership is durable before the first answer (M8); a claim that anybody heard stands against is given up; the
+ * intent of an earlier life is in every other node's marks, durably, before it leaves the intent map (M5).
+ */
+import { ClusterError } from '../cluster/errors.ts';
+import { IoError, type LegInfo } from '../io/types.ts';
+import type { RecordStore } from './record.ts';
+import type { BitmapKeeper } from './bitmap-keeper.ts';
+import type { NodeContext } from './context.ts';
+import { decide } from './decide.ts';
+import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
+import type { FlagFiles } from './flags.ts';
+import { enteringAccount } from './merge.ts';
+import { claimAnswerSchema } from './protocol.ts';
+import { viewSchema } from './record.ts';
+import type { Replica } from './replica.ts';
+import { SourceRole } from './source.ts';
+import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
+
+/** What a claim needs of the node that it is made for. */
+export interface Claimant extends NodeContext {
+  readonly store: RecordStore;
+  readonly flags: FlagFiles;
+  readonly replica: Replica;
+  readonly keeper: BitmapKeeper;
+  readonly source: SourceRole | undefined;
+  readonly stopped: boolean;
+  /** Grows each time this process has stood still for failureTimeout or more. */
+  readonly stalls: number;
+  others(): NodeName[];
+  views(): NodeView[];
+  facts(command: Facts['command'], claiming: boolean): Facts;
+  note(d: Decision): void;
+  heard(node: NodeName, view: NodeView): void;
+  becomes(source: SourceRole): void;
+  leaveService(clean: boolean, dropOwnership: boolean): Promise<void>;
+}
+
+export class Claims {
+  readonly #n: Claimant;
+  /** The claim was decided, and is being carried through: nobody else's is accepted. */
+  entering = false;
+
+  constructor(n: Claimant) {
+    this.#n = n;
+  }
+
+  /** Fresh views of all who can be reached. */
+  async askAll(): Promise<void> {
+    await Promise.all(this.#n.others().map((n) => this.#freshView(n)));
+  }
+
+  async #freshView(node: NodeName): Promise<void> {
+    if (!this.#n.env.cluster.connected(node)) return;
+    try {
+      await this.#n.askView(node, this.#n.record().definition.failureTimeoutMs);
+    } catch (e: unknown) {
+      // Whoever does not answer is judged by its silence.
+      if (!(e instanceof ClusterError)) throw e;
+      this.#n.env.log.info('a node did not say how it sees the mirror', { tag: this.#n.tag, node, error: e.message });
+    }
+  }
+
+  /** The claim, step by step (design, "Going in service"). */
+  async run(command: Facts['command']): Promise<Decision> {
+    const first = decide(this.#n.facts(command, false));
+    this.#n.note(first);
+    if (first.action !== 'go-in-service') return first;
+    // Who could not serve must not claim: it would only fence the others off.
+    await this.#openLeg();
+    const { stalls } = this.#n;
+    const before = this.#n.record();
+    const seen = highestEpoch(before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.claim]));
+    const epoch = nextEpoch(seen, this.#n.env.self, this.#n.env.io.chance);
+    let begun = false as boolean;
+    await this.#n.store.update((r) => {
+      // Another node's claim may have been accepted since: then this one would contradict it.
+      begun = isSame(r.epochSeen, before.epochSeen);
+      return begun ? { ...r, claim: epoch, epochSeen: epoch, keepOut: false } : r;
+    });
+    if (!begun) return { action: 'wait', rule: first.rule, why: 'another node has claimed an epoch meanwhile' };
+    const owned = this.#n.flags.flags.lastOwner;
+    try {
+      const second = await this.#decideAgain(epoch, command, first);
+      if (second.action === 'go-in-service' && !this.#n.stopped) {
+        this.entering = true;
+        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls });
+        return second;
+      }
+      await this.#n.store.update((r) => ({ ...r, claim: null }));
+      this.#n.note(second);
+      this.#n.env.cluster.heartbeatNow();
+      return second.action === 'go-in-service' ? { ...second, action: 'wait' } : second;
+    } catch (e: unknown) {
+      if (this.#n.source !== undefined) await this.#n.leaveService(false, false);
+      await this.#n.store.update((r) => ({ ...r, claim: null }));
+      if (!owned && !isSame(this.#n.record().epochServed, epoch)) await this.#n.own.setLastOwner(false);
+      throw e;
+    } finally {
+      this.entering = false;
+    }
+  }
+
+  async #decideAgain(epoch: Epoch, command: Facts['command'], first: Decision): Promise<Decision> {
+    this.#n.env.cluster.heartbeatNow();
+    const { refused, votes } = await this.#tellClaim(epoch);
+    const facts = { ...this.#n.facts(command, true), majority: votes * 2 > this.#n.others().length + 1 };
+    return refused === '' ? decide(facts) : { action: 'wait', rule: first.rule, why: refused };
+  }
+
+  /** Every reachable node writes the claim down: its durable vote. Who stands in its way, if anybody, and the votes, own included. */
+  async #tellClaim(epoch: Epoch): Promise<{ refused: string; votes: number }> {
+    let votes = 1;
+    const answers = await Promise.all(
+      this.#n.others().map(async (n) => {
+        if (!this.#n.env.cluster.connected(n)) return '';
+        try {
+          const raw = await this.#n.env.cluster.request(n, 'claim', { tag: this.#n.tag, epoch }, this.#n.record().definition.failureTimeoutMs);
+          const a = claimAnswerSchema.parse(raw);
+          if (a.view !== null && a.view !== undefined) this.#n.heard(n, viewSchema.parse(a.view));
+          if (a.accepted) votes += 1;
+          return a.accepted ? '' : `${n} has not accepted epoch ${String(epoch.number)}: ${a.why}`;
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          // Gone while asked: not reachable. Heard since then: it has not accepted, and the claim is given up.
+          return this.#n.silentForMs(n) < this.#n.record().definition.failureTimeoutMs && e.code !== 'no-mirror'
+            ? `${n} has not answered the claim: ${e.message}`
+            : '';
+        }
+      }),
+    );
+    return { refused: answers.find((a) => a !== '') ?? '', votes };
+  }
+
+  async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: { forced: boolean; stalls: number }): Promise<void> {
+    const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
+    await this.#n.replica.end();
+    const leg = await this.#openLeg();
+    const file = await this.#n.keeper.forService();
+    await this.#n.own.setLastOwner(true);
+    if (this.#n.flags.flags.dataCorrupt || this.#n.record().dataCorruptSet === true) await this.#n.own.setDataCorrupt(false);
+    if (previous === null) await this.#n.own.setSource(this.#n.env.self);
+    // Whoever was silent when we decided may have been given up by others while we stood still ourselves (M9).
+    if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
+    const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
+    await this.#n.store.update((r) => ({
+      ...r,
+      ...enteringService({ ...before, mergePending: r.mergePending }, confirmed),
+      epochServed: epoch,
+      epochInSync: epoch,
+      claim: null,
+      toldOut: null,
+      legBehind: null,
+      resyncingFrom: null,
+      stoppedOnPurpose: false,
+      session: { role: 'source', clean: false },
+    }));
+    const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
+    // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
+    const intent = file.map('intent');
+    for (const n of others) file.map(`oos:${n}`).or(intent);
+    if (file.poisoned) await file.rewrite();
+    else await file.flush();
+    intent.clearAll();
+    const source = new SourceRole(this.#n, {
+      epoch,
+      file,
+      bitmapWasDamaged: this.#n.keeper.damaged,
+      regions: this.#n.keeper.regions(),
+      leg,
+      previousSource: previous,
+      zeroed: before.legZeroed && !before.hadData,
+    });
+    this.#n.keeper.repaired();
+    source.device.needGeneration();
+    this.#n.becomes(source);
+    source.device.tick();
+    if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
+    source.start();
+    if (o.forced) await source.commitGeneration();
+    if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst();
+    source.device.tick();
+    source.serve();
+    this.#n.env.exports.add(this.#n.tag, source.export);
+    this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });
+    this.#n.env.cluster.heartbeatNow();
+    this.#n.changed();
+  }
+
+  #stoodStill(since: number): boolean {
+    this.#n.env.cluster.checkStall();
+    return this.#n.stalls !== since;
+  }
+
+  async #openLeg(): Promise<LegInfo> {
+    const leg = await this.#n.replica.open();
+    const { sizeBytes } = this.#n.record().definition;
+    if (leg.sizeBytes < sizeBytes) throw new IoError(28, `the leg has ${String(leg.sizeBytes)} bytes, the mirror ${String(sizeBytes)}`);
+    return leg;
+  }
+}
+
+/** The account with which a node enters service: itself in sync, every former member out, confirmed or not. */
+function enteringService(r: StateRecord, confirmed: readonly NodeName[]): Partial<StateRecord> {
+  const a = enteringAccount(r, confirmed);
+  const left = a.inSync.filter((n) => n !== r.node);
+  return {
+    ...a,
+    inSync: [r.node],
+    droppedUnconfirmed: [...new Set([...a.droppedUnconfirmed, ...left.filter((n) => !confirmed.includes(n))])],
+    absentPeers: { ...a.absentPeers, ...Object.fromEntries(left.map((n) => [n, r.generation])) },
+  };
+}

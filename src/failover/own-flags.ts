@@ -1,0 +1,33 @@
+/** The flag files of one node, together with what the record must remember of them. */
+import type { FlagFiles } from './flags.ts';
+import type { RecordStore } from './record.ts';
+import type { NodeName } from './types.ts';
+
+export class OwnFlags {
+  readonly #files: FlagFiles;
+  readonly #store: RecordStore;
+
+  constructor(files: FlagFiles, store: RecordStore) {
+    this.#files = files;
+    this.#store = store;
+  }
+
+  setLastOwner(on: boolean): Promise<void> {
+    return this.#files.setLastOwner(on);
+  }
+
+  setSource(node: NodeName | null): Promise<void> {
+    return this.#files.setSource(node);
+  }
+
+  /** The record remembers that the flag is ours: one that is gone without us was deleted by an operator. */
+  async setDataCorrupt(on: boolean): Promise<void> {
+    if (on) {
+      await this.#files.setDataCorrupt(true);
+      await this.#store.update((r) => ({ ...r, dataCorruptSet: true }));
+    } else {
+      await this.#store.update((r) => ({ ...r, dataCorruptSet: false }));
+      await this.#files.setDataCorrupt(false);
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { performance } from 'node:perf_hooks';
+import { describe, expect, it } from 'vitest';
+import { runHistory } from './support/history.ts';
+import { addTotals, failureLines, noTotals, summary, type Totals } from './support/report.ts';
+
+const HISTORIES = 2000;
+const BUDGET_SEC = 300;
+const WORKERS = 2;
+const FAULTS_MIN = 10;
+
+/** One of the processes that share the seeds. */
+function worker(index: number): Promise<Totals> {
+  return new Promise((resolve, reject) => {
+    const args = ['--import', 'tsx', 'scripts/simulate.ts', '--json', '--seeds', `${String(index + 1)}..${String(HISTORIES)}`, '--every', String(WORKERS)];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (d: Buffer) => {
+      out += d.toString();
+    });
+    child.stderr.on('data', (d: Buffer) => {
+      err += d.toString();
+    });
+    child.on('error', reject);
+    child.on('close', () => {
+      const last = out.trimEnd().split('\n').at(-1) ?? '';
+      if (last.startsWith('{')) resolve(JSON.parse(last) as Totals);
+      else reject(new Error(`a simulator ended without a report: ${err.slice(-4000)}`));
+    });
+  });
+}
+
+describe('whole clusters', () => {
+  it('live through the same history again, event by event, from the same seed', async () => {
+    for (const seed of [3, 17, 41]) {
+      const [first, second] = [await runHistory(seed), await runHistory(seed)];
+      expect({ events: second.events, fingerprint: second.fingerprint }).toEqual({ events: first.events, fingerprint: first.fingerprint });
+      expect(first.events).toBeGreaterThan(1000);
+    }
+  });
+
+  it('live through other histories from other seeds', async () => {
+    const prints = await Promise.all([runHistory(5), runHistory(6)]);
+    expect(prints[0].fingerprint).not.toBe(prints[1].fingerprint);
+  });
+
+  it(
+    `keep every promise in ${String(HISTORIES)} histories of at least ${String(FAULTS_MIN)} faults`,
+    async () => {
+      const started = performance.now();
+      const totals = noTotals();
+      for (const t of await Promise.all(Array.from({ length: WORKERS }, (_, i) => worker(i)))) addTotals(totals, t);
+      const seconds = (performance.now() - started) / 1000;
+      const lines = [...summary(totals, seconds), ...totals.failures.flatMap((f) => failureLines(f, 60))];
+      process.stdout.write(`${lines.join('\n')}\n`);
+      expect(totals.failures.map((f) => `seed ${String(f.seed)}: ${f.what}`)).toEqual([]);
+      expect(totals.histories).toBe(HISTORIES);
+      expect(totals.fewestFaults).toBeGreaterThanOrEqual(FAULTS_MIN);
+      expect(seconds).toBeLessThan(BUDGET_SEC);
+    },
+    (BUDGET_SEC + 60) * 1000,
+  );
+});

@@ -1,0 +1,133 @@
+/**
+ * Which data history each term of a source continues, and what it must have brought along (M7, M12).
+ *
+ *   epoch 1 --- its source lost ---> epoch 2 --- ... one lineage, as long as no network is cut
+ *      `------- and still answering: two branches side by side, which must be detected as a split brain (M10)
+ */
+import type { Cluster, Machine } from './cluster.ts';
+import { epochKey } from './cluster.ts';
+import { Model, Moments, readSectors, SECTOR_BYTES, type Value } from './model.ts';
+
+export interface Branch {
+  readonly key: string;
+  readonly node: string;
+  readonly model: Model;
+  /** It has answered writes with success that its successor does not have. */
+  diverged: boolean;
+  /** How many writes it had answered when another branch went on from it. */
+  answeredAtFork: number;
+}
+
+/** It has answered writes that its successor does not know. */
+export function wroteApart(b: Branch): boolean {
+  return b.diverged || b.model.acknowledged > b.answeredAtFork;
+}
+
+export class Branches {
+  readonly moments = new Moments();
+  readonly #c: Cluster;
+  readonly #all: Branch[] = [];
+  #tip: Branch | undefined;
+  /** Power was lost somewhere since a node last went in service. */
+  powerLost = false;
+
+  constructor(c: Cluster) {
+    this.#c = c;
+  }
+
+  get tip(): Branch | undefined {
+    return this.#tip;
+  }
+
+  /** Branches whose answers must survive, or be shown as a split brain. */
+  get open(): Branch[] {
+    return this.#all;
+  }
+
+  /** The branch that this node serves now. */
+  of(m: Machine): Branch | undefined {
+    const epoch = m.mirror?.source?.epoch;
+    if (epoch === undefined) return undefined;
+    return this.#all.find((b) => b.key === epochKey(epoch));
+  }
+
+  wentInService(m: Machine): void {
+    const epoch = m.mirror?.source?.epoch;
+    if (epoch === undefined) throw new Error('in service without an epoch');
+    const key = epochKey(epoch);
+    const leg = readSectors(this.#c.legOf(m), 0);
+    const parent = this.#parentOf(m);
+    if (parent === undefined) {
+      this.#begin({ key, node: m.name, model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')), diverged: false, answeredAtFork: Infinity });
+      return;
+    }
+    const stillServed = this.#c.all.some((x) => x !== m && x.inService && this.of(x) === parent);
+    const model = stillServed ? parent.model.fork() : parent.model;
+    model.epochOver();
+    if (this.powerLost) {
+      model.powerWasLost();
+      this.powerLost = false;
+    }
+    const branch = { key, node: m.name, model, diverged: false, answeredAtFork: Infinity };
+    parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
+    const lacks = leg.some((v, at) => !model.mayHold(at, v, Infinity));
+    if (lacks && (m.forcing || this.#mayBeOlder(m))) {
+      this.#c.say(`${m.name} goes in service with what it has`);
+      model.rebase(leg);
+      this.#drop(parent);
+    } else {
+      this.#judge(m, branch, parent, leg);
+      if (!stillServed) this.#drop(parent);
+    }
+    this.#begin(branch);
+  }
+
+  /** An operator has chosen: nothing but this branch is promised any more. */
+  only(b: Branch): void {
+    this.#all.splice(0, this.#all.length, b);
+    this.#tip = b;
+  }
+
+  #begin(b: Branch): void {
+    this.#all.push(b);
+    this.#tip = b;
+  }
+
+  #drop(b: Branch): void {
+    const at = this.#all.indexOf(b);
+    if (at >= 0 && !b.diverged) this.#all.splice(at, 1);
+  }
+
+  /** With a cut network a node may continue a branch that is not the newest. */
+  #parentOf(m: Machine): Branch | undefined {
+    if (!this.#c.plan.kinds.has('cuts')) return this.#tip;
+    const r = m.beforeServing;
+    for (const e of [r?.epochServed, r?.epochInSync].filter((x) => x != null).sort((x, y) => y.number - x.number)) {
+      const found = this.#all.find((b) => b.key === epochKey(e));
+      if (found !== undefined) return found;
+    }
+    return this.#tip;
+  }
+
+  /** An async target lacks what its source still held. */
+  #mayBeOlder(m: Machine): boolean {
+    const mode = this.#c.plan.modes[this.#c.plan.nodes.indexOf(m.name)];
+    return mode === 'async' && m.name !== this.#tip?.node;
+  }
+
+  /** M12: everything that was answered, or at least flushed, is on the leg of whoever goes in service. */
+  #judge(m: Machine, b: Branch, parent: Branch, leg: readonly Value[]): void {
+    this.#c.checked('M12');
+    const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity));
+    if (bad < 0) return;
+    const what = `${m.name} goes in service in epoch ${b.key}; its sector ${String(bad)} holds #${String(leg[bad])}, and the promises allow ${b.model.describe(bad)}`;
+    if (!this.#c.plan.kinds.has('cuts')) {
+      this.#c.violated('M12', what);
+      return;
+    }
+    this.#c.say(`diverged: ${what}`);
+    parent.diverged = true;
+    if (b.model === parent.model) Object.assign(b, { model: parent.model.fork() });
+    b.model.rebase(leg);
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * The nodes of one history: daemons of the code that ships, started and stopped in every way a machine knows, and the
+ * promises that can be judged at the moment something happens (M1, M7, M8, M9).
+ */
+import { DaemonControl } from '../../../src/control/actions.ts';
+import { Daemon } from '../../../src/control/daemon.ts';
+import type { Actions, ActionName } from '../../../src/control/types.ts';
+import { bitmapPath, mirrorPaths, statePath } from '../../../src/failover/paths.ts';
+import type { MirrorNode } from '../../../src/failover/node.ts';
+import type { StateRecord } from '../../../src/failover/types.ts';
+import type { SimNode } from '../../../src/io/simulated/node.ts';
+import { SimWorld } from '../../../src/io/simulated/world.ts';
+import type { Log } from '../../../src/io/log.ts';
+import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
+import { Branches } from './branches.ts';
+import { LEG, type Plan, ROOT, TAG } from './plan.ts';
+import { CHANGES, spied, type Watcher } from './spy.ts';
+import { parseRecord } from './state-reader.ts';
+
+/** A promise that was broken. */
+export class Violation extends Error {
+  readonly promise: string;
+  constructor(promise: string, what: string) {
+    super(`${promise}: ${what}`);
+    this.name = 'Violation';
+    this.promise = promise;
+  }
+}
+
+export class Machine {
+  readonly name: string;
+  readonly sim: SimNode;
+  readonly #c: Cluster;
+  readonly #reader: BitmapReader;
+  daemon: Daemon | undefined;
+  control: DaemonControl | undefined;
+  /** Its start has not ended yet, or it is being stopped in order. */
+  busy = false;
+  /** The record as last written, and the one before it served the epoch that it serves now. */
+  record: StateRecord | undefined;
+  beforeServing: StateRecord | undefined;
+  /** An operator is forcing it online. */
+  forcing = false;
+  #answeredIn = '';
+
+  constructor(c: Cluster, name: string) {
+    this.#c = c;
+    this.name = name;
+    this.sim = c.world.node(name);
+    this.#reader = new BitmapReader(Math.ceil(c.plan.sizeBytes / c.plan.regionBytes));
+  }
+
+  get mirror(): MirrorNode | undefined {
+    return this.daemon?.mirrors.get(TAG);
+  }
+
+  /** Its process answers applications now, or would if it were not frozen. */
+  get inService(): boolean {
+    return this.mirror?.inService === true;
+  }
+
+  get up(): boolean {
+    return this.sim.state === 'running' && this.daemon !== undefined && !this.busy;
+  }
+
+  durableMarks(): DurableMarks | undefined {
+    return this.#reader.read(this.sim.peekDurable(bitmapPath(ROOT, TAG)));
+  }
+
+  /** Boots the daemon; a start that fails ends the process, as it would outside. */
+  async boot(): Promise<void> {
+    const io = spied(this.sim.boot(), this.#watcher());
+    const { plan, world } = this.#c;
+    this.record = parseRecord(this.sim.peek(statePath(ROOT, TAG)));
+    const { boots } = this.sim;
+    const daemon = new Daemon({
+      io,
+      root: ROOT,
+      node: this.name,
+      cluster: 'simulated',
+      listen: { kind: 'tcp', host: this.name, port: 7000 },
+      peers: Object.fromEntries(plan.nodes.filter((n) => n !== this.name).map((n) => [n, [{ kind: 'tcp' as const, host: n, port: 7000 }]])),
+      exportListen: [],
+      failureTimeoutMs: plan.failureTimeoutMs,
+      settings: plan.settings,
+      tunables: { connectionsPerTarget: plan.connectionsPerTarget, resyncsMax: plan.resyncsMax, noFullSync: false, waitToResync: false, connectBeforeServing: true },
+      log: this.#log(),
+    });
+    daemon.onEvent((e) => {
+      if (e.kind === 'in-service') this.#c.wentInService(this);
+    });
+    this.daemon = daemon;
+    this.control = new DaemonControl(daemon, { version: '0', regionBytes: plan.regionBytes, waitForPreviousSourceSec: -1 });
+    this.busy = true;
+    this.#answeredIn = '';
+    try {
+      await daemon.start();
+    } catch (e: unknown) {
+      if (this.sim.boots !== boots || this.daemon !== daemon) return;
+      this.#c.say(`${this.name}: the daemon can't start: ${String(e)}`);
+      this.#c.count('starts that failed');
+      this.gone();
+      this.sim.crash();
+      return;
+    } finally {
+      if (this.daemon === daemon) this.busy = false;
+    }
+    void world;
+  }
+
+  /** The process is gone; whoever asked it something waits for ever. */
+  gone(): void {
+    this.daemon = undefined;
+    this.control = undefined;
+    this.busy = false;
+    this.forcing = false;
+  }
+
+  /** A clean stop, in the background: the process ends when it has ended. */
+  stopClean(): void {
+    const { daemon } = this;
+    if (daemon === undefined) return;
+    const { boots } = this.sim;
+    this.busy = true;
+    const ended = (): void => {
+      if (this.sim.boots !== boots || this.daemon !== daemon) return;
+      this.gone();
+      this.sim.crash();
+      this.#c.say(`${this.name} has stopped`);
+    };
+    daemon.stop().then(ended, (e: unknown) => {
+      this.#c.say(`${this.name} did not stop in order: ${String(e)}`);
+      ended();
+    });
+  }
+
+  /** A command of an operator, who waits at most so long. Resolves with what went wrong, or nothing. */
+  async command<A extends ActionName>(action: A, params: Actions[A]['params'], waitMs = 5000): Promise<string> {
+    const { control } = this;
+    if (control === undefined) return `${this.name} is not running`;
+    const asked = control.call(action, params).then(
+      () => '',
+      (e: unknown) => (e instanceof Error ? e.message : String(e)),
+    );
+    return await Promise.race([asked, this.#c.world.sleep(waitMs).then(() => 'no answer')]);
+  }
+
+  #log(): Log {
+    const line = (level: string) => (message: string, fields?: Record<string, unknown>): void => {
+      this.#c.heard(this, level, message, fields ?? {});
+    };
+    return { info: line('info'), warn: line('warn'), error: line('error') };
+  }
+
+  #watcher(): Watcher {
+    return {
+      legChanges: (offset, length) => {
+        this.#legChanges(offset, length);
+      },
+      targetChanges: (offset, length) => {
+        this.#mustBeMarked(this, offset, length, () => true, 'a target was told to write');
+      },
+      replies: (errno, request) => {
+        if (errno !== 0) return;
+        this.#answers();
+        if (CHANGES.has(request.cmd) && request.length > 0) this.#answersWrite(request.offset, request.length);
+      },
+      renamed: (to) => {
+        if (to === statePath(ROOT, TAG)) this.#recordWritten();
+      },
+    };
+  }
+
+  /** M1: of the source's own writes, and of those that it has a target make. */
+  #legChanges(offset: number, length: number): void {
+    const m = this.mirror;
+    if (m === undefined) return;
+    if (m.source !== undefined) this.#mustBeMarked(this, offset, length, (n) => n === 'intent', 'the own leg was told to write');
+    const from = m.replica.session?.from;
+    const source = from === undefined ? undefined : this.#c.machines.get(from);
+    if (source !== undefined) this.#mustBeMarked(source, offset, length, (n) => n === 'intent' || n === `oos:${this.name}`, `the leg of ${this.name} was told to write`);
+  }
+
+  #mustBeMarked(by: Machine, offset: number, length: number, maps: (name: string) => boolean, what: string, promise = 'M1'): void {
+    const marks = by.durableMarks();
+    const { regionBytes } = this.#c.plan;
+    for (let r = Math.floor(offset / regionBytes); r * regionBytes < offset + length; r += 1) {
+      if (!isMarked(marks, r, maps)) {
+        this.#c.violated(promise, `${what} region ${String(r)} (${String(length)} bytes at ${String(offset)}) that no durable mark of ${by.name} covers`);
+        return;
+      }
+    }
+    this.#c.checked(promise);
+  }
+
+  /** M8, M9: at the moment an answer is given. */
+  #answers(): void {
+    const source = this.mirror?.source;
+    if (source === undefined) return;
+    const { epoch } = source;
+    const key = epochKey(epoch);
+    this.#c.answered(this, epoch.number, key);
+    if (this.#answeredIn === key) return;
+    this.#answeredIn = key;
+    this.#c.checked('M8');
+    const durable = parseRecord(this.sim.peekDurable(statePath(ROOT, TAG)));
+    if (durable?.epochServed === null || durable === undefined || epochKey(durable.epochServed) !== key) {
+      this.#c.violated('M8', `${this.name} answers in epoch ${key}, and its durable record has served ${JSON.stringify(durable?.epochServed)}`);
+    }
+    if (this.sim.peekDurable(mirrorPaths(ROOT, TAG).lastOwner) === undefined) this.#c.violated('M8', `${this.name} answers in epoch ${key} without a durable last_owner`);
+  }
+
+  /** M2: who is left out of a write that is being answered is durably marked for it, and nobody is about to be left out. */
+  #answersWrite(offset: number, length: number): void {
+    for (const link of this.mirror?.source?.links.values() ?? []) {
+      const { phase } = link.leg;
+      if (phase === 'leaving') {
+        // Only whoever was in sync holds answers back; a resync that ends leaves as it came.
+        if (this.mirror?.record().inSync.includes(link.node) === true) {
+          this.#c.violated('M2', `a write is answered while the loss of ${link.node}, which was in sync, is being settled`);
+        }
+      } else if (phase === 'out' && this.mirror?.record().accountComplete.includes(link.node) === true) this.#mustBeMarked(this, offset, length, (n) => n === `oos:${link.node}`, `a write was answered without ${link.node}, in`, 'M2');
+    }
+  }
+
+  #recordWritten(): void {
+    const next = parseRecord(this.sim.peek(statePath(ROOT, TAG)));
+    if (next === undefined) return;
+    const before = this.record;
+    if (next.epochServed !== null && (before?.epochServed == null || epochKey(before.epochServed) !== epochKey(next.epochServed))) this.beforeServing = before;
+    this.record = next;
+  }
+}
+
+export function epochKey(e: { number: number; owner: string; random: string }): string {
+  return `${String(e.number)}/${e.owner}/${e.random.slice(0, 6)}`;
+}
+
+export class Cluster {
+  readonly plan: Plan;
+  readonly world: SimWorld;
+  readonly machines = new Map<string, Machine>();
+  readonly branches: Branches;
+  readonly counts = new Map<string, number>();
+  readonly checks = new Map<string, number>();
+  /** The last things that happened, for people. */
+  readonly story: string[] = [];
+  violation: Violation | undefined;
+  /** An operator has forced a node online: from then on records may contradict each other. */
+  forced = false;
+  #onViolation: (() => void)[] = [];
+  readonly #verbose: ((line: string) => void) | undefined;
+  #highestAnswered = 0;
+
+  constructor(plan: Plan, o: { verbose?: ((line: string) => void) | undefined }) {
+    this.plan = plan;
+    this.#verbose = o.verbose;
+    this.world = new SimWorld(plan.seed, { tailEvents: 100 });
+    for (const n of plan.nodes) this.machines.set(n, new Machine(this, n));
+    this.branches = new Branches(this);
+  }
+
+  get all(): Machine[] {
+    return [...this.machines.values()];
+  }
+
+  machine(name: string): Machine {
+    const m = this.machines.get(name);
+    if (m === undefined) throw new Error(`no machine ${name}`);
+    return m;
+  }
+
+  get serving(): Machine[] {
+    return this.all.filter((m) => m.inService && m.sim.state === 'running');
+  }
+
+  say(line: string): void {
+    const text = `${this.world.now().toFixed(1).padStart(9)} ${line}`;
+    this.story.push(text);
+    if (this.story.length > 400) this.story.shift();
+    this.#verbose?.(text);
+  }
+
+  count(what: string, n = 1): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + n);
+  }
+
+  checked(promise: string): void {
+    this.checks.set(promise, (this.checks.get(promise) ?? 0) + 1);
+  }
+
+  violated(promise: string, what: string): void {
+    if (this.violation !== undefined) return;
+    this.violation = new Violation(promise, what);
+    this.say(`VIOLATION ${promise}: ${what}`);
+    for (const f of this.#onViolation) f();
+  }
+
+  /** Resolves at the first violation. */
+  untilViolated(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.violation !== undefined) resolve();
+      else this.#onViolation.push(resolve);
+    });
+  }
+
+  heard(m: Machine, level: string, message: string, fields: Record<string, unknown>): void {
+    const rule = typeof fields['rule'] === 'string' ? fields['rule'] : undefined;
+    if (message === 'decision') this.count(`decide ${String(rule)}`);
+    else if (message === 'compared with a target') this.count(`compare ${String(rule)}/${String(fields['kind'])}`);
+    if (rule === 'split-brain' && !this.plan.kinds.has('cuts') && !this.forced) {
+      this.violated('M10', `${m.name} sees a split brain that can't be: ${message} ${JSON.stringify(fields)}`);
+    }
+    if (level === 'error') this.count(`said: ${message.slice(0, 60)}`);
+    this.say(`${m.name} ${level} ${message} ${JSON.stringify(fields)}`);
+  }
+
+  wentInService(m: Machine): void {
+    this.count('went in service');
+    this.checked('M7');
+    if (m.beforeServing?.resyncingFrom != null && !m.forcing) {
+      this.violated('M7', `${m.name} went in service, and its record said that its resync from ${m.beforeServing.resyncingFrom.node} was cut short`);
+    }
+    this.branches.wentInService(m);
+  }
+
+  /** M9: without a cut network no older epoch is answered in once a newer one was. */
+  answered(m: Machine, epoch: number, key: string): void {
+    this.checked('M9');
+    if (epoch < this.#highestAnswered && !this.plan.kinds.has('cuts')) {
+      this.violated('M9', `${m.name} answers in epoch ${key} after epoch ${String(this.#highestAnswered)} was answered in`);
+    }
+    this.#highestAnswered = Math.max(this.#highestAnswered, epoch);
+  }
+
+  legOf(m: Machine): Uint8Array {
+    const bytes = m.sim.peek(LEG, 0, this.plan.sizeBytes);
+    if (bytes === undefined) throw new Error(`${m.name} has no leg`);
+    return bytes;
+  }
+}

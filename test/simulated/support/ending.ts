@@ -1,0 +1,237 @@
+/**
+ * How every history ends (M14): all is repaired, healed and started, and the mirror must come together within bounded time:
+ * one source, all targets in sync, all legs alike, nothing lost that was promised. Where the rules leave it to an operator,
+ * he does what the documentation tells him, and no more.
+ */
+import { bitmapPath, statePath } from '../../../src/failover/paths.ts';
+import type { Cluster, Machine } from './cluster.ts';
+import { type Branch, wroteApart } from './branches.ts';
+import { boot } from './faults.ts';
+import { readSectors } from './model.ts';
+import { checkQuietly } from './quiet-checks.ts';
+import { LEG, ROOT, TAG } from './plan.ts';
+import type { Workload } from './workload.ts';
+
+/** Virtual time in which the mirror comes together by itself, and with an operator's help. */
+const BY_ITSELF_MS = 20_000;
+const HELPED_MS = 20_000;
+
+export async function endHistory(c: Cluster, w: Workload): Promise<void> {
+  c.say('=== the end: everything is repaired');
+  for (const m of c.all) {
+    m.sim.repairDisk();
+    m.sim.setDisk({ shortTransfers: 0 });
+    if (m.sim.state === 'frozen') m.sim.thaw();
+  }
+  c.world.healAll();
+  for (const a of c.plan.nodes) for (const b of c.plan.nodes) if (a < b) c.world.slow(a, b, {});
+  await until(c, 'all nodes run', BY_ITSELF_MS, () => {
+    for (const m of c.all) if (!m.busy) boot(m);
+    return c.all.every((m) => m.up);
+  });
+  const helped = await comeTogether(c);
+  if (c.violation !== undefined) return;
+  await w.stop();
+  await until(c, 'the application has ended', BY_ITSELF_MS, () => w.inFlight === 0 && together(c) !== undefined);
+  if (c.violation !== undefined) return;
+  c.count(helped ? 'ends with an operator' : 'ends by itself');
+  await judge(c, w);
+}
+
+async function until(c: Cluster, what: string, ms: number, f: () => boolean): Promise<boolean> {
+  const end = c.world.now() + ms;
+  while (!f()) {
+    if (c.violation !== undefined) return false;
+    if (c.world.now() > end) {
+      c.violated('M14', `not within ${String(ms)} ms: ${what}\n${describe(c)}`);
+      return false;
+    }
+    await c.world.sleep(20);
+  }
+  return true;
+}
+
+/** The one source, when every other node is its target, in sync. */
+export function together(c: Cluster): Machine | undefined {
+  const sources = c.all.filter((m) => m.inService);
+  const [source] = sources;
+  const role = source?.mirror?.source;
+  if (source === undefined || role === undefined || sources.length !== 1 || role.device.suspendedFor.length > 0) return undefined;
+  if (role.links.size !== c.plan.nodes.length - 1 || role.device.local.state !== 'in') return undefined;
+  for (const l of role.links.values()) if (l.leg.phase !== 'in-sync') return undefined;
+  const members = source.mirror?.record().inSync.length ?? 0;
+  if (members !== c.plan.nodes.length) return undefined;
+  return c.all.every((m) => m === source || m.mirror?.view().state === 'Target') ? source : undefined;
+}
+
+/** True: an operator had to help. */
+async function comeTogether(c: Cluster): Promise<boolean> {
+  const start = c.world.now();
+  let helped = false;
+  let quietSince = start;
+  let nextHelp = start + 3000;
+  while (together(c) === undefined) {
+    if (c.violation !== undefined) return helped;
+    const now = c.world.now();
+    if (now > start + BY_ITSELF_MS + (helped ? HELPED_MS : 0)) {
+      c.violated('M14', `the mirror does not come together\n${describe(c)}`);
+      return helped;
+    }
+    for (const m of c.all) if (!m.busy) boot(m);
+    if (now > nextHelp) {
+      nextHelp = now + 3000;
+      if (await help(c)) helped = true;
+      quietSince = now;
+    }
+    await c.world.sleep(20);
+  }
+  void quietSince;
+  return helped;
+}
+
+/** What an operator does who reads the status; false: nothing is left to him. */
+async function help(c: Cluster): Promise<boolean> {
+  const damaged = c.all.find((m) => m.daemon?.broken.has(TAG) === true);
+  const [source] = c.all.filter((m) => m.inService);
+  if (source !== undefined) {
+    const role = source.mirror?.source;
+    const record = source.mirror?.record();
+    if (record !== undefined && record.paused.length > 0) return await tell(c, source, 'resume', () => source.command('resume', { tag: TAG, nodes: [] }));
+    if (damaged !== undefined) return await renew(c, source, damaged);
+    if (role?.device.local.state === 'out') return await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
+    for (const l of role?.links.values() ?? []) {
+      if (l.leg.inSession || l.answer?.kind !== 'refuse') continue;
+      c.count(`end: refused by ${l.answer.rule}`);
+      if (l.answer.rule === 'split-brain') splitBrainShown(c, source);
+      return await renew(c, source, c.machine(l.node));
+    }
+    // A leg whose sync has failed is not trusted until the node starts anew on it.
+    if ([...(role?.links.values() ?? [])].some((l) => !l.leg.inSession && l.problem.includes('sync of the local leg'))) {
+      return await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
+    }
+    const waiting = [...(role?.links.values() ?? [])].find((l) => l.answer?.kind === 'wait');
+    if (waiting !== undefined) return await tell(c, source, 'fullresync', () => source.command('fullresync', { tag: TAG, source: null, nodes: [waiting.node] }));
+    return false;
+  }
+  // Nobody serves: the last owner is asked first, then everybody.
+  const byFlag = [...c.all].sort((a, b) => Number(b.mirror?.flags.flags.lastOwner === true) - Number(a.mirror?.flags.flags.lastOwner === true));
+  for (const m of byFlag) {
+    const answer = await m.command('in-service', { tag: TAG });
+    c.say(`=== operator: in-service on ${m.name}: ${answer === '' ? 'done' : answer}`);
+    if (answer === '') return true;
+  }
+  const shown = c.all.some((m) => m.mirror?.view().state === 'Split Brain');
+  if (shown) {
+    const winner = c.branches.tip === undefined ? byFlag[0] : c.machine(c.branches.tip.node);
+    if (winner === undefined) return false;
+    splitBrainShown(c, winner);
+    return await force(c, winner);
+  }
+  // He forces the node that has everything, and finds it: else something promised is lost.
+  const { tip } = c.branches;
+  const whole = tip === undefined ? undefined : c.all.find((m) => m.mirror !== undefined && firstWrong(c, tip, m) === undefined);
+  if (whole !== undefined) return await force(c, whole);
+  if (c.plan.kinds.has('force') || c.plan.kinds.has('damage') || c.plan.kinds.has('async')) {
+    for (const m of byFlag) if (await force(c, m)) return true;
+  }
+  return false;
+}
+
+async function tell(c: Cluster, m: Machine, what: string, run: () => Promise<string>): Promise<boolean> {
+  const answer = await run();
+  c.say(`=== operator: ${what} on ${m.name}: ${answer === '' ? 'done' : answer}`);
+  c.count(`end: operator says ${what}`);
+  return true;
+}
+
+async function force(c: Cluster, m: Machine): Promise<boolean> {
+  m.forcing = true;
+  c.forced = true;
+  const answer = await m.command('force', { tag: TAG, withoutLastOwner: true });
+  m.forcing = false;
+  c.say(`=== operator: force on ${m.name}: ${answer === '' ? 'done' : answer}`);
+  if (answer === '') c.count('end: operator says force');
+  return answer === '';
+}
+
+/** A node whose data or state is given up: it is made a new target. */
+async function renew(c: Cluster, source: Machine, m: Machine): Promise<boolean> {
+  c.count('end: operator says replace');
+  if (m.daemon?.broken.has(TAG) === true) {
+    const gone = await m.command('delete', { tag: TAG });
+    c.say(`=== operator: delete on ${m.name}: ${gone === '' ? 'done' : gone}`);
+  }
+  return await tell(c, source, `replace of ${m.name}`, () => source.command('replace', { tag: TAG, node: m.name, leg: LEG }));
+}
+
+/** M10: both sides are as they were; from now on the winner's data is what is promised. */
+function splitBrainShown(c: Cluster, winner: Machine): void {
+  c.checked('M10');
+  c.count('split brain shown');
+  for (const b of c.branches.open) {
+    const m = c.machine(b.node);
+    if (!wroteApart(b)) continue;
+    const bad = firstWrong(c, b, m);
+    if (bad !== undefined) c.violated('M10', `a split brain was shown, and ${m.name} no longer has what it answered in epoch ${b.key}: ${bad}`);
+  }
+  const kept = c.branches.of(winner) ?? c.branches.tip;
+  if (kept === undefined) return;
+  c.branches.only(kept);
+}
+
+function firstWrong(c: Cluster, b: Branch, m: Machine): string | undefined {
+  const leg = readSectors(c.legOf(m), 0);
+  const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity));
+  return bad < 0 ? undefined : `sector ${String(bad)} holds #${String(leg[bad])}, allowed: ${b.model.describe(bad)}`;
+}
+
+async function judge(c: Cluster, w: Workload): Promise<void> {
+  const source = together(c);
+  if (source === undefined) return;
+  checkQuietly(c);
+  if (!(await w.readAll(source))) {
+    c.violated('M14', `the mirror has come together, and can't be read\n${describe(c)}`);
+    return;
+  }
+  const mine = c.branches.of(source);
+  for (const m of c.all) {
+    c.checked('legs alike');
+    const at = m.sim.firstDifference(LEG, source.sim, LEG);
+    if (at >= 0) c.violated('M14', `the legs of ${m.name} and ${source.name} differ at byte ${String(at)}`);
+  }
+  // M10: what another branch answered must be there as well, or have been shown as a split brain.
+  for (const b of c.branches.open) {
+    if (b === mine || !wroteApart(b)) continue;
+    c.checked('M10');
+    const bad = firstWrong(c, b, source);
+    if (bad !== undefined) c.violated('M10', `${b.node} answered writes in epoch ${b.key} that were lost without a split brain being shown: ${bad}`);
+  }
+  // M3: the last flush was answered, so that power may go now.
+  for (const m of c.all) {
+    const mode = c.plan.modes[c.plan.nodes.indexOf(m.name)];
+    if (mode === 'async' && m !== source) continue;
+    c.checked('M3');
+    const durable = m.sim.peekDurable(LEG);
+    const now = m.sim.peek(LEG);
+    if (durable === undefined || now === undefined) continue;
+    const at = Buffer.compare(durable, now) === 0 ? -1 : durable.findIndex((b, i) => b !== now[i]);
+    if (at >= 0) c.violated('M3', `after an answered FLUSH byte ${String(at)} of the leg of ${m.name} is not durable`);
+  }
+}
+
+/** Where everybody stands, for a report. */
+export function describe(c: Cluster): string {
+  const lines: string[] = [];
+  for (const m of c.all) {
+    const n = m.mirror;
+    if (n === undefined) {
+      lines.push(`  ${m.name}: ${m.sim.state}${m.daemon?.broken.has(TAG) === true ? `, broken: ${m.daemon.broken.get(TAG)?.why ?? ''}` : ''} ${statePath(ROOT, TAG)} ${bitmapPath(ROOT, TAG)}`);
+      continue;
+    }
+    const v = n.view();
+    lines.push(`  ${m.name}: ${v.state}, in service ${String(v.inService)}; ${n.decision?.action ?? '-'} by ${n.decision?.rule ?? '-'}: ${n.decision?.why ?? ''}`);
+    lines.push(`    flags ${JSON.stringify(v.flags)} suspended ${JSON.stringify(n.source?.device.suspendedFor ?? [])} ${JSON.stringify({ ...v.record, definition: undefined })}`);
+    for (const l of n.source?.links.values() ?? []) lines.push(`    -> ${l.node}: ${l.leg.phase}; ${l.answer?.rule ?? '-'}/${l.answer?.kind ?? '-'} ${l.problem}`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,331 @@
+/** What can go wrong, drawn by the seed: each fault knows when it can happen and what it does. */
+import { Errno } from '../../../src/io/types.ts';
+import { Stream } from '../../../src/io/simulated/seed.ts';
+import { bitmapPath, statePath } from '../../../src/failover/paths.ts';
+import type { Cluster, Machine } from './cluster.ts';
+import { type Kind, LEG, ROOT, TAG } from './plan.ts';
+
+interface Fault {
+  name: string;
+  kind: Kind | 'always';
+  weight: number;
+  /** False: it can't happen now. */
+  strike(): boolean;
+}
+
+export class Faults {
+  readonly #c: Cluster;
+  readonly #s: Stream;
+  readonly #all: Fault[];
+  #ended = false;
+  struck = 0;
+
+  constructor(c: Cluster) {
+    this.#c = c;
+    this.#s = new Stream(c.plan.seed, 'faults');
+    this.#all = this.#list().filter((f) => f.kind === 'always' || c.plan.kinds.has(f.kind));
+  }
+
+  /** Strikes one; false: none was possible. */
+  strike(): boolean {
+    const left = [...this.#all];
+    while (left.length > 0) {
+      let draw = this.#s.float() * left.reduce((sum, f) => sum + f.weight, 0);
+      const at = left.findIndex((f) => (draw -= f.weight) < 0);
+      const [f] = left.splice(Math.max(0, at), 1);
+      if (f?.strike() !== true) continue;
+      this.struck += 1;
+      this.#c.count(`fault: ${f.name}`);
+      return true;
+    }
+    return false;
+  }
+
+  /** No more surprises: what was planned for later is forgotten. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  #say(line: string): true {
+    this.#c.say(`--- ${line}`);
+    return true;
+  }
+
+  #pick(from: readonly Machine[]): Machine | undefined {
+    return from.length === 0 ? undefined : this.#s.pick(from);
+  }
+
+  /** The source more often than its share. */
+  #victim(from: readonly Machine[]): Machine | undefined {
+    const sources = from.filter((m) => m.inService);
+    return sources.length > 0 && this.#s.coin(0.5) ? this.#pick(sources) : this.#pick(from);
+  }
+
+  #alive(): Machine[] {
+    return this.#c.all.filter((m) => m.sim.state === 'running' || m.sim.state === 'frozen');
+  }
+
+  #running(): Machine[] {
+    return this.#c.all.filter((m) => m.up);
+  }
+
+  #later(ms: number, f: () => void): void {
+    this.#c.world.clock.after(ms, () => {
+      if (!this.#ended) f();
+    });
+  }
+
+  #comesBack(m: Machine): void {
+    // At once, before anybody has noticed; or after somebody else may have taken over; or only at the end.
+    const draw = this.#s.float();
+    if (draw > 0.85) return;
+    this.#later(draw < 0.35 ? this.#s.float() * 100 : this.#s.float() * 2500, () => {
+      boot(m);
+    });
+  }
+
+  #crash(m: Machine): true {
+    m.gone();
+    m.sim.crash();
+    this.#comesBack(m);
+    return this.#say(`crash of ${m.name}`);
+  }
+
+  #powerFail(m: Machine): true {
+    m.gone();
+    m.sim.powerFail();
+    this.#c.branches.powerLost = true;
+    this.#comesBack(m);
+    return this.#say(`power failure of ${m.name}`);
+  }
+
+  #freeze(ms: number): boolean {
+    const m = this.#victim(this.#running());
+    if (m === undefined) return false;
+    m.sim.freeze();
+    const { boots } = m.sim;
+    this.#later(ms, () => {
+      if (m.sim.boots === boots && m.sim.state === 'frozen') m.sim.thaw();
+    });
+    return this.#say(`freeze of ${m.name} for ${ms.toFixed(0)} ms`);
+  }
+
+  #pair(): [string, string] | undefined {
+    const names = this.#c.plan.nodes;
+    if (names.length < 2) return undefined;
+    const a = this.#s.pick(names);
+    return [a, this.#s.pick(names.filter((n) => n !== a))];
+  }
+
+  #heals(f: () => void): void {
+    if (this.#s.coin(0.85)) this.#later(this.#s.coin(0.5) ? this.#s.float() * 400 : this.#s.float() * 3000, f);
+  }
+
+  #diskFault(pattern: string, what: 'read' | 'write' | 'sync' | 'full'): boolean {
+    const m = this.#victim(this.#alive());
+    if (m === undefined) return false;
+    if (what === 'full') m.sim.full(pattern);
+    else m.sim.fail(pattern, { op: what, errno: Errno.EIO, ...(this.#s.coin(0.7) ? { times: this.#s.between(1, 4) } : {}) });
+    this.#later(this.#s.float() * 1500, () => {
+      m.sim.repairDisk();
+    });
+    return this.#say(`disk fault on ${m.name}: ${what} of ${pattern}`);
+  }
+
+  #command(what: string, m: Machine | undefined, run: (m: Machine) => Promise<string>): boolean {
+    if (m === undefined) return false;
+    void run(m).then((answer) => {
+      this.#c.say(`--- ${what} on ${m.name}: ${answer === '' ? 'done' : answer}`);
+    });
+    return this.#say(`operator: ${what} on ${m.name}`);
+  }
+
+  #source(): Machine | undefined {
+    return this.#pick(this.#running().filter((m) => m.inService));
+  }
+
+  #target(m: Machine): string[] {
+    const others = this.#c.plan.nodes.filter((n) => n !== m.name);
+    return others.length === 0 || this.#s.coin(0.3) ? [] : [this.#s.pick(others)];
+  }
+
+  #damage(m: Machine, path: string): boolean {
+    const bytes = m.sim.peek(path);
+    if (bytes === undefined || bytes.length === 0) return false;
+    const at = this.#s.between(0, bytes.length - 1);
+    const bit = 1 << this.#s.between(0, 7);
+    const damage = async (): Promise<void> => {
+      const file = await m.sim.localIo().files.open(path, { write: true });
+      await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
+      await file.sync();
+      await file.close();
+    };
+    void damage();
+    return this.#say(`damage of ${path} on ${m.name}, byte ${String(at)}`);
+  }
+
+  #list(): Fault[] {
+    const c = this.#c;
+    const s = this.#s;
+    const root = `${ROOT}/*`;
+    const operator = (name: string, weight: number, strike: () => boolean): Fault => ({ name: `operator: ${name}`, kind: 'operator', weight, strike });
+    const on = (m: Machine | undefined, f: (m: Machine) => boolean): boolean => m !== undefined && f(m);
+    return [
+      { name: 'crash', kind: 'crash', weight: 4, strike: () => on(this.#victim(this.#alive()), (m) => this.#crash(m)) },
+      {
+        name: 'crash of all',
+        kind: 'crash',
+        weight: 0.7,
+        strike: () => this.#alive().length > 1 && this.#alive().map((m) => this.#crash(m)).length > 0,
+      },
+      { name: 'power failure', kind: 'power', weight: 3, strike: () => on(this.#victim(this.#alive()), (m) => this.#powerFail(m)) },
+      {
+        name: 'power failure of several',
+        kind: 'power',
+        weight: 1.5,
+        strike: () => {
+          const some = s.coin(0.6) ? this.#alive() : this.#alive().filter(() => s.coin(0.6));
+          return some.length > 1 && some.map((m) => this.#powerFail(m)).length > 0;
+        },
+      },
+      {
+        name: 'boot',
+        kind: 'always',
+        weight: 2,
+        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped' || m.sim.state === 'dark')), (m) => boot(m) && this.#say(`boot of ${m.name}`)),
+      },
+      { name: 'short freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(s.float() * c.plan.failureTimeoutMs * 1.1) },
+      { name: 'long freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(c.plan.failureTimeoutMs * (1 + s.float() * 3)) },
+      {
+        name: 'cut',
+        kind: 'cuts',
+        weight: 3,
+        strike: () => {
+          const p = this.#pair();
+          if (p === undefined) return false;
+          c.world.cut(p[0], p[1]);
+          this.#heals(() => {
+            c.world.heal(p[0], p[1]);
+          });
+          return this.#say(`cut between ${p[0]} and ${p[1]}`);
+        },
+      },
+      {
+        name: 'cut one way',
+        kind: 'cuts',
+        weight: 2,
+        strike: () => {
+          const p = this.#pair();
+          if (p === undefined) return false;
+          c.world.cutOneWay(p[0], p[1]);
+          this.#heals(() => {
+            c.world.heal(p[0], p[1]);
+          });
+          return this.#say(`cut from ${p[0]} to ${p[1]}`);
+        },
+      },
+      {
+        name: 'isolation',
+        kind: 'cuts',
+        weight: 2,
+        strike: () => {
+          const m = this.#victim(c.all);
+          if (m === undefined) return false;
+          c.world.isolate(m.name);
+          this.#heals(() => {
+            for (const o of c.all) if (o !== m) c.world.heal(m.name, o.name);
+          });
+          return this.#say(`isolation of ${m.name}`);
+        },
+      },
+      {
+        name: 'heal',
+        kind: 'cuts',
+        weight: 1,
+        strike: () => {
+          c.world.healAll();
+          return this.#say('all cuts are healed');
+        },
+      },
+      { name: 'leg: EIO on read', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'read') },
+      { name: 'leg: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'write') },
+      { name: 'leg: EIO on sync', kind: 'disk', weight: 1.5, strike: () => this.#diskFault(LEG, 'sync') },
+      { name: 'leg: ENOSPC', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'full') },
+      { name: 'root: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'write') },
+      { name: 'root: EIO on sync', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'sync') },
+      { name: 'root: ENOSPC', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'full') },
+      {
+        name: 'short transfers',
+        kind: 'short',
+        weight: 1,
+        strike: () =>
+          on(this.#pick(c.all), (m) => {
+            m.sim.setDisk({ shortTransfers: s.coin(0.7) ? 0.2 : 0 });
+            return this.#say(`short transfers on ${m.name}`);
+          }),
+      },
+      {
+        name: 'slow network',
+        kind: 'slow',
+        weight: 1.5,
+        strike: () => {
+          const p = this.#pair();
+          if (p === undefined) return false;
+          const fast = s.coin(0.3);
+          c.world.slow(p[0], p[1], fast ? {} : { delayMs: s.float() * 30, rateBytesPerSec: s.between(500_000, 50_000_000) });
+          this.#later(1500, () => {
+            c.world.slow(p[0], p[1], {});
+          });
+          return this.#say(`network between ${p[0]} and ${p[1]}: ${fast ? 'fast' : 'slow'}`);
+        },
+      },
+      {
+        name: 'clean stop',
+        kind: 'stop',
+        weight: 2,
+        strike: () =>
+          on(this.#victim(this.#running()), (m) => {
+            m.stopClean();
+            this.#comesBackAfterStop(m);
+            return this.#say(`clean stop of ${m.name}`);
+          }),
+      },
+      operator('pause', 1, () => this.#command('pause', this.#source(), (m) => m.command('pause', { tag: TAG, nodes: this.#target(m) }))),
+      operator('resume', 1.5, () => this.#command('resume', this.#source(), (m) => m.command('resume', { tag: TAG, nodes: [] }))),
+      operator('fullresync', 0.7, () => this.#command('fullresync', this.#source(), (m) => m.command('fullresync', { tag: TAG, source: null, nodes: this.#target(m) }))),
+      operator('out-of-service', 1, () => this.#command('out-of-service', this.#source(), (m) => m.command('out-of-service', { tag: TAG }))),
+      operator('in-service', 1.5, () => this.#command('in-service', this.#pick(this.#running()), (m) => m.command('in-service', { tag: TAG }))),
+      {
+        name: 'operator: force',
+        kind: 'force',
+        weight: 1,
+        strike: () =>
+          c.serving.length === 0 &&
+          this.#command('force', this.#pick(this.#running()), async (m) => {
+            m.forcing = true;
+            c.forced = true;
+            const answer = await m.command('force', { tag: TAG, withoutLastOwner: true });
+            m.forcing = false;
+            return answer;
+          }),
+      },
+      { name: 'damaged bitmap', kind: 'damage', weight: 1, strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, bitmapPath(ROOT, TAG))) },
+      { name: 'damaged state', kind: 'damage', weight: 0, strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, statePath(ROOT, TAG))) },
+    ];
+  }
+
+  #comesBackAfterStop(m: Machine): void {
+    const again = (): void => {
+      if (m.sim.state === 'stopped') boot(m);
+      else if (m.busy) this.#later(50, again);
+    };
+    if (this.#s.coin(0.85)) this.#later(50 + this.#s.float() * 2000, again);
+  }
+}
+
+/** Starts a node that is down; false when it is not. */
+export function boot(m: Machine): boolean {
+  if (m.sim.state === 'running' || m.sim.state === 'frozen') return false;
+  void m.boot();
+  return true;
+}

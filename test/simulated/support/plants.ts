@@ -1,0 +1,79 @@
+/** Faults that the simulator must find, each as text to be replaced; see scripts/plant-faults.ts. */
+
+export interface Plant {
+  name: string;
+  edits: { file: string; find: string; replace: string }[];
+}
+
+export const PLANTS: readonly Plant[] = [
+  {
+    name: 'no bitmap flush before data',
+    edits: [{ file: 'src/mirror/device.ts', find: 'if (mustFlush) this.marks.whenDurable(this, m.index);', replace: 'if (mustFlush) this.#queue.enter(m);' }],
+  },
+  {
+    name: "a mark cleared without the target's sync",
+    edits: [
+      {
+        file: 'src/mirror/resync.ts',
+        find: 'const [here, there] = await Promise.all([own, theirs]);',
+        replace: 'void theirs;\n    const [here, there] = await Promise.all([own, Promise.resolve(0)]);',
+      },
+    ],
+  },
+  {
+    name: 'a mark cleared without the local sync',
+    edits: [
+      {
+        file: 'src/mirror/resync.ts',
+        find: 'const [here, there] = await Promise.all([own, theirs]);',
+        replace: 'void own;\n    const [here, there] = await Promise.all([Promise.resolve({ errno: 0 }), theirs]);',
+      },
+      { file: 'src/mirror/resync.ts', find: "      local.state === 'in'\n        ? hub.run(", replace: "      local.state === 'never'\n        ? hub.run(" },
+    ],
+  },
+  {
+    name: 'a mark cleared over a broken session',
+    edits: [
+      {
+        file: 'src/mirror/resync.ts',
+        find: 'const [here, there] = await Promise.all([own, theirs]);',
+        replace: 'const [here, there] = await Promise.all([own, theirs]);\n    for (const c of copied) this.#marks().clearRange(c.first, c.last);',
+      },
+    ],
+  },
+  {
+    name: 'no range lock',
+    edits: [
+      {
+        file: 'src/mirror/device.ts',
+        find: 'const slot = this.lock.acquire(m.offset, m.offset + m.length, this, m.index);\n      if (slot !== WAITING) this.onLocked(m.index, slot);',
+        replace: 'if (m.index !== WAITING) this.onLocked(m.index, -1);',
+      },
+    ],
+  },
+  {
+    name: 'no fsync of the folder after a rename',
+    edits: [
+      { file: 'src/io/atomic-file.ts', find: 'await files.syncDirectory(dirname(path));', replace: 'dirname(path);' },
+      { file: 'src/bitmap/file-steps.ts', find: 'await files.syncDirectory(dirname(path));', replace: 'dirname(path);' },
+    ],
+  },
+  {
+    name: 'a reply before the dirty mark is durable',
+    edits: [{ file: 'src/mirror/losses.ts', find: 'while (!(await this.#owner.marks.durable())) {', replace: 'while (this.marksFailed) {' }],
+  },
+  {
+    name: 'a reply before the target confirmed that it is out',
+    edits: [
+      {
+        file: 'src/failover/source.ts',
+        find: 'const confirmed = await this.#toldOrSilent(node, reason, foreign);',
+        replace: 'const confirmed = false;\n    void this.#toldOrSilent(node, reason, foreign).catch(() => undefined);',
+      },
+    ],
+  },
+  {
+    name: 'equal blocks skipped after a failed sync',
+    edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
+  },
+];

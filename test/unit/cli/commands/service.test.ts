@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import type { Actions } from '../../../../src/control/types.ts';
+import type { DecideRule } from '../../../../src/failover/types.ts';
+import { FakeDaemon, harmless, mirror, run } from '../fake-daemon.ts';
+import { nodeView } from './node-view.ts';
+
+const explained = (rule: DecideRule) => (): Actions['explain']['result'] => ({
+  facts: nodeView('server1'),
+  peers: {},
+  decision: { action: 'go-in-service', rule, why: 'because' },
+  compares: [],
+});
+
+describe('netraid in-service', () => {
+  it('asks nothing where the evidence is enough', async () => {
+    const d = new FakeDaemon({ explain: explained('evidence'), 'in-service': () => mirror() });
+    const { code, out } = await run('netraid in-service datarep-ext3', d);
+    expect([code, out]).toEqual([0, ['datarep-ext3 is in service on server1; NBD clients connect to datarep-ext3 on /r/run/nbd.sock']]);
+    expect(d.calls[0]).toEqual(['explain', { tag: 'datarep-ext3', whatIf: 'in-service' }]);
+  });
+
+  it('has the questions of force where it equals one', async () => {
+    const d = new FakeDaemon({
+      explain: explained('forced'),
+      preview: harmless(['evidence'], { lastOwnerHere: false }),
+      'in-service': () => mirror(),
+    });
+    expect((await run('netraid in-service a --yes', d)).errors[0]).toContain('--without-last-owner');
+    expect((await run('netraid in-service a --without-last-owner', d)).code).toBe(2);
+    expect(d.changes()).toEqual([]);
+    const { code, out } = await run('netraid in-service a --without-last-owner --yes', d);
+    expect([code, out[0], d.changes()]).toEqual([0, 'evidence', ['in-service']]);
+  });
+});
+
+describe('netraid out-of-service', () => {
+  it('says where', async () => {
+    const d = new FakeDaemon({ 'out-of-service': () => mirror({ inService: false }) });
+    expect((await run('netraid out-of-service datarep-ext3', d)).out).toEqual(['datarep-ext3 is out of service on server1']);
+  });
+});
+
+it.each(['in-service', 'in-service a b', 'in-service a/b', 'out-of-service', 'out-of-service a --yes'])('refuses netraid %s', async (words) => {
+  const d = new FakeDaemon();
+  const { code, errors } = await run(`netraid ${words}`, d);
+  expect([code, errors.length, d.calls]).toEqual([2, 1, []]);
+});

@@ -1,0 +1,503 @@
+import { describe, expect, it } from 'vitest';
+import { Errno } from '../../../src/io/types.ts';
+import { settle } from '../../support/manual-clock.ts';
+import { durableMap, REGION, Rig } from './rig.ts';
+
+describe('a target is lost (M2)', () => {
+  it('with writes in flight: no reply is given before the host has settled it, marks are kept, a generation is asked for', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(REGION * 3, 512, 1);
+    await settle();
+    rig.end('own', 'write');
+    rig.end('b', 'write', Errno.ETIMEDOUT);
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ node: 'b', newGeneration: true, reason: { wasInSync: true, syncFailed: false } }]);
+    expect(w.errno).toBeUndefined();
+    expect(rig.oos('b')).toEqual([3]);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w).toMatchObject({ errno: 0, answers: 1 });
+    expect(rig.target('b').phase).toBe('out');
+    expect(rig.client('b').closed).toBeDefined();
+    expect(rig.engine.handlesAlive).toBe(0);
+  });
+
+  it('its marks are durable before the host is asked', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(0, 512, 1);
+    await settle();
+    let atThatTime: Promise<number[]> | undefined;
+    const ask = rig.host.targetLost.bind(rig.host);
+    rig.host.targetLost = (node, reason, g) => {
+      atThatTime = durableMap(rig.files.afterPowerLoss(() => false), rig.sizeBytes, 'oos:b');
+      return ask(node, reason, g);
+    };
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(await atThatTime).toEqual([0]);
+  });
+
+  it('with no write in hand: no generation is asked for, but the next write needs one', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(0, 512, 1);
+    await rig.endAll();
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ newGeneration: false }]);
+    rig.host.lost[0]?.resolve();
+    await settle();
+    const w = rig.write(REGION, 512, 1);
+    await settle();
+    expect(rig.host.generations).toHaveLength(1);
+    expect(rig.engine.leg.has('write')).toBe(false);
+    rig.host.generations[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
+  it('reads in hand ask for no generation, and are answered while the loss is being settled', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const before = rig.read(0, 512);
+    await settle();
+    rig.client('b').lose();
+    const during = rig.read(0, 512);
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ newGeneration: false }]);
+    expect([before.errno, during.errno]).toEqual([0, 0]);
+  });
+
+  it('a FLUSH in flight waits for the settlement as a write does', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const f = rig.flush();
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ newGeneration: true }]);
+    expect(f.errno).toBeUndefined();
+    rig.host.lost[0]?.resolve();
+    await settle();
+    expect(f.errno).toBe(0);
+  });
+
+  it('a write that comes while the loss is being settled waits, and is marked for the lost target', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.client('b').lose();
+    await rig.endAll();
+    const w = rig.write(REGION * 8, 512, 1);
+    await rig.endAll();
+    expect(rig.engine.leg.told).toEqual([]);
+    expect(rig.oos('b')).toEqual([8]);
+    rig.host.easy = true;
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+    expect(rig.copy('b').told).toEqual([]);
+    expect(await rig.onDisk('oos:b')).toEqual([8]);
+  });
+
+  it('marks a write that had its intent but was not told to any leg yet', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const gates: (() => void)[] = [];
+    rig.files.beforeSync = () => new Promise((resolve) => gates.push(resolve));
+    const w = rig.write(REGION * 5, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    expect(rig.oos('b')).toEqual([5]);
+    rig.files.beforeSync = () => Promise.resolve();
+    for (const g of gates) g();
+    await rig.endAll();
+    rig.host.easy = true;
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
+  it('two at once: the reply waits for both', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    rig.client('c').lose();
+    await rig.endAll();
+    expect(rig.host.lost.map((l) => l.node)).toEqual(['b', 'c']);
+    rig.host.lost[0]?.resolve();
+    await settle();
+    expect(w.errno).toBeUndefined();
+    rig.host.lost[1]?.resolve();
+    await settle();
+    expect(w).toMatchObject({ errno: 0, answers: 1 });
+    expect([rig.oos('b'), rig.oos('c')]).toEqual([[0], [0]]);
+  });
+
+  it('a second while the first is being settled: the reply waits for both', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    rig.client('c').lose();
+    await rig.endAll();
+    rig.host.lost[0]?.resolve();
+    await settle();
+    expect(w.errno).toBeUndefined();
+    rig.host.lost[1]?.resolve();
+    await settle();
+    expect(w.errno).toBe(0);
+  });
+
+  it('that was still being resynced: writes go on, nobody waits, its marks stay', async () => {
+    const rig = await Rig.make({ targets: { b: 'sync' } });
+    rig.write(REGION * 2, 512, 1);
+    await rig.endAll();
+    rig.open('b');
+    const w = rig.write(REGION * 4, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    const next = rig.write(REGION * 6, 512, 1);
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ newGeneration: false, reason: { wasInSync: false } }]);
+    expect([w.errno, next.errno]).toEqual([0, 0]);
+    expect(rig.oos('b')).toEqual([2, 4, 6]);
+  });
+
+  it('right after it was required, before anybody wrote it down: it counts as in sync', async () => {
+    const rig = await Rig.make({ targets: { b: 'sync' } });
+    rig.open('b');
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.device.sessions.require(rig.target('b'));
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ newGeneration: true, reason: { wasInSync: true } }]);
+    expect(w.errno).toBeUndefined();
+    rig.host.lost[0]?.resolve();
+    await settle();
+    expect(w.errno).toBe(0);
+  });
+
+  it('a host that can not settle it stops the device', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    rig.host.lost[0]?.reject(new Error('superseded'));
+    await rig.endAll();
+    expect(w.errno).toBe(Errno.ESHUTDOWN);
+    expect(rig.read(0, 512).errno).toBe(Errno.ESHUTDOWN);
+  });
+
+  it('keeps what was written and never proven marked, not only what is in flight (M5)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(0, 512, 1);
+    await rig.endAll();
+    rig.write(REGION, 512, 1);
+    await rig.endAll();
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.oos('b')).toEqual([0, 1]);
+  });
+
+  it('is lost once, whatever else fails on it', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const writes = [rig.write(0, 512, 1), rig.write(REGION, 512, 2), rig.flush()];
+    await settle();
+    rig.end('b', 'write', Errno.EIO);
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.host.lost).toHaveLength(1);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(writes.map((w) => [w.errno, w.answers])).toEqual([[0, 1], [0, 1], [0, 1]]);
+  });
+
+  it('whose FLUSH failed leaves, and nothing may be skipped as equal in its next resync (M3)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    rig.host.easy = true;
+    rig.flush();
+    await settle();
+    rig.end('b', 'sync', Errno.EIO);
+    await rig.endAll();
+    expect(rig.target('b')).toMatchObject({ phase: 'out', rewriteAll: true });
+    expect(rig.host.lost).toMatchObject([{ reason: { syncFailed: true } }]);
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.end('c', 'write', Errno.EIO);
+    await rig.endAll();
+    expect(rig.target('c').rewriteAll).toBe(false);
+    expect(w.errno).toBe(0);
+    rig.join('b');
+    expect(rig.target('b').rewriteAll).toBe(false);
+  });
+
+  it('whose FUA write failed is not trusted to have any of it durable', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.host.easy = true;
+    rig.write(0, 512, 1, true);
+    await settle();
+    rig.end('b', 'write', Errno.EIO);
+    await rig.endAll();
+    expect(rig.target('b').rewriteAll).toBe(true);
+  });
+
+  it('while the bitmap file can not be written: what waits is answered with EIO, and the loss is settled when it can', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.files.fault = (op) => (op === 'sync' ? { errno: Errno.ENOSPC } : undefined);
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(w.errno).toBeUndefined();
+    rig.clock.advance(1000);
+    await rig.endAll();
+    expect(w).toMatchObject({ errno: Errno.EIO, answers: 1 });
+    expect(rig.host.lost).toEqual([]);
+    const during = rig.write(REGION, 512, 2);
+    await rig.endAll();
+    rig.clock.advance(1000);
+    await rig.endAll();
+    expect(during.errno).toBe(Errno.EIO);
+    const read = rig.read(0, 512);
+    await rig.endAll();
+    expect(read.errno).toBe(0);
+    rig.files.fault = () => undefined;
+    rig.host.easy = true;
+    rig.clock.advance(1000);
+    await rig.endAll();
+    expect(rig.host.lost).toHaveLength(1);
+    const after = rig.write(REGION, 512, 2);
+    await rig.endAll();
+    expect(after.errno).toBe(0);
+    expect(await rig.onDisk('oos:b')).toEqual([0, 1]);
+  });
+});
+
+describe('the own leg fails (M2)', () => {
+  it('with an in-sync target that records it: success, and everything goes on there', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    expect(w.errno).toBeUndefined();
+    expect(rig.host.ownLeg).toHaveLength(1);
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+    expect(rig.local.state).toBe('out');
+    const told = rig.engine.leg.told.length;
+    const after = [rig.read(0, 512), rig.write(REGION, 512, 5), rig.flush()];
+    await rig.endAll();
+    expect(after.map((a) => a.errno)).toEqual([0, 0, 0]);
+    expect(after[0]?.data?.[0]).toBe(4);
+    expect(rig.engine.leg.told).toHaveLength(told);
+    expect(rig.engine.handlesAlive).toBe(0);
+  });
+
+  it('and no target can record it: EIO, and every target is out of sync, because it may have what the own leg lacks', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.host.ownLeg[0]?.resolve(false);
+    await rig.endAll();
+    expect(w.errno).toBeUndefined();
+    expect(rig.host.lost.map((l) => l.node)).toEqual(['b']);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w).toMatchObject({ errno: Errno.EIO, answers: 1 });
+    expect(rig.local.state).toBe('in');
+    expect(rig.oos('b')).toEqual([0]);
+  });
+
+  it('and the host fails to ask: as if nobody could record it', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.host.easy = true;
+    rig.host.ownLeg[0]?.reject(new Error('no'));
+    await rig.endAll();
+    expect(w.errno).toBe(Errno.EIO);
+  });
+
+  it('without any target: EIO at once', async () => {
+    const rig = await Rig.make();
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.ENOSPC);
+    await settle();
+    expect(w.errno).toBe(Errno.ENOSPC);
+    expect(rig.host.ownLeg).toEqual([]);
+  });
+
+  it('a write that only a lost target took is not called a success (M2)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    rig.end('c', 'write');
+    await settle();
+    rig.client('b').lose();
+    rig.client('c').lose();
+    rig.host.easy = true;
+    rig.host.ownLeg[0]?.resolve(true);
+    for (const l of rig.host.lost) l.resolve();
+    await rig.endAll();
+    expect(w).toMatchObject({ errno: Errno.ESHUTDOWN, answers: 1 });
+  });
+
+  it('while it is asked who can go on, a holder that is lost is not told that it is out: it may be the last copy', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    expect(rig.host.lost).toEqual([]);
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    expect(rig.host.lost).toEqual([]);
+    expect(rig.device.stopped).toBe(true);
+    expect(w).toMatchObject({ errno: Errno.ESHUTDOWN, answers: 1 });
+  });
+
+  it('while it is asked who can go on, a target that is lost is told that it is out once the own leg stays', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    rig.host.ownLeg[0]?.resolve(false);
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ node: 'b' }]);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(Errno.EIO);
+  });
+
+  it('a write that its last in-sync target took, which is lost before the reply, is not called a success', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    rig.local.state = 'out';
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('b', 'write');
+    rig.client('c').lose();
+    await settle();
+    rig.client('b').lose();
+    rig.host.easy = true;
+    await rig.endAll();
+    for (const l of rig.host.lost) l.resolve();
+    await rig.endAll();
+    expect(w).toMatchObject({ errno: Errno.ESHUTDOWN, answers: 1 });
+  });
+
+  it('a write that one of two targets took is a success while that one stays', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    rig.local.state = 'out';
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('b', 'write');
+    rig.client('c').lose();
+    await rig.endAll();
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
+  it('with the last holder gone the device ends, so that the holder may go in service by itself', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.local.state = 'out';
+    rig.host.easy = true;
+    rig.client('b').lose();
+    await rig.endAll();
+    const all = [rig.read(0, 512), rig.write(0, 512, 1), rig.flush()];
+    await rig.endAll();
+    expect(all.map((a) => a.errno)).toEqual([Errno.ESHUTDOWN, Errno.ESHUTDOWN, Errno.ESHUTDOWN]);
+    expect(rig.host.lost).toEqual([]);
+  });
+
+  it('on a read: the read is answered from an in-sync target once it has recorded that this leg is behind', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.copy('b').bytes.fill(3);
+    const r = rig.read(0, 512);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await rig.endAll();
+    expect(r.errno).toBeUndefined();
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    expect(r.data?.[0]).toBe(3);
+  });
+
+  it('on a read without an in-sync target: the error is passed on, and the leg stays', async () => {
+    const rig = await Rig.make({ targets: { b: 'sync' } });
+    const r = rig.read(0, 512);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await settle();
+    expect(r.errno).toBe(Errno.EIO);
+    expect(rig.local.state).toBe('in');
+  });
+
+  it('with the setting pass-on the application gets the error, and targets that may have more are out', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' }, settings: { localErrors: 'pass-on' } });
+    const r = rig.read(0, 512);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await settle();
+    expect(r.errno).toBe(Errno.EIO);
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    rig.host.easy = true;
+    await rig.endAll();
+    for (const l of rig.host.lost) l.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(Errno.EIO);
+    expect(rig.host.ownLeg).toEqual([]);
+    expect(rig.oos('b')).toEqual([0]);
+  });
+
+  it('a read of a target that fails goes to another one', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    rig.local.state = 'out';
+    rig.host.easy = true;
+    rig.copy('c').bytes.fill(8);
+    const r = rig.read(0, 512);
+    await settle();
+    rig.end('b', 'read', Errno.EIO);
+    await rig.endAll();
+    expect(r.data?.[0]).toBe(8);
+    expect(rig.target('b').phase).toBe('out');
+  });
+
+  it('a failed sync that nobody could take over is never made good by a later one (M3)', async () => {
+    const rig = await Rig.make({ targets: { b: 'sync' } });
+    rig.write(0, 512, 1);
+    await rig.endAll();
+    const f = rig.flush();
+    await settle();
+    rig.end('own', 'sync', Errno.EIO);
+    await rig.endAll();
+    expect(f.errno).toBe(Errno.EIO);
+    const again = rig.flush();
+    const fua = rig.write(REGION, 512, 1, true);
+    const plain = rig.write(REGION * 2, 512, 1);
+    await rig.endAll();
+    expect([again.errno, fua.errno, plain.errno]).toEqual([Errno.EIO, Errno.EIO, 0]);
+    expect(rig.marks.intent.hasUnproven).toBe(true);
+  });
+});

@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { BitmapFile } from '../../../src/bitmap/bitmap-file.ts';
+import { RegionMap } from '../../../src/bitmap/regions.ts';
+import { nullLog } from '../../../src/io/log.ts';
+import { Errno } from '../../../src/io/types.ts';
+import { Marks } from '../../../src/mirror/marks.ts';
+import { settle } from '../../support/manual-clock.ts';
+import { MemoryFiles } from '../../support/memory-files.ts';
+import { BITMAP, durableMap, IDENTITY, REGION } from './rig.ts';
+
+const deviceBytes = 16 * REGION;
+
+async function make(): Promise<{ files: MemoryFiles; marks: Marks; onDisk: (map: string) => Promise<number[]> }> {
+  const files = new MemoryFiles();
+  const file = await BitmapFile.create(files, BITMAP, { ...IDENTITY, deviceBytes, generation: '00000000000000aa' });
+  const marks = new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits: { keepMax: 2, markedMax: 8 }, log: nullLog });
+  return { files, marks, onDisk: (map) => durableMap(files.afterPowerLoss(() => false), deviceBytes, map) };
+}
+
+/** Gates for the syncs of a file. */
+function gates(files: MemoryFiles): (() => void)[] {
+  const out: (() => void)[] = [];
+  files.beforeSync = () => new Promise((resolve) => out.push(resolve));
+  return out;
+}
+
+describe('marks', () => {
+  it('of intent are on disk when the waiter is called', async () => {
+    const { marks, onDisk } = await make();
+    expect(marks.begin(3, 5)).toBe(true);
+    expect(await marks.durable()).toBe(true);
+    expect(await onDisk('intent')).toEqual([3, 4, 5]);
+    expect(marks.begin(4, 4)).toBe(false);
+  });
+
+  it('for an absent target hold back a write whose own region is durable already', async () => {
+    const { files, marks, onDisk } = await make();
+    marks.begin(1, 1);
+    await marks.durable();
+    marks.markOutOfSync('b', 1, 1);
+    expect(marks.begin(1, 1)).toBe(true);
+    const g = gates(files);
+    const first = marks.durable();
+    await settle();
+    // In the flush under way: not durable yet, so nobody may pass.
+    expect(marks.begin(1, 1)).toBe(true);
+    g[0]?.();
+    await first;
+    expect(await onDisk('oos:b')).toEqual([1]);
+    expect(marks.begin(1, 1)).toBe(false);
+  });
+
+  it('that a failed flush was to write are not taken as durable, and the next flush writes them', async () => {
+    const { files, marks, onDisk } = await make();
+    files.fault = (op) => (op === 'sync' ? { errno: Errno.EIO } : undefined);
+    marks.begin(0, 0);
+    marks.markOutOfSync('b', 2, 2);
+    expect(await marks.durable()).toBe(false);
+    expect(marks.begin(0, 0)).toBe(true);
+    files.fault = () => undefined;
+    expect(await marks.durable()).toBe(true);
+    expect([await onDisk('intent'), await onDisk('oos:b')]).toEqual([[0], [2]]);
+  });
+
+  it('of a target that leaves are everything under intent', async () => {
+    const { marks, onDisk } = await make();
+    marks.begin(1, 2);
+    marks.begin(9, 9);
+    marks.intent.end(1, 2);
+    marks.keepForAbsent('b');
+    await marks.durable();
+    expect(await onDisk('oos:b')).toEqual([1, 2, 9]);
+  });
+
+  it('that are proven go, the hot set stays, and the file follows with the next flush (M5)', async () => {
+    const { marks, onDisk } = await make();
+    for (const r of [0, 1, 2, 3]) {
+      marks.begin(r, r);
+      marks.intent.end(r, r);
+    }
+    await marks.durable();
+    expect(marks.collect(true)).toBe(0);
+    marks.intent.proven(marks.intent.seal());
+    expect(marks.collect(true)).toBe(2);
+    expect(marks.collect(false)).toBe(2);
+    await marks.durable();
+    expect(await onDisk('intent')).toEqual([]);
+  });
+
+  it('counts bytes of a map, the last region being as long as the device', async () => {
+    const { marks } = await make();
+    marks.outOfSync('b').setAll();
+    expect(marks.bytes(marks.outOfSync('b'))).toBe(deviceBytes);
+    expect(marks.bytes(marks.outOfSync('c'))).toBe(0);
+  });
+
+  it('set while a flush runs are durable only with the next one, also when that flush was begun by a waiter of a failed one (M1)', async () => {
+    const { files, marks } = await make();
+    const g = gates(files);
+    files.fault = (op) => (op === 'sync' ? { errno: Errno.EIO } : undefined);
+    const heard: string[] = [];
+    marks.begin(0, 0);
+    marks.whenDurable(
+      {
+        onDurable(_tag, ok) {
+          heard.push(`first ${String(ok)}`);
+          files.fault = () => undefined;
+          // As when the failed write gives its lock to one that waited for it.
+          marks.begin(1, 1);
+          marks.whenDurable({ onDurable: (_t, fine) => heard.push(`nested ${String(fine)}`) }, 0);
+        },
+      },
+      0,
+    );
+    await settle();
+    g.shift()?.();
+    await settle();
+    expect(heard).toEqual(['first false']);
+    // The nested flush is under way, its content is fixed.
+    expect(g).toHaveLength(1);
+    marks.begin(2, 2);
+    marks.whenDurable({ onDurable: (_t, fine) => heard.push(`later ${String(fine)}`) }, 0);
+    const nested = g.shift();
+    nested?.();
+    for (let i = 0; i < 5 && heard.length < 2; i += 1) {
+      await settle();
+      if (heard.length < 2) g.shift()?.();
+    }
+    expect(heard).toEqual(['first false', 'nested true']);
+    while (heard.length < 3) {
+      await settle();
+      g.shift()?.();
+      await settle();
+    }
+    expect(heard).toEqual(['first false', 'nested true', 'later true']);
+  });
+
+  it('can not be written once closed, and says so', async () => {
+    const { marks } = await make();
+    marks.begin(0, 0);
+    marks.close();
+    expect(await marks.durable()).toBe(false);
+  });
+});

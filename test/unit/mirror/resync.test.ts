@@ -1,0 +1,298 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createHash } from 'node:crypto';
+import { Errno } from '../../../src/io/types.ts';
+import { Resync, type ResyncOptions } from '../../../src/mirror/resync.ts';
+import { DEFAULT_SETTINGS, type ResyncSettings } from '../../../src/mirror/settings.ts';
+import { settle } from '../../support/manual-clock.ts';
+import { REGION, Rig, type RigOptions } from './rig.ts';
+
+function settings(o: Partial<ResyncSettings> = {}): { resync: ResyncSettings } {
+  return { resync: { ...DEFAULT_SETTINGS.resync, copyBytes: REGION, copiesInFlightMax: 2, ...o } };
+}
+
+/** A rig whose target b lacks the given regions and has just got a session. */
+async function lacking(regions: number[], resync: Partial<ResyncSettings> = {}, o: RigOptions = {}): Promise<Rig> {
+  const rig = await Rig.make({ targets: { b: 'sync' }, settings: settings(resync), easy: true, ...o });
+  for (const r of regions) rig.write(r * REGION, REGION, r + 1);
+  rig.flush();
+  await rig.endAll();
+  // All of it is proven on the own leg: what is marked for b is all that is marked.
+  rig.flush();
+  await rig.endAll();
+  rig.marks.collect(false);
+  await rig.marks.durable();
+  rig.open('b');
+  rig.copy('b').told.length = 0;
+  return rig;
+}
+
+function start(rig: Rig, o: Partial<ResyncOptions> = {}, node = 'b'): { resync: Resync; run: ReturnType<Resync['run']> } {
+  const resync = new Resync(rig.device, rig.target(node), { kind: 'partial', onProgress: () => undefined, ...o });
+  return { resync, run: resync.run() };
+}
+
+const writes = (rig: Rig): string[] => rig.copy('b').told.filter((t) => t !== 'sync');
+
+describe('resync', () => {
+  it('copies the marked regions and no others, and drops their marks', async () => {
+    const rig = await lacking([2, 3, 9]);
+    const { run, resync } = start(rig);
+    expect(await rig.until(run)).toMatchObject({ result: 'done', progress: { totalBytes: 3 * REGION, doneBytes: 3 * REGION, sentBytes: 3 * REGION } });
+    expect(writes(rig).sort()).toEqual([2, 3, 9].map((r) => `write ${String(r * REGION)}+${String(REGION)}`).sort());
+    expect(rig.differsFrom('b')).toBe(-1);
+    expect(rig.oos('b')).toEqual([]);
+    expect(resync.progress.kind).toBe('partial');
+    expect(rig.device.lock.held).toBe(0);
+    expect(rig.engine.handlesAlive).toBe(0);
+  });
+
+  it('of nothing is done at once', async () => {
+    const rig = await lacking([]);
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
+    expect(rig.copy('b').told).toEqual([]);
+  });
+
+  it('drops marks only after both legs completed a sync that began after the copy was in (M5)', async () => {
+    const rig = await lacking([4], {}, { easy: false });
+    rig.host.easy = true;
+    const { run } = start(rig);
+    await settle();
+    rig.end('own', 'extents');
+    await settle();
+    rig.end('own', 'read');
+    await settle();
+    expect(rig.copy('b').has('sync')).toBe(false);
+    rig.end('b', 'write');
+    await settle();
+    expect([rig.engine.leg.has('sync'), rig.copy('b').has('sync')]).toEqual([true, true]);
+    rig.end('b', 'sync');
+    await settle();
+    expect(rig.oos('b')).toEqual([4]);
+    rig.end('own', 'sync');
+    expect(await rig.until(run)).toMatchObject({ result: 'done' });
+    expect(rig.oos('b')).toEqual([]);
+  });
+
+  it('keeps the marks when the own leg can not be synced, and is not done', async () => {
+    const rig = await lacking([4]);
+    rig.host.ownLegTaken = false;
+    rig.engine.leg.failing.set('sync', Errno.EIO);
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended' });
+    expect(rig.oos('b')).toEqual([4]);
+    rig.engine.leg.failing.clear();
+    await rig.eventually('b is out', () => rig.target('b').phase === 'out');
+    rig.open('b');
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: expect.stringContaining('sync of the local leg') as unknown });
+    expect(rig.oos('b')).toEqual([4]);
+  });
+
+  it('keeps the marks when the target can not be synced, and everything is rewritten next time (M3)', async () => {
+    const rig = await lacking([4, 5]);
+    rig.copy('b').failing.set('sync', Errno.EIO);
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: 'flush on b: EIO' });
+    expect(rig.oos('b')).toEqual([4, 5]);
+    expect(rig.target('b').rewriteAll).toBe(true);
+  });
+
+  it('loses its session in the middle: the marks of all that was not proven stay, and the next one goes on from there', async () => {
+    const rig = await lacking([1, 2, 3, 4, 5, 6], { copiesInFlightMax: 1, rateMaxBytesPerSec: 10 * REGION });
+    const { run } = start(rig);
+    await rig.eventually('some are copied', () => writes(rig).length >= 3);
+    rig.client('b').lose('cable cut');
+    expect(await rig.until(run)).toMatchObject({ result: 'ended', why: 'cable cut' });
+    expect(rig.oos('b')).toEqual([1, 2, 3, 4, 5, 6]);
+    await rig.eventually('b is out', () => rig.target('b').phase === 'out');
+    rig.open('b');
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
+    expect(rig.differsFrom('b')).toBe(-1);
+    expect(rig.engine.handlesAlive).toBe(0);
+    expect(rig.device.lock.held).toBe(0);
+  });
+
+  it('drops marks now and then, so that a lost session does not lose everything', async () => {
+    const rig = await lacking([1, 2, 3, 4, 5, 6], { copiesInFlightMax: 1, proveEveryBytes: 2 * REGION, rateMaxBytesPerSec: 10 * REGION });
+    const { run } = start(rig);
+    await rig.eventually('four are copied', () => writes(rig).length >= 5);
+    rig.client('b').lose();
+    await rig.until(run);
+    expect(rig.oos('b')).toEqual([5, 6]);
+  });
+
+  it('a failing write of the target ends the session', async () => {
+    const rig = await lacking([1]);
+    rig.copy('b').failing.set('write', Errno.ENOSPC);
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: 'resync write on b: ENOSPC' });
+    expect(rig.oos('b')).toEqual([1]);
+  });
+
+  it('sends no holes, but makes them', async () => {
+    const rig = await lacking([1, 2, 3]);
+    rig.engine.leg.bytes.fill(0, 2 * REGION, 3 * REGION);
+    rig.engine.holes = [{ offset: 2 * REGION, length: REGION }];
+    rig.copy('b').bytes.fill(7);
+    const end = await rig.until(start(rig).run);
+    expect(end).toMatchObject({ result: 'done', progress: { sentBytes: 2 * REGION, doneBytes: 3 * REGION } });
+    expect(writes(rig)).toContain(`zero ${String(2 * REGION)}+${String(REGION)}`);
+    expect(rig.copy('b').bytes.subarray(REGION, 4 * REGION).every((x, i) => x === rig.engine.leg.bytes[REGION + i])).toBe(true);
+  });
+
+  const digestOf = (rig: Rig) => (offset: number, length: number) =>
+    Promise.resolve(createHash('sha256').update(rig.copy('b').bytes.subarray(offset, offset + length)).digest('hex'));
+
+  it('with skipEqual leaves equal pieces alone', async () => {
+    const rig = await lacking([1, 2, 3], { skipEqual: true });
+    rig.copy('b').bytes.set(rig.engine.leg.bytes);
+    rig.copy('b').bytes[2 * REGION] = 99;
+    const end = await rig.until(start(rig, { remoteDigest: digestOf(rig) }).run);
+    expect(end).toMatchObject({ result: 'done', progress: { sentBytes: REGION, doneBytes: 3 * REGION } });
+    expect(writes(rig)).toEqual([`write ${String(2 * REGION)}+${String(REGION)}`]);
+    expect(rig.oos('b')).toEqual([]);
+  });
+
+  it('with skipEqual rewrites everything after a failed sync of the target, equal or not (M3)', async () => {
+    const rig = await lacking([1, 2], { skipEqual: true });
+    rig.copy('b').bytes.set(rig.engine.leg.bytes);
+    rig.target('b').rewriteAll = true;
+    await rig.until(start(rig, { remoteDigest: digestOf(rig) }).run);
+    expect(writes(rig)).toHaveLength(2);
+  });
+
+  it('sends a piece whose digest the target can not give', async () => {
+    const rig = await lacking([1], { skipEqual: true });
+    await rig.until(start(rig, { remoteDigest: () => Promise.resolve(null) }).run);
+    expect(writes(rig)).toHaveLength(1);
+  });
+
+  it('pauses for each reason apart, goes on when the last is gone', async () => {
+    const rig = await lacking([1, 2, 3, 4]);
+    const { resync, run } = start(rig);
+    resync.pause('operator');
+    resync.pause('scheduler');
+    await rig.endAll();
+    await settle();
+    const sent = writes(rig).length;
+    expect(sent).toBeLessThan(4);
+    rig.clock.advance(5000);
+    await rig.endAll();
+    resync.resume('operator');
+    rig.clock.advance(5000);
+    await rig.endAll();
+    expect(writes(rig)).toHaveLength(sent);
+    expect(resync.paused).toBe(true);
+    resync.resume('scheduler');
+    expect(await rig.until(run)).toMatchObject({ result: 'done' });
+    expect(rig.differsFrom('b')).toBe(-1);
+  });
+
+  it('is cancelled, also while paused: the session lives, marks stay', async () => {
+    const rig = await lacking([1, 2, 3, 4]);
+    const { resync, run } = start(rig);
+    resync.pause('operator');
+    await rig.endAll();
+    resync.cancel('stopped by an operator');
+    expect(await rig.until(run)).toMatchObject({ result: 'ended', why: 'stopped by an operator' });
+    expect(rig.target('b').phase).toBe('resyncing');
+    expect(rig.oos('b').length).toBeGreaterThan(0);
+  });
+
+  it('paused when its session ends, ends as well', async () => {
+    const rig = await lacking([1, 2, 3, 4]);
+    const { resync, run } = start(rig);
+    resync.pause('operator');
+    await rig.endAll();
+    rig.client('b').lose();
+    resync.sessionEnded();
+    expect(await rig.until(run)).toMatchObject({ result: 'ended' });
+  });
+
+  it('tells of its progress and its speed', async () => {
+    let told = 0;
+    const rig = await lacking([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], { rateMaxBytesPerSec: 4 * REGION, copiesInFlightMax: 1 });
+    const { resync, run } = start(rig, { kind: 'full', onProgress: () => (told += 1) });
+    await rig.eventually('half is done', () => resync.progress.doneBytes >= 8 * REGION, 100);
+    expect(rig.target('b').progress).toBe(resync.progress);
+    expect(resync.progress).toMatchObject({ kind: 'full', totalBytes: 16 * REGION });
+    expect(resync.progress.bytesPerSec / REGION).toBeGreaterThan(2);
+    expect(resync.progress.bytesPerSec / REGION).toBeLessThan(6);
+    await rig.until(run, 100);
+    expect(told).toBeGreaterThan(0);
+    expect(rig.target('b').progress).toBeUndefined();
+  });
+
+  it('with the own leg out copies from another in-sync target', async () => {
+    const rig = await lacking([1, 2], {}, { targets: { b: 'sync', c: 'sync' } });
+    rig.join('c');
+    rig.copy('c').bytes.set(rig.engine.leg.bytes);
+    rig.engine.leg.bytes.fill(0);
+    rig.local.state = 'out';
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
+    expect(rig.copy('b').bytes.subarray(REGION, 3 * REGION).every((x, i) => x === rig.copy('c').bytes[REGION + i])).toBe(true);
+    expect(rig.engine.leg.told.filter((t) => t.startsWith('read'))).toEqual([]);
+  });
+
+  it('with no good copy anywhere ends, and says so', async () => {
+    const rig = await lacking([1, 2]);
+    rig.local.state = 'out';
+    expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: 'no good copy to resync b from' });
+  });
+
+  it('copies a region in pieces smaller than the region, and a run of regions in pieces larger than one', async () => {
+    for (const copyBytes of [1024, 3 * REGION, 3000]) {
+      const rig = await lacking([1, 2, 3, 4, 7], { copyBytes, copiesInFlightMax: 3 });
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done', progress: { doneBytes: 5 * REGION } });
+      expect(rig.differsFrom('b')).toBe(-1);
+      expect(rig.oos('b')).toEqual([]);
+    }
+  });
+
+  it('excludes application writes to the same bytes while it copies them (M4)', async () => {
+    const rig = await lacking([1], {}, { easy: false });
+    rig.host.easy = true;
+    start(rig);
+    await settle();
+    rig.end('own', 'extents');
+    await settle();
+    const w = rig.write(REGION, 512, 77);
+    await settle();
+    expect(rig.engine.leg.has('write')).toBe(false);
+    rig.end('own', 'read');
+    await settle();
+    rig.end('b', 'write');
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+    expect([rig.engine.leg.bytes[REGION], rig.copy('b').bytes[REGION]]).toEqual([77, 77]);
+  });
+
+  it('with application writes all over the place ends with equal legs, and no mark too few', async () => {
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ kind: fc.constant('write' as const), offset: fc.nat(15 * REGION), length: fc.integer({ min: 1, max: 2 * REGION }), byte: fc.integer({ min: 1, max: 255 }) }) },
+      { weight: 10, arbitrary: fc.record({ kind: fc.constant('end' as const), copy: fc.nat(1), which: fc.nat(8) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('time' as const), ms: fc.integer({ min: 1, max: 50 }) }) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.subarray([0, 1, 2, 5, 6, 7, 11, 15]), fc.constantFrom(1000, REGION, 3 * REGION), async (steps, regions, copyBytes) => {
+        const rig = await lacking(regions, { copyBytes, copiesInFlightMax: 3, proveEveryBytes: 2 * REGION }, { easy: false });
+        await rig.endAll();
+        rig.host.easy = true;
+        const { run } = start(rig);
+        const answers: { errno: number | undefined }[] = [];
+        for (const s of steps) {
+          if (s.kind === 'write') answers.push(rig.write(s.offset, Math.min(s.length, rig.sizeBytes - s.offset), s.byte));
+          else if (s.kind === 'time') rig.clock.advance(s.ms);
+          else rig.endOne(s.copy === 0 ? 'own' : 'b', s.which);
+          for (let i = 0; i < 8; i += 1) await Promise.resolve();
+        }
+        rig.easy();
+        await rig.endAll();
+        expect(await rig.until(run)).toMatchObject({ result: 'done' });
+        await rig.endAll();
+        expect(rig.differsFrom('b')).toBe(-1);
+        expect(answers.every((a) => a.errno === 0)).toBe(true);
+        expect(rig.engine.handlesAlive).toBe(0);
+        expect(rig.device.lock.held).toBe(0);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
