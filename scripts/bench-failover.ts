@@ -123,7 +123,9 @@ async function measure(count: number, runs: number, failureTimeoutMs: number): P
       const run = await failover(all, source, next);
       done.push(run);
       const connected = `connected after ${run.connectedMs.toFixed(0)} ms`;
-      say(`${String(count)} nodes, run ${String(i)}: ${source.name} -> ${next.name}, ${connected}, write acknowledged after ${run.writtenMs.toFixed(0)} ms`);
+      say(
+        `${String(count)} nodes, run ${String(i)}: ${source.name} -> ${next.name}, ${connected}, write acknowledged after ${run.writtenMs.toFixed(0)} ms`,
+      );
       [source, next] = [next, source];
     }
   } finally {

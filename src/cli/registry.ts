@@ -4,6 +4,7 @@ import { devicesCommands } from './specs/devices.ts';
 import { bitmapSpec, mirrorActionSpec, mirrorResizeSpec, mirrorStatusSpec } from './specs/datakeeper.ts';
 import { membershipCommands } from './specs/membership.ts';
 import { observeCommands } from './specs/observe.ts';
+import { scenarioSpec } from './specs/scenario.ts';
 import type { CommandSpec } from './spec.ts';
 
 const completionSpec: CommandSpec = {
@@ -16,7 +17,7 @@ const completionSpec: CommandSpec = {
 };
 
 /** `netraid COMMAND`. */
-export const commandsOfNetraid: readonly CommandSpec[] = [...membershipCommands, ...devicesCommands, ...observeCommands, completionSpec];
+export const commandsOfNetraid: readonly CommandSpec[] = [...membershipCommands, ...devicesCommands, ...observeCommands, scenarioSpec, completionSpec];
 
 export type Program = 'mirror_action' | 'mirror_status' | 'mirror_resize' | 'bitmap';
 

@@ -6,6 +6,7 @@ import { ClusterError } from '../cluster/errors.ts';
 import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
+import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
 import type { SourceRole } from '../failover/source.ts';
@@ -17,6 +18,7 @@ import { Verify } from '../mirror/verify.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
+import { parseParams } from './schemas.ts';
 import { mirrorStatus } from './status.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus, type Progress } from './types.ts';
 import { whatIf } from './what-if.ts';
@@ -40,6 +42,8 @@ type Handlers = { [A in ActionName]: (p: Actions[A]['params']) => Promise<Action
 export class DaemonControl implements ControlClient {
   readonly #d: Daemon;
   readonly #defaults: ActionDefaults;
+  /** One at a time of those that change which mirrors and nodes there are: each refuses on what it sees, and then changes it. */
+  readonly #changing = new Mutex();
   readonly #verifies = new Map<string, VerifyRun>();
 
   constructor(daemon: Daemon, defaults: ActionDefaults) {
@@ -49,7 +53,7 @@ export class DaemonControl implements ControlClient {
 
   async call<A extends ActionName>(action: A, params: Actions[A]['params']): Promise<Actions[A]['result']> {
     try {
-      return await this.#handlers[action](params);
+      return await this.#handlers[action](parseParams(action, params));
     } catch (e: unknown) {
       throw asControlError(e);
     }
@@ -67,11 +71,11 @@ export class DaemonControl implements ControlClient {
     },
     list: () => Promise.resolve([...this.#d.mirrors.values()].map((m) => this.#status(m))),
     status: (p) => Promise.resolve(this.#status(this.#mirror(p.tag))),
-    create: (p) => this.#create(p),
-    extend: (p) => this.#extend(p),
-    unextend: (p) => this.#unextend(p),
-    replace: (p) => this.#replace(p),
-    delete: (p) => this.#delete(p),
+    create: (p) => this.#changing.run(() => this.#create(p)),
+    extend: (p) => this.#changing.run(() => this.#extend(p)),
+    unextend: (p) => this.#changing.run(() => this.#unextend(p)),
+    replace: (p) => this.#changing.run(() => this.#replace(p)),
+    delete: (p) => this.#changing.run(() => this.#delete(p)),
     'in-service': (p) => this.#inService(p.tag, { kind: 'in-service' }),
     'out-of-service': async (p) => {
       const m = this.#mirror(p.tag);
@@ -84,7 +88,7 @@ export class DaemonControl implements ControlClient {
     fullresync: (p) => this.#fullresync(p),
     verify: (p) => Promise.resolve(this.#verify(p.tag)),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
-    resize: (p) => this.#resize(p),
+    resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
     preview: (p) => Promise.resolve(preview(this.#mirror(p.tag), p)),
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
@@ -195,7 +199,7 @@ export class DaemonControl implements ControlClient {
       throw new ControlError('conflict', `priority ${String(p.priority)} is taken; each node of a mirror has its own`);
     if ((p.foreignUri === null) === (p.leg === null))
       throw new ControlError('bad-request', 'give either a leg on the node or the URI of a foreign target');
-    if (p.foreignUri !== null) parseNbdUri(p.foreignUri);
+    if (p.foreignUri !== null) checkUri(p.foreignUri);
     const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
     const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
     if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);
@@ -210,7 +214,7 @@ export class DaemonControl implements ControlClient {
       await s.retire(link);
       throw e;
     }
-    await s.announce();
+    await s.members.announce();
     link.start();
     this.#d.env.emit(p.tag, 'config', `${p.node} was added`, { node: p.node });
     return this.#status(m);
@@ -237,7 +241,7 @@ export class DaemonControl implements ControlClient {
     await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
     await s.retire(link);
     await m.store.update((r) => withoutNode(r, node));
-    await s.announce();
+    await s.members.announce();
     if (!link.foreign && this.#d.env.cluster.connected(node)) {
       const { createId } = m.record().definition;
       await this.#d.env.cluster.request(node, 'forget', { tag: m.tag, createId }, m.record().definition.failureTimeoutMs * 2);
@@ -272,9 +276,7 @@ export class DaemonControl implements ControlClient {
     if (m === undefined && !this.#d.broken.has(p.tag)) this.#mirror(p.tag);
     const forgotten = [node];
     if (m !== undefined) {
-      const elsewhere = [...Object.keys(m.record().definition.nodes)].find(
-        (n) => m.peerView(n)?.inService === true && this.#d.env.cluster.connected(n),
-      );
+      const elsewhere = await this.#servingElsewhere(m);
       if (elsewhere !== undefined)
         throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; delete it there, or take it out of service first`);
       if (m.inService) await m.goOutOfService(true);
@@ -287,6 +289,21 @@ export class DaemonControl implements ControlClient {
     }
     await this.#d.forget(p.tag, null);
     return { forgotten };
+  }
+
+  /** Another node in service, asked now; one that does not answer is not known to be. */
+  async #servingElsewhere(m: MirrorNode): Promise<NodeName | undefined> {
+    const { cluster, self } = this.#d.env;
+    const { nodes, failureTimeoutMs } = m.record().definition;
+    for (const n of Object.keys(nodes)) {
+      if (n === self || !cluster.connected(n)) continue;
+      try {
+        if ((await m.askView(n, failureTimeoutMs))?.inService === true) return n;
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+      }
+    }
+    return undefined;
   }
 
   // ---------------------------------------------------------------------------------------------- operating
@@ -322,13 +339,11 @@ export class DaemonControl implements ControlClient {
 
   async #fullresync(p: Actions['fullresync']['params']): Promise<MirrorStatus> {
     const { node } = this.#d.options;
+    const { m, s, links } = this.#links(p.tag, p.nodes);
+    // A wrong source is never taken for one more target: it would be overwritten.
     if (p.source !== null && p.source !== node) {
-      const s = this.#mirror(p.tag).source;
-      if (s?.links.has(p.source) !== true)
-        throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service; run it there`);
+      throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service, which is ${node}`);
     }
-    const targets = p.source === null || p.source === node ? p.nodes : [p.source, ...p.nodes];
-    const { m, s, links } = this.#links(p.tag, targets);
     await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
     for (const l of links) {
       l.fullWanted = true;
@@ -363,6 +378,8 @@ export class DaemonControl implements ControlClient {
       throw new ControlError('bad-request', `size ${String(p.sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
     }
     if (p.sizeBytes === sizeBytes) return this.#status(m);
+    const elsewhere = m.inService ? undefined : await this.#servingElsewhere(m);
+    if (elsewhere !== undefined) throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; run this there`);
     if (p.sizeBytes < sizeBytes && m.inService)
       throw new ControlError('refused', `${p.tag} is in service: it can grow now, and shrink only out of service`);
     if (p.sizeBytes < sizeBytes && !p.force)
@@ -444,6 +461,14 @@ function withoutNode(r: StateRecord, node: NodeName): StateRecord {
       .map((x) => ({ ...x, for: not(x.for) }))
       .filter((x) => x.for.length > 0),
   };
+}
+
+function checkUri(uri: string): void {
+  try {
+    parseNbdUri(uri);
+  } catch (e: unknown) {
+    throw e instanceof IoError ? new ControlError('bad-request', e.message) : e;
+  }
 }
 
 function refusal(tag: string, node: NodeName, d: Decision): ControlError {

@@ -163,9 +163,15 @@ export class Daemon {
     for (const name of await io.files.list(root)) {
       const tag = /^state_(.+)$/.exec(name)?.[1];
       if (tag === undefined || tag.endsWith('.tmp')) continue;
-      const read = await readRecord(io.files, statePath(root, tag), { node, tag });
-      if (read.kind === 'ok') await this.#open(new RecordStore(io.files, statePath(root, tag), read.record), tag);
-      else this.#breaks(tag, read.kind === 'missing' ? 'the state record is missing' : `the state record is damaged: ${read.why}`);
+      // One mirror that can't be used takes no other with it (M13).
+      try {
+        const path = statePath(root, tag);
+        const read = await readRecord(io.files, path, { node, tag });
+        if (read.kind === 'ok') await this.#open(new RecordStore(io.files, path, read.record), tag);
+        else this.#breaks(tag, read.kind === 'missing' ? 'the state record is missing' : `the state record is damaged: ${read.why}`);
+      } catch (e: unknown) {
+        this.#breaks(tag, e instanceof Error ? e.message : String(e));
+      }
     }
     for (const name of await io.files.list(root)) {
       const tag = /^bitmap_(.+)$/.exec(name)?.[1];
@@ -228,7 +234,12 @@ export class Daemon {
     const { tag } = definition;
     const known = this.mirrors.get(tag);
     if (known !== undefined) {
-      if (known.record().definition.createId === definition.createId) return;
+      const ours = known.record().definition;
+      if (ours.createId === definition.createId) {
+        const leg = ours.nodes[node]?.leg;
+        if (leg === definition.nodes[node]?.leg) return;
+        throw new ClusterError('conflict', `${node} has mirror ${tag} on ${String(leg)} already: delete it there first`);
+      }
       throw new ClusterError('conflict', `${node} already has another mirror ${tag}`);
     }
     if (this.broken.has(tag)) throw new ClusterError('conflict', `${node} has a mirror ${tag} whose state can not be used: delete it there first`);

@@ -47,6 +47,8 @@ export function preview(m: MirrorNode, p: Params): Result {
   } else {
     lines.push(`${m.tag} has ${String(sizeBytes)} bytes now; whatever lies behind a smaller size is cut off`);
   }
+  const unknown = targets.find((n) => !Object.hasOwn(view.record.definition.nodes, n));
+  if (unknown !== undefined && p.action !== 'extend') refused = `${unknown} is not a node of ${m.tag}`;
   if ((p.action === 'fullresync' || p.action === 'unextend') && !m.inService) refused = `${m.tag} is not in service on ${self}`;
   return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused };
 }

@@ -9,7 +9,7 @@ export function whatIf(facts: Facts, question: string): Facts {
   const [first, second] = words;
   if (first === 'in-service' && words.length === 1) return { ...facts, command: { kind: 'in-service' } };
   if (first === 'force' && words.length === 1) return { ...facts, command: { kind: 'force', withoutLastOwner: true } };
-  const peer = first === undefined ? undefined : facts.peers[first];
+  const peer = first === undefined || !Object.hasOwn(facts.peers, first) ? undefined : facts.peers[first];
   if (words.length !== 2 || first === undefined || (second !== 'lost' && second !== 'back')) {
     throw new ControlError('bad-request', `what if ${JSON.stringify(question)}: allowed are ${FORMS}`);
   }

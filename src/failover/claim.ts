@@ -173,7 +173,7 @@ export class Claims {
       regions: this.#n.keeper.regions(),
       leg,
       previousSource: previous,
-      zeroed: before.legZeroed && !before.hadData,
+      zeroed: before.legZeroed,
     });
     this.#n.keeper.repaired();
     source.device.needGeneration();

@@ -45,7 +45,8 @@ export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): 
     accountComplete: withNode(r.accountComplete, node),
     absentPeers,
     mergePending: r.mergePending.map((m) => ({ ...m, for: without(m.for, node) })).filter((m) => m.for.length > 0),
-    hadData: r.hadData,
+    // From now on two nodes share a history, even if nothing was written yet.
+    hadData: true,
   };
 }
 
@@ -71,6 +72,7 @@ export function generationCommitted(r: StateRecord, generation: Generation): Sta
     generation,
     offered: [],
     hadData: true,
+    legZeroed: false,
     history: [...older.reverse(), r.generation, ...r.history].filter((g, i, all) => g !== generation && all.indexOf(g) === i).slice(0, HISTORY_MAX),
   };
 }

@@ -42,7 +42,9 @@ export async function mergeAccount(s: MergeOwner, link: MarksSource, view: NodeV
       for: m.for.filter((x) => still(x) || r.mergePending.some((o) => o.from === m.from && o.for.includes(x))),
     }));
     const lost = before.filter((n) => !plan.accountComplete.includes(n));
-    const accountComplete = [...new Set([...r.accountComplete.filter((n) => !lost.includes(n)), ...plan.accountComplete.filter((n) => !before.includes(n))])];
+    const accountComplete = [
+      ...new Set([...r.accountComplete.filter((n) => !lost.includes(n)), ...plan.accountComplete.filter((n) => !before.includes(n))]),
+    ];
     return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete };
   });
   if (plan.operations.length === 0) {

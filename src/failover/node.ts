@@ -17,6 +17,7 @@ import { decide } from './decide.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
+import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { hearsMajority } from './quorum.ts';
 import { type RecordStore, viewSchema } from './record.ts';
@@ -291,11 +292,12 @@ export class MirrorNode implements Claimant {
     };
   }
 
-  /** In service under arbiter `majority`: whether most nodes can be heard now; null: nobody asks. */
+  /** Under arbiter `majority`, in service: whether most nodes can be heard now. Else null: not asked yet; whom nobody hears can not vote. */
   #hearsMajority(): boolean | null {
     const { definition } = this.record();
-    if (definition.arbiter !== 'majority' || !this.inService) return null;
-    return hearsMajority(definition, this.env.self, (n) => this.silentForMs(n));
+    if (definition.arbiter !== 'majority') return null;
+    const hears = hearsMajority(definition, this.env.self, (n) => this.silentForMs(n));
+    return this.inService || !hears ? hears : null;
   }
 
   async #tick(): Promise<void> {
@@ -514,7 +516,7 @@ export class MirrorNode implements Claimant {
   async resize(sizeBytes: number): Promise<void> {
     await this.#roles.run(async () => {
       if (this.#source !== undefined) {
-        await this.#source.grow(sizeBytes, (definition) => this.#bitmap.regrown(definition.sizeBytes));
+        await grow(this.#source, sizeBytes, (definition) => this.#bitmap.regrown(definition.sizeBytes));
         return;
       }
       const leg = await this.replica.open();

@@ -9,6 +9,7 @@
  * through the store, one change at a time, each durable before the next step.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
+import { hearsMajority } from './quorum.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, type LegInfo } from '../io/types.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
@@ -16,14 +17,15 @@ import { MirrorDevice } from '../mirror/device.ts';
 import type { LossReason, MirrorHost } from '../mirror/host.ts';
 import { MirrorExport } from '../mirror/mirror-export.ts';
 import { Marks } from '../mirror/marks.ts';
-import { Mutex } from './mutex.ts';
 import { Prover } from '../mirror/prover.ts';
 import { Changes, type NodeContext } from './context.ts';
-import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
+import { askAfterStall, type StallAsker } from './after-stall.ts';
+import { Members, type MembersOwner } from './members.ts';
+import { targetLeft } from './membership.ts';
 import { mergeAccount } from './merge-account.ts';
 import { boundedWhy } from './record.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
-import type { Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
+import type { Epoch, NodeName, NodeView } from './types.ts';
 
 /** Times failureTimeout that writes wait for a lost target which is alive and can't confirm that it is out. */
 const UNCONFIRMED_MAX = 5;
@@ -43,12 +45,13 @@ export interface SourceOptions {
   zeroed: boolean;
 }
 
-export class SourceRole implements MirrorHost, LinkOwner {
+export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsker {
   readonly ctx: NodeContext;
   readonly epoch: Epoch;
   readonly device: MirrorDevice;
   readonly export: MirrorExport;
   readonly prover: Prover;
+  readonly members: Members;
   readonly links = new Map<NodeName, TargetLink>();
   /** Links whose resync runs now. */
   readonly resyncs = new Set<TargetLink>();
@@ -64,8 +67,6 @@ export class SourceRole implements MirrorHost, LinkOwner {
   readonly resyncReleased = new Set<NodeName>();
   stopped = false;
   #served = false;
-  /** One change of generation or membership at a time, its messages included: later ones must not be overtaken by earlier ones. */
-  readonly #records = new Mutex();
   #relieving = false;
 
   constructor(ctx: NodeContext, o: SourceOptions) {
@@ -92,6 +93,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
     });
     this.export = new MirrorExport(this.device, `NetRAID mirror ${ctx.tag}`);
     this.prover = new Prover(this.device);
+    this.members = new Members(this);
     for (const [node, d] of Object.entries(definition.nodes)) if (node !== ctx.env.self) this.addLink(node, d.mode, d.foreignUri !== undefined);
   }
 
@@ -119,35 +121,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
     this.device.sessions.remove(node);
     this.links.delete(node);
     this.outs.delete(node);
-    this.#sessionIds.delete(node);
-  }
-
-  /** Makes the mirror larger while it is in use: every leg first, then the record, then the device. */
-  async grow(sizeBytes: number, makeFile: (definition: MirrorDefinition) => Promise<{ file: BitmapFile; regions: RegionMap }>): Promise<void> {
-    const { ctx, device } = this;
-    const r = ctx.record();
-    const definition = { ...r.definition, sizeBytes, revision: r.definition.revision + 1 };
-    if ([...this.links.values()].some((l) => l.leg.phase !== 'in-sync'))
-      throw new ClusterError('refused', 'every target must be in sync before the mirror grows');
-    const { engine } = ctx.env.hub;
-    const leg = device.local.info;
-    if ((await engine.legSize(leg.leg)) < sizeBytes) await engine.setLegSize(leg.leg, sizeBytes);
-    for (const l of this.links.values()) {
-      if (l.foreign) throw new ClusterError('refused', `${l.node} is a foreign target: unextend it, grow, and extend to it again`);
-      const params = { tag: ctx.tag, epoch: this.epoch, session: this.#sessionIds.get(l.node), sizeBytes, definition };
-      await ctx.env.cluster.request(l.node, 'grow', params, this.timeoutMs * 2);
-    }
-    await device.closeEntrance('resize');
-    try {
-      if (!(await this.prover.prove())) throw new ClusterError('refused', 'a leg could not be synced');
-      this.marks.collect(false);
-      await ctx.store.update((x) => ({ ...x, definition: { ...x.definition, sizeBytes, revision: x.definition.revision + 1 } }));
-      const { file, regions } = await makeFile(definition);
-      device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log }));
-    } finally {
-      device.openEntrance('resize');
-    }
-    ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
+    this.members.sessionIds.delete(node);
   }
 
   get timeoutMs(): number {
@@ -193,11 +167,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
     this.changes.notify();
     this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node });
     const confirmed = await this.#toldOrSilent(node, reason, foreign);
-    await this.#records.run(async () => {
-      await this.ctx.store.update((r) => targetLeft(r, node, { confirmed, foreign }));
-      if (newGeneration) await this.#commit();
-      else await this.#tellMembers();
-    });
+    await this.members.left(node, { confirmed, foreign }, newGeneration);
     this.changes.notify();
   }
 
@@ -217,14 +187,16 @@ export class SourceRole implements MirrorHost, LinkOwner {
           return true;
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
-          this.#judge(e);
+          this.members.judge(e);
           // Without a record that it can use (M13), it can neither write this down nor ever take over.
           unknownThere = e.code === 'no-mirror';
         }
       }
       const waited = io.clock.now() - since;
       // Every heartbeat since `since` has said so (see `outs`).
-      if (waited >= this.timeoutMs && (unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs)) {
+      const silent = unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs;
+      // Cut off from most, a source may not go on without anybody: the others may have taken over by now.
+      if (waited >= this.timeoutMs && silent && hearsMajority(this.ctx.record().definition, this.ctx.env.self, (n) => this.ctx.silentForMs(n))) {
         this.device.refuseWrites(false);
         return false;
       }
@@ -234,77 +206,14 @@ export class SourceRole implements MirrorHost, LinkOwner {
     }
   }
 
-  /** A refusal that says our epoch is over ends our answering. */
-  #judge(e: ClusterError): void {
-    if (e.code !== 'superseded' && e.code !== 'split-brain') return;
-    // Seen is not served: who the last owner is, the records will say.
-    this.ctx.superseded(this.epoch, e.message, false);
-    throw e;
-  }
-
   commitGeneration(): Promise<void> {
-    return this.#records.run(() => this.#commit());
-  }
-
-  async #commit(): Promise<void> {
-    const { chance } = this.ctx.env.io;
-    const generation = chance.hex64();
-    await this.ctx.store.update((r) => generationOffered(r, generation));
-    const next = generationCommitted(this.ctx.record(), generation);
-    await this.#tellMembers(membershipOf(next));
-    if (this.stopped) throw new Error('the source is stopping');
-    await this.ctx.store.update((r) => generationCommitted(r, generation));
-    this.ctx.changed();
-  }
-
-  /** The definition has changed: every in-sync target writes it down, or leaves. */
-  announce(): Promise<void> {
-    return this.#records.run(() => this.#tellMembers());
-  }
-
-  /** Durable on every remaining in-sync target, or that target leaves. */
-  async #tellMembers(membership = membershipOf(this.ctx.record()), except?: NodeName): Promise<void> {
-    await Promise.all(
-      [...this.links.values()].map(async (l) => {
-        const { leg } = l;
-        const id = this.#sessionIds.get(l.node);
-        if (leg.phase !== 'in-sync' || l.foreign || id === undefined || l.node === except) return;
-        const { session } = leg;
-        const params = { tag: this.ctx.tag, epoch: this.epoch, session: id, membership };
-        try {
-          await this.ctx.env.cluster.request(l.node, 'session.members', params, this.timeoutMs);
-        } catch (e: unknown) {
-          if (!(e instanceof ClusterError)) throw e;
-          if (leg.session === session) this.device.targetFailed(leg, `${l.node} did not write down a change of the mirror: ${e.message}`, false);
-          this.#judge(e);
-        }
-      }),
-    );
+    return this.members.commitGeneration();
   }
 
   async localLegLost(why: string): Promise<boolean> {
     const { ctx } = this;
     ctx.env.emit(ctx.tag, 'leg-failed', `the local leg has failed: ${why}`, {});
-    const recorded: NodeName[] = [];
-    await Promise.all(
-      [...this.links.values()].map(async (l) => {
-        const id = this.#sessionIds.get(l.node);
-        if (l.leg.phase !== 'in-sync' || l.leg.mode !== 'sync' || l.foreign || id === undefined) return;
-        try {
-          await ctx.env.cluster.request(l.node, 'source-leg-behind', { tag: ctx.tag, epoch: this.epoch, session: id }, this.timeoutMs);
-          recorded.push(l.node);
-        } catch (e: unknown) {
-          if (!(e instanceof ClusterError)) throw e;
-          ctx.env.log.warn('a target did not record that the local leg is behind', { node: l.node, error: e.message });
-        }
-      }),
-    );
-    const newest = recorded[0];
-    if (newest === undefined) return false;
-    await this.#records.run(async () => {
-      await ctx.store.update((r) => ({ ...r, legBehind: { since: this.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
-      await this.#tellMembers();
-    });
+    if (!(await this.members.recordLegBehind())) return false;
     this.device.needGeneration();
     return true;
   }
@@ -312,35 +221,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
   /** The guard of M9: this process stood still for so long that others may have taken over. */
   stalled(): void {
     this.changes.notify();
-    void this.#afterStall();
-  }
-
-  async #afterStall(): Promise<void> {
-    const { ctx } = this;
-    const others = Object.entries(ctx.record().definition.nodes).filter(([n, d]) => n !== ctx.env.self && d.foreignUri === undefined);
-    const since = ctx.env.io.clock.now();
-    const before = new Map(others.map(([n]) => [n, ctx.peerView(n)]));
-    while (!this.stopped) {
-      const answers = await Promise.all(
-        others.map(async ([n]) => {
-          try {
-            const v = await ctx.askView(n, this.timeoutMs);
-            // Without a record it can neither confirm nor have taken over.
-            return v === null ? 'unknown' : 'heard';
-          } catch (e: unknown) {
-            if (!(e instanceof Error)) throw e;
-            // It may still reach us, though we can't reach it.
-            return ctx.peerView(n) !== before.get(n) ? 'heard' : 'silent';
-          }
-        }),
-      );
-      // A view that knows a higher epoch has ended us by now, through `superseded`.
-      if (this.isStopped()) return;
-      const allSilent = others.every(([n], i) => answers[i] === 'unknown' || (answers[i] === 'silent' && ctx.silentForMs(n) >= this.timeoutMs));
-      if (answers.includes('heard') || others.length === 0 || (allSilent && ctx.env.io.clock.now() - since >= this.timeoutMs)) break;
-      await this.changes.next(this.retryMs);
-    }
-    this.device.unsuspend('stalled');
+    void askAfterStall(this);
   }
 
   /** `stopped` may have changed while we waited. */
@@ -369,42 +250,21 @@ export class SourceRole implements MirrorHost, LinkOwner {
 
   // ----------------------------------------------------------------------------------------- what links ask
 
-  readonly #sessionIds = new Map<NodeName, string>();
-
   /** The target lacks nothing: from this turn on it counts. Record here, then there, then at the others. */
   async join(link: TargetLink, id: string): Promise<void> {
     const { node, leg } = link;
     if (this.marks.outOfSync(node).count !== 0) throw new Error(`${node} still has marks`);
     this.device.sessions.require(leg);
     // Until it has written down that it joined, it is told of no change: the join itself carries them.
-    this.#sessionIds.delete(node);
+    this.members.sessionIds.delete(node);
     this.outs.delete(node);
     const { session } = leg;
     // A FLUSH answered while it was being resynced never reached it: what it vouches for must be durable there first (M3).
     if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
-    await this.#records.run(() => this.#recordJoin(link, id, session));
+    await this.members.join(link, id, session);
     await this.#settleSource();
     this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
     this.changed();
-  }
-
-  async #recordJoin(link: TargetLink, id: string, session: number): Promise<void> {
-    const { node, leg } = link;
-    if (leg.session !== session) throw new Error(`${node} has left before it joined`);
-    await this.ctx.store.update((r) => targetJoined(r, node, link.foreign));
-    const membership = membershipOf(this.ctx.record());
-    if (!link.foreign) {
-      try {
-        await this.ctx.env.cluster.request(node, 'session.join', { tag: this.ctx.tag, epoch: this.epoch, session: id, membership }, this.timeoutMs);
-      } catch (e: unknown) {
-        if (!(e instanceof ClusterError)) throw e;
-        if (leg.session === session) this.device.targetFailed(leg, `${node} did not write down that it is in sync: ${e.message}`, false);
-        this.#judge(e);
-        throw e;
-      }
-    }
-    if (leg.session === session) this.#sessionIds.set(node, id);
-    await this.#tellMembers(membershipOf(this.ctx.record()), node);
   }
 
   /** TAG_source names the previous source while its marks are needed, and this node afterwards. */
@@ -470,7 +330,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
   }
 
   zeroedAlike(view: NodeView): boolean {
-    return this.#zeroed && view.record.legZeroed && !view.record.hadData && !this.ctx.record().hadData && this.device.counters.writes === 0;
+    return this.#zeroed && this.ctx.record().legZeroed && view.record.legZeroed && !view.record.hadData && this.device.counters.writes === 0;
   }
 
   // -------------------------------------------------------------------------------------------------- the end
@@ -483,7 +343,7 @@ export class SourceRole implements MirrorHost, LinkOwner {
     if (proven) this.marks.collect(false);
     // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
     this.device.stop(Errno.ESHUTDOWN);
-    const told = await this.#tellStopping();
+    const told = await this.members.tellStopping();
     const clean = (await this.marks.durable()) && proven && this.device.local.state === 'in';
     this.ctx.env.log.info('stopping as source', { tag: this.ctx.tag, clean, told });
     await this.#end();
@@ -501,22 +361,6 @@ export class SourceRole implements MirrorHost, LinkOwner {
         resolve(true);
       });
     });
-  }
-
-  async #tellStopping(): Promise<NodeName[]> {
-    const told: NodeName[] = [];
-    for (const l of this.links.values()) {
-      const id = this.#sessionIds.get(l.node);
-      if (!this.ctx.record().inSync.includes(l.node) || l.foreign || id === undefined) continue;
-      try {
-        await this.ctx.env.cluster.request(l.node, 'session.stop', { tag: this.ctx.tag, epoch: this.epoch, session: id }, this.timeoutMs);
-        told.push(l.node);
-      } catch (e: unknown) {
-        if (!(e instanceof ClusterError)) throw e;
-        this.ctx.env.log.warn('a target was not told that the source stops', { node: l.node, error: e.message });
-      }
-    }
-    return told;
   }
 
   /** Stops answering now; resolves when the legs have done with everything (M4, M9). */

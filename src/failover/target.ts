@@ -92,7 +92,7 @@ export class TargetRole {
         accountGivenTo: null,
         mergePending: [],
         claim: null,
-        legZeroed: r.legZeroed && !p.membership.hadData,
+        legZeroed: false,
       };
     });
     await ctx.own.setDataCorrupt(false);

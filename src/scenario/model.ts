@@ -26,7 +26,7 @@ interface Sector {
   history: [Kept, ...Kept[]];
   /** What it may hold as well. */
   maybe: Content[];
-  inFlight: number;
+  inFlight: PendingWrite[];
 }
 
 export interface PendingWrite {
@@ -56,7 +56,7 @@ export class Acknowledged {
     this.#time += 1;
     const write: PendingWrite = { offset, length, seed, began: this.#time, open: true };
     this.#each(offset, length, (number, sector) => {
-      sector.inFlight += 1;
+      sector.inFlight.push(write);
       const before = [newest(sector).content, ...sector.maybe];
       for (const b of before) add(sector.maybe, overlaid(b, number, write), number);
     });
@@ -68,13 +68,16 @@ export class Acknowledged {
     write.open = false;
     this.#time += 1;
     this.#each(write.offset, write.length, (number, sector) => {
-      sector.inFlight -= 1;
-      const last = newest(sector);
-      const content = overlaid(last.content, number, write);
-      // Without another write in flight, and none that was answered meanwhile, this one is the last.
-      const alone = sector.inFlight === 0 && last.at < write.began;
-      if (alone) sector.maybe = sector.maybe.flatMap((m) => partial(number, write, m)).filter((m) => !same(m, content, number));
-      else add(sector.maybe, last.content, number);
+      sector.inFlight = sector.inFlight.filter((w) => w !== write);
+      const content = overlaid(newest(sector).content, number, write);
+      // What was uncertain before is so only where this write did not reach; one answered meanwhile may have come after it.
+      const uncertain = sector.maybe.flatMap((m) => partial(number, write, m));
+      const meanwhile = sector.history.filter((h) => h.at >= write.began).map((h) => h.content);
+      const bases = [content, ...uncertain, ...meanwhile];
+      sector.maybe = [];
+      for (const m of [...bases.slice(1), ...sector.inFlight.flatMap((w) => bases.map((x) => overlaid(x, number, w)))]) {
+        if (!same(m, content, number)) add(sector.maybe, m, number);
+      }
       sector.history.push({ content, at: this.#time });
       this.#unflushed.add(number);
     });
@@ -85,7 +88,7 @@ export class Acknowledged {
     if (!write.open) return;
     write.open = false;
     this.#each(write.offset, write.length, (_number, sector) => {
-      sector.inFlight -= 1;
+      sector.inFlight = sector.inFlight.filter((w) => w !== write);
     });
   }
 
@@ -139,7 +142,7 @@ export class Acknowledged {
       const candidates = [newest(sector).content, ...sector.maybe];
       const match = candidates.find((c) => Buffer.compare(found, made(c, number).subarray(0, found.length)) === 0);
       if (match === undefined) return { offset: offset + at, admissible: candidates.map(describe) };
-      if (!settles || sector.inFlight > 0 || sector.maybe.length === 0) continue;
+      if (!settles || sector.inFlight.length > 0 || sector.maybe.length === 0) continue;
       sector.maybe = [];
       if (match !== newest(sector).content) sector.history.push({ content: match, at: this.#time });
       if (sector.history.length > 1) this.#unflushed.add(number);
@@ -152,7 +155,7 @@ export class Acknowledged {
     for (let number = Math.floor(offset / SECTOR_BYTES); number <= last; number += 1) {
       let sector = this.#sectors.get(number);
       if (sector === undefined) {
-        sector = { history: [ZERO_HISTORY], maybe: [], inFlight: 0 };
+        sector = { history: [ZERO_HISTORY], maybe: [], inFlight: [] };
         this.#sectors.set(number, sector);
       }
       f(number, sector);
@@ -184,7 +187,7 @@ function overlaid(before: Content, sector: number, write: PendingWrite): Content
   return bytes;
 }
 
-/** After a write that is surely in, what was uncertain before is so only where the write did not reach. */
+/** What is left of an uncertain content after a write that is surely in: nothing where it covered all. */
 function partial(sector: number, write: PendingWrite, m: Content): Content[] {
   return covers(write, sector) ? [] : [overlaid(m, sector, write)];
 }

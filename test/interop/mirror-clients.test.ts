@@ -167,7 +167,9 @@ testWith(['nbd-client', 'nbdkit'], 'nbd-client lists the mirror over TCP', async
 testWith(['fio', 'timeout', 'nbdkit'], 'fio verifies every block that it wrote with crc32c, on two jobs with 32 requests each', async () => {
   const args = ['-k', '5', '60', 'fio', '--name=verify', '--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bsrange=512-64k', '--size=24m'];
   const jobs = ['--numjobs=2', '--offset_increment=32m', '--iodepth=32', '--fsync=64', '--trim_percentage=5'];
-  const out = await runOk('timeout', [...args, ...jobs, '--verify=crc32c', '--verify_fatal=1', '--output-format=normal']);
+  const out = await runOk('timeout', [...args, ...jobs, '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--output-format=normal'], {
+    cwd: daemons.folder,
+  });
   expect(out.match(/err= 0/g)?.length).toBe(2);
 });
 

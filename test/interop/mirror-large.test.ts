@@ -35,6 +35,7 @@ testWith(
     const source = daemons.node('server1');
     const legs = { server1: daemons.path('leg1'), server2: daemons.path('leg2') };
     await daemons.createMirror({ tag: TAG, sizeBytes: SIZE, regionBytes: REGION, legs });
+    await nbdsh(source.uri(TAG), `import os; h.connect_uri(os.environ["URI"]); h.pwrite(b"first" + bytes(507), 0); h.flush(); h.shutdown()`);
     await daemons.node('server2').kill();
     await daemons.untilTarget('server1', TAG, 'server2', 'is out', (t) => t.state !== 'Target');
 
@@ -48,7 +49,14 @@ testWith(
     const script = `
 import os
 h.connect_uri(os.environ["URI"])
-for at in [${places.join(',')}]: h.pwrite(at.to_bytes(8, "little") * 512, at)
+failed = []
+def wait(limit):
+    while h.aio_in_flight() >= limit: h.poll(-1)
+for at in [${places.join(',')}]:
+    wait(64)
+    h.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(at.to_bytes(8, "little") * 512)), at, completion=lambda e: (e and failed.append(e), 1)[1])
+wait(1)
+assert not failed
 h.flush()
 h.shutdown()
 `;

@@ -340,6 +340,19 @@ export class Daemons {
     return parts.join('\n');
   }
 
+  /**
+   * Runs a daemon that is expected to end by itself: a node without peers named `name`, with these fields of netraid.yaml;
+   * undefined: a node's own root as it is.
+   */
+  async runAlone(name: string, fields: Readonly<Record<string, unknown>> | undefined): Promise<Ran> {
+    const root = this.path(name);
+    if (fields !== undefined) {
+      mkdirSync(path.join(root, 'etc'), { recursive: true });
+      writeFileSync(path.join(root, 'etc', 'netraid.yaml'), stringify({ version: 1, cluster: 'interop', node: name, ...fields }));
+    }
+    return await run(process.execPath, [builtProgram('netraidd'), '--root', root], { timeoutMs: START_MAX_MS });
+  }
+
   /** Detaches what is attached, ends all daemons and removes the folder. */
   async close(): Promise<void> {
     try {

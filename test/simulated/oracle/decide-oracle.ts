@@ -8,7 +8,8 @@ import type { Decision, DecideRule, Epoch, Facts, NodeName, NodeView, StateRecor
 import { holdsUnknown, isSplitBrain } from './compare-oracle.ts';
 
 const number = (e: Epoch | null): number => e?.number ?? 0;
-const same = (a: Epoch | null, b: Epoch | null): boolean => a !== null && b !== null && a.number === b.number && a.owner === b.owner && a.random === b.random;
+const same = (a: Epoch | null, b: Epoch | null): boolean =>
+  a !== null && b !== null && a.number === b.number && a.owner === b.owner && a.random === b.random;
 
 export function term(r: StateRecord): Epoch | null {
   return number(r.epochInSync) > number(r.epochServed) ? r.epochInSync : r.epochServed;
@@ -123,9 +124,22 @@ function whileServing(f: Facts, d: Decision): string[] {
   if (stays && heard.some((v) => number(v.record.epochServed) > number(r.epochServed))) found.push('M9: goes on although a higher epoch was served');
   if (stays && r.definition.arbiter === 'majority' && f.majority === false) found.push('goes on without a majority');
   const quiet =
-    r.resyncingFrom === null && r.legBehind === null && r.toldOut === null && servedLast(r) && same(r.epochSeen, r.epochServed) && r.definition.arbiter === 'none';
+    r.resyncingFrom === null &&
+    r.legBehind === null &&
+    r.toldOut === null &&
+    servedLast(r) &&
+    same(r.epochSeen, r.epochServed) &&
+    r.definition.arbiter === 'none';
   const mine = r.claim === null;
-  const nobodySays = heard.every((v) => v.record.claim === null && v.record.legBehind === null && v.record.toldOut === null && number(v.record.epochSeen) <= number(r.epochServed) && !v.inService && !isSplitBrain(r, v.record));
+  const nobodySays = heard.every(
+    (v) =>
+      v.record.claim === null &&
+      v.record.legBehind === null &&
+      v.record.toldOut === null &&
+      (number(v.record.epochSeen) < number(r.epochServed) || same(v.record.epochSeen, r.epochServed)) &&
+      !v.inService &&
+      !isSplitBrain(r, v.record),
+  );
   if (!stays && d.action !== 'refuse' && quiet && mine && nobodySays) found.push(`M12: leaves service without a reason (${d.action})`);
   return found;
 }
@@ -163,7 +177,10 @@ export function expected(f: Facts): Expected | null {
   if (heard.some((v) => v.inService || v.record.claim !== null || v.record.stoppedOnPurpose)) return null;
   // Somebody contradicts, knows more, or was only told of a term: other rows come first.
   const knowsMore = (v: NodeView): boolean =>
-    isSplitBrain(r, v.record) || holdsUnknown(v.record, r) || number(term(v.record)) > number(term(r)) || number(v.record.epochSeen) > number(term(r));
+    isSplitBrain(r, v.record) ||
+    holdsUnknown(v.record, r) ||
+    number(term(v.record)) > number(term(r)) ||
+    number(v.record.epochSeen) > number(term(r));
   const listening = f.upForMs < f.failureTimeoutMs;
   if (number(r.epochSeen) > number(term(r)) || heard.some((v) => knowsMore(v) || !isWitness(v) || v.record.legBehind !== null)) return null;
   if (heard.some((v) => v.record.toldOut !== null)) return null;
@@ -177,9 +194,16 @@ export function expected(f: Facts): Expected | null {
     if (!ownsFlag || !r.inSync.includes(self.node) || heard.some((v) => !v.record.inSync.includes(self.node))) return null;
     if (away.length === 0 && heard.length > 0) {
       const all = Object.keys(settings.nodes).every((n) => n === self.node || heard.some((v) => v.node === n));
-      if (all) return { scenario: 'scenario 4, the source returns', action: 'go-in-service', rules: ['evidence', 'source-alone-agreed'], dataCorrupt: false };
+      if (all)
+        return {
+          scenario: 'scenario 4, the source returns',
+          action: 'go-in-service',
+          rules: ['evidence', 'source-alone-agreed'],
+          dataCorrupt: false,
+        };
     }
-    if (away.length > 0 && !r.session.clean && !listening) return { scenario: 'scenario 3', action: 'stay-out', rules: ['source-alone'], dataCorrupt: true };
+    if (away.length > 0 && !r.session.clean && !listening)
+      return { scenario: 'scenario 3', action: 'stay-out', rules: ['source-alone'], dataCorrupt: true };
     return null;
   }
   if (self.flags.dataCorrupt || ownsFlag || !r.inSync.includes(self.node)) return null;

@@ -176,7 +176,10 @@ export function sampledFacts(p: Pick): Facts {
   const known = Object.fromEntries(peers.map((x) => [x.view.node, x.silentForMs]));
   return factsOf({ ...self, silentForMs: { ...self.silentForMs, ...known } }, peers, {
     upForMs: p.mostly([60_000, 100], 5),
-    command: p.mostly<Facts['command']>([{ kind: 'none' }, { kind: 'in-service' }, { kind: 'force', withoutLastOwner: false }, { kind: 'force', withoutLastOwner: true }], 3),
+    command: p.mostly<Facts['command']>(
+      [{ kind: 'none' }, { kind: 'in-service' }, { kind: 'force', withoutLastOwner: false }, { kind: 'force', withoutLastOwner: true }],
+      3,
+    ),
     majority: p.of([null, true, false]),
     claiming: p.mostly([false, true], 6) && self.record.claim !== null,
   });

@@ -171,6 +171,8 @@ function splitBrainShown(c: Cluster, winner: Machine): void {
   for (const b of c.branches.open) {
     const m = c.machine(b.node);
     if (!wroteApart(b)) continue;
+    // Power may have gone while it was not the newest.
+    if (c.plan.kinds.has('power')) b.model.powerWasLost();
     const bad = firstWrong(c, b, m);
     if (bad !== undefined) c.violated('M10', `a split brain was shown, and ${m.name} no longer has what it answered in epoch ${b.key}: ${bad}`);
   }
@@ -203,6 +205,7 @@ async function judge(c: Cluster, w: Workload): Promise<void> {
   for (const b of c.branches.open) {
     if (b === mine || !wroteApart(b)) continue;
     c.checked('M10');
+    if (c.plan.kinds.has('power')) b.model.powerWasLost();
     const bad = firstWrong(c, b, source);
     if (bad !== undefined) c.violated('M10', `${b.node} answered writes in epoch ${b.key} that were lost without a split brain being shown: ${bad}`);
   }

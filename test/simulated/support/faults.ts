@@ -121,8 +121,9 @@ export class Faults {
     if (this.#s.coin(0.85)) this.#later(this.#s.coin(0.5) ? this.#s.float() * 400 : this.#s.float() * 3000, f);
   }
 
-  #diskFault(pattern: string, what: 'read' | 'write' | 'sync' | 'full'): boolean {
-    const m = this.#victim(this.#alive());
+  #diskFault(pattern: string, what: 'read' | 'write' | 'sync' | 'full', victim?: Machine): boolean {
+    const ofLegSync = what === 'sync' && pattern === LEG;
+    const m = ofLegSync ? victim : this.#victim(this.#alive());
     if (m === undefined) return false;
     if (what === 'full') m.sim.full(pattern);
     else m.sim.fail(pattern, { op: what, errno: Errno.EIO, ...(this.#s.coin(0.7) ? { times: this.#s.between(1, 4) } : {}) });
@@ -249,7 +250,8 @@ export class Faults {
       },
       { name: 'leg: EIO on read', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'read') },
       { name: 'leg: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'write') },
-      { name: 'leg: EIO on sync', kind: 'disk', weight: 1.5, strike: () => this.#diskFault(LEG, 'sync') },
+      { name: 'leg: EIO on sync of a target', kind: 'sync', weight: 1.5, strike: () => this.#diskFault(LEG, 'sync', this.#pick(this.#alive().filter((m) => !m.inService))) },
+      { name: 'leg: EIO on sync of the source', kind: 'own-sync', weight: 2, strike: () => this.#diskFault(LEG, 'sync', this.#source()) },
       { name: 'leg: ENOSPC', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'full') },
       { name: 'root: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'write') },
       { name: 'root: EIO on sync', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'sync') },

@@ -1,0 +1,160 @@
+/**
+ * What the source's record says of generation and membership, and the telling of it: here durably, then on every in-sync
+ * target. One change at a time, its messages included, so that an earlier one never overtakes a later one.
+ */
+import { ClusterError } from '../cluster/errors.ts';
+import type { MirrorDevice } from '../mirror/device.ts';
+import type { NodeContext } from './context.ts';
+import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
+import { Mutex } from './mutex.ts';
+import type { TargetLink } from './target-link.ts';
+import type { Epoch, NodeName } from './types.ts';
+
+export interface MembersOwner {
+  readonly ctx: NodeContext;
+  readonly epoch: Epoch;
+  readonly device: MirrorDevice;
+  readonly links: ReadonlyMap<NodeName, TargetLink>;
+  readonly timeoutMs: number;
+  readonly stopped: boolean;
+}
+
+export class Members {
+  readonly #o: MembersOwner;
+  readonly #records = new Mutex();
+  /** Sessions that have joined: only these are told. */
+  readonly sessionIds = new Map<NodeName, string>();
+
+  constructor(o: MembersOwner) {
+    this.#o = o;
+  }
+
+  left(node: NodeName, how: { confirmed: boolean; foreign: boolean }, newGeneration: boolean): Promise<void> {
+    return this.#records.run(async () => {
+      await this.#o.ctx.store.update((r) => targetLeft(r, node, how));
+      if (newGeneration) await this.#commit();
+      else await this.#tellMembers();
+    });
+  }
+
+  /** The target's session joins: our record, then its own, then those of the others. */
+  join(link: TargetLink, id: string, session: number): Promise<void> {
+    return this.#records.run(() => this.#recordJoin(link, id, session));
+  }
+
+  /** Own leg failed: true once an in-sync target has durably recorded that it is behind (M2). */
+  async recordLegBehind(): Promise<boolean> {
+    const { ctx, device } = this.#o;
+    const recorded: NodeName[] = [];
+    await Promise.all(
+      [...this.#o.links.values()].map(async (l) => {
+        const id = this.sessionIds.get(l.node);
+        if (l.leg.phase !== 'in-sync' || l.leg.mode !== 'sync' || l.foreign || id === undefined) return;
+        try {
+          await ctx.env.cluster.request(l.node, 'source-leg-behind', { tag: ctx.tag, epoch: this.#o.epoch, session: id }, this.#o.timeoutMs);
+          recorded.push(l.node);
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          ctx.env.log.warn('a target did not record that the local leg is behind', { node: l.node, error: e.message });
+        }
+      }),
+    );
+    const newest = recorded[0];
+    if (newest === undefined) return false;
+    await this.#records.run(async () => {
+      await ctx.store.update((r) => ({ ...r, legBehind: { since: this.#o.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
+      await this.#tellMembers();
+    });
+    device.needGeneration();
+    return true;
+  }
+
+  /** A refusal that says our epoch is over ends our answering. */
+  judge(e: ClusterError): void {
+    if (e.code !== 'superseded' && e.code !== 'split-brain') return;
+    // Seen is not served: who the last owner is, the records will say.
+    this.#o.ctx.superseded(this.#o.epoch, e.message, false);
+    throw e;
+  }
+
+  commitGeneration(): Promise<void> {
+    return this.#records.run(() => this.#commit());
+  }
+
+  async #commit(): Promise<void> {
+    const { chance } = this.#o.ctx.env.io;
+    const generation = chance.hex64();
+    await this.#o.ctx.store.update((r) => generationOffered(r, generation));
+    const next = generationCommitted(this.#o.ctx.record(), generation);
+    await this.#tellMembers(membershipOf(next));
+    if (this.#o.stopped) throw new Error('the source is stopping');
+    await this.#o.ctx.store.update((r) => generationCommitted(r, generation));
+    this.#o.ctx.changed();
+  }
+
+  /** The definition has changed: every in-sync target writes it down, or leaves. */
+  announce(): Promise<void> {
+    return this.#records.run(() => this.#tellMembers());
+  }
+
+  /** Durable on every remaining in-sync target, or that target leaves. */
+  async #tellMembers(membership = membershipOf(this.#o.ctx.record()), except?: NodeName): Promise<void> {
+    await Promise.all(
+      [...this.#o.links.values()].map(async (l) => {
+        const { leg } = l;
+        const id = this.sessionIds.get(l.node);
+        if (leg.phase !== 'in-sync' || l.foreign || id === undefined || l.node === except) return;
+        const { session } = leg;
+        const params = { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership };
+        try {
+          await this.#o.ctx.env.cluster.request(l.node, 'session.members', params, this.#o.timeoutMs);
+        } catch (e: unknown) {
+          if (!(e instanceof ClusterError)) throw e;
+          if (leg.session === session) this.#o.device.targetFailed(leg, `${l.node} did not write down a change of the mirror: ${e.message}`, false);
+          this.judge(e);
+        }
+      }),
+    );
+  }
+
+  async #recordJoin(link: TargetLink, id: string, session: number): Promise<void> {
+    const { node, leg } = link;
+    if (leg.session !== session) throw new Error(`${node} has left before it joined`);
+    await this.#o.ctx.store.update((r) => targetJoined(r, node, link.foreign));
+    const membership = membershipOf(this.#o.ctx.record());
+    if (!link.foreign) {
+      try {
+        await this.#o.ctx.env.cluster.request(
+          node,
+          'session.join',
+          { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership },
+          this.#o.timeoutMs,
+        );
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+        if (leg.session === session) this.#o.device.targetFailed(leg, `${node} did not write down that it is in sync: ${e.message}`, false);
+        this.judge(e);
+        throw e;
+      }
+    }
+    if (leg.session === session) this.sessionIds.set(node, id);
+    await this.#tellMembers(membershipOf(this.#o.ctx.record()), node);
+  }
+
+  /** Tells every in-sync target that the source stops on purpose; who has written it down. */
+  async tellStopping(): Promise<NodeName[]> {
+    const told: NodeName[] = [];
+    for (const l of this.#o.links.values()) {
+      const id = this.sessionIds.get(l.node);
+      if (!this.#o.ctx.record().inSync.includes(l.node) || l.foreign || id === undefined) continue;
+      try {
+        await this.#o.ctx.env.cluster.request(l.node, 'session.stop', { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id }, this.#o.timeoutMs);
+        told.push(l.node);
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+        this.#o.ctx.env.log.warn('a target was not told that the source stops', { node: l.node, error: e.message });
+      }
+    }
+    return told;
+  }
+}
