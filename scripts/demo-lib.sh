@@ -112,10 +112,8 @@ start() {
   pids[$node]=$!
   disown "${pids[$node]}"
   printf '%s\n' "${pids[$node]}" >"$base/$node/pid"
-  wait_for 20 "$node answers" answers "$node"
 }
-answers() { at "$1" netraid info >/dev/null 2>&1; }
-hears() { [[ $(at "$1" netraid info --json | grep -c '"reachable": true') == "$2" ]]; }
+hears() { [[ $(at "$1" netraid info --json 2>/dev/null | grep -c '"reachable": true') == "$2" ]]; }
 
 crash() {
   kill -KILL "${pids[$1]}"

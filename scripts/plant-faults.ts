@@ -19,7 +19,12 @@ const HELP = `scripts/plant-faults [options]
 `;
 
 const { values: v } = parseArgs({
-  options: { only: { type: 'string' }, seconds: { type: 'string', default: '120' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+  options: {
+    only: { type: 'string' },
+    seconds: { type: 'string', default: '120' },
+    list: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
 });
 const root = path.join(import.meta.dirname, '..');
 const out = (line: string): void => {
@@ -28,7 +33,8 @@ const out = (line: string): void => {
 
 function copyOfTheTree(): string {
   const to = mkdtempSync(path.join(tmpdir(), 'netraid-plant-'));
-  for (const part of ['src', 'scripts', 'test/simulated', 'package.json', 'tsconfig.json']) cpSync(path.join(root, part), path.join(to, part), { recursive: true });
+  for (const part of ['src', 'scripts', 'test/simulated', 'package.json', 'tsconfig.json'])
+    cpSync(path.join(root, part), path.join(to, part), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(to, 'node_modules'));
   return to;
 }
@@ -46,7 +52,11 @@ function plant(tree: string, p: Plant): void {
 }
 
 function simulate(tree: string, args: string[]): Totals {
-  const done = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/simulate.ts', '--json', ...args], { cwd: tree, encoding: 'utf8', maxBuffer: 1 << 28 });
+  const done = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/simulate.ts', '--json', ...args], {
+    cwd: tree,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
   const last = done.stdout.trimEnd().split('\n').at(-1) ?? '';
   if (!last.startsWith('{')) throw new Error(`the simulator ended without a report: ${done.stderr.slice(-2000)}`);
   return JSON.parse(last) as Totals;

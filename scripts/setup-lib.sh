@@ -57,12 +57,15 @@ setup_node() {
   return 1
 }
 
-# Quiet when it goes well; the end of what it said when not.
+# Quiet when it goes well; the beginning and the end of what it said when not.
 run_quietly() {
   local log status=0
   log=$(mktemp)
   timeout -k 10 600 "$@" >"$log" 2>&1 || status=$?
-  ((status == 0)) || tail -n 30 "$log"
+  if ((status != 0)); then
+    head -n 15 "$log"
+    tail -n +16 "$log" | tail -n 20
+  fi
   rm -f "$log"
   return "$status"
 }

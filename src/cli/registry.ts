@@ -17,7 +17,13 @@ const completionSpec: CommandSpec = {
 };
 
 /** `netraid COMMAND`. */
-export const commandsOfNetraid: readonly CommandSpec[] = [...membershipCommands, ...devicesCommands, ...observeCommands, scenarioSpec, completionSpec];
+export const commandsOfNetraid: readonly CommandSpec[] = [
+  ...membershipCommands,
+  ...devicesCommands,
+  ...observeCommands,
+  scenarioSpec,
+  completionSpec,
+];
 
 export type Program = 'mirror_action' | 'mirror_status' | 'mirror_resize' | 'bitmap';
 

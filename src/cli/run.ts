@@ -5,6 +5,7 @@
  *
  * Whatever goes wrong ends as one line on standard error.
  */
+import type * as Parser from './parse.ts';
 import { DaemonUnreachableError } from '../control/http-client.ts';
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { ControlError } from '../control/types.ts';
@@ -16,10 +17,10 @@ import type { CommandLine, Run, World } from './world.ts';
 const COLUMNS_MIN = 60;
 const COLUMNS_MAX = 120;
 
-let parser: Promise<typeof import('./parse.ts')> | undefined;
+let parser: Promise<typeof Parser> | undefined;
 const runs = new Map<CommandSpec, Promise<Run>>();
 
-function loadParser(): Promise<typeof import('./parse.ts')> {
+function loadParser(): Promise<typeof Parser> {
   parser ??= import('./parse.ts');
   return parser;
 }

@@ -9,7 +9,15 @@ export function scenarioCommands(commandLine: CommandLine): CommandRunner {
     async run(argv, on) {
       const terminal = new BufferTerminal();
       const { client, clock, files, root } = on;
-      const exit = await commandLine.run(argv, { client: () => client, terminal, clock, files, devices: null, version: 'scenario', defaultRoot: root });
+      const exit = await commandLine.run(argv, {
+        client: () => client,
+        terminal,
+        clock,
+        files,
+        devices: null,
+        version: 'scenario',
+        defaultRoot: root,
+      });
       for (const line of terminal.out) on.out(line);
       for (const line of terminal.errors) on.error(line);
       return exit;

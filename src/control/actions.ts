@@ -6,21 +6,22 @@ import { ClusterError } from '../cluster/errors.ts';
 import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
+import { withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
-import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
+import { validateNodeName, validateTag } from '../failover/paths.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
-import type { Decision, MirrorDefinition, NodeName, NodeView, StateRecord } from '../failover/types.ts';
+import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
 import { Errno, IoError } from '../io/types.ts';
-import { Verify } from '../mirror/verify.ts';
-import { parseNbdUri } from '../nbd-client-js/uri.ts';
+import { VerifyRuns } from './verify-runs.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
+import { asControlError, checkUri, refusal } from './action-errors.ts';
 import { mirrorStatus } from './status.ts';
-import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus, type Progress } from './types.ts';
+import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
 
 export const NODES_MAX = 8;
@@ -31,12 +32,6 @@ export interface ActionDefaults {
   waitForPreviousSourceSec: number;
 }
 
-interface VerifyRun {
-  verify: Verify;
-  running: boolean;
-  problem: string;
-}
-
 type Handlers = { [A in ActionName]: (p: Actions[A]['params']) => Promise<Actions[A]['result']> };
 
 export class DaemonControl implements ControlClient {
@@ -44,11 +39,12 @@ export class DaemonControl implements ControlClient {
   readonly #defaults: ActionDefaults;
   /** One at a time of those that change which mirrors and nodes there are: each refuses on what it sees, and then changes it. */
   readonly #changing = new Mutex();
-  readonly #verifies = new Map<string, VerifyRun>();
+  readonly #verifies: VerifyRuns;
 
   constructor(daemon: Daemon, defaults: ActionDefaults) {
     this.#d = daemon;
     this.#defaults = defaults;
+    this.#verifies = new VerifyRuns();
   }
 
   async call<A extends ActionName>(action: A, params: Actions[A]['params']): Promise<Actions[A]['result']> {
@@ -86,7 +82,7 @@ export class DaemonControl implements ControlClient {
     pause: (p) => this.#pause(p.tag, p.nodes),
     resume: (p) => this.#resume(p.tag, p.nodes),
     fullresync: (p) => this.#fullresync(p),
-    verify: (p) => Promise.resolve(this.#verify(p.tag)),
+    verify: (p) => Promise.resolve({ started: this.#verifies.start(this.#source(p.tag)) }),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
@@ -142,7 +138,7 @@ export class DaemonControl implements ControlClient {
   }
 
   #status(m: MirrorNode): MirrorStatus {
-    return mirrorStatus(m, { socketPath: this.#d.socketPath, verify: this.#verifyProgress(m.tag) });
+    return mirrorStatus(m, { socketPath: this.#d.socketPath, verify: this.#verifies.progress(m) });
   }
 
   // ------------------------------------------------------------------------------------------------ making
@@ -391,48 +387,9 @@ export class DaemonControl implements ControlClient {
     return this.#status(m);
   }
 
-  // ----------------------------------------------------------------------------------------------- verifying
-
-  #verify(tag: string): { started: boolean } {
-    const { m, s } = this.#source(tag);
-    if (this.#verifies.get(tag)?.running === true) return { started: false };
-    const run: VerifyRun = { verify: new Verify(s.device), running: true, problem: '' };
-    this.#verifies.set(tag, run);
-    void this.#runVerify(m, s, run);
-    return { started: true };
-  }
-
-  async #runVerify(m: MirrorNode, s: SourceRole, run: VerifyRun): Promise<void> {
-    try {
-      const differing = await run.verify.run();
-      for (const t of differing) s.device.targetFailed(t, 'verify found a difference', false);
-    } catch (e: unknown) {
-      run.problem = e instanceof Error ? e.message : String(e);
-    }
-    run.running = false;
-    const { differingBytes, comparedBytes } = run.verify.report;
-    const message =
-      run.problem === '' ? `verify compared ${String(comparedBytes)} bytes; ${String(differingBytes)} differ` : `verify failed: ${run.problem}`;
-    this.#d.env.emit(m.tag, 'verify-done', message, { differingBytes, comparedBytes });
-  }
-
-  #verifyProgress(tag: string): Progress | null {
-    const run = this.#verifies.get(tag);
-    const m = this.#d.mirrors.get(tag);
-    if (run?.running !== true || m === undefined) return null;
-    const totalBytes = m.record().definition.sizeBytes;
-    const doneBytes = run.verify.report.comparedBytes;
-    const seconds = (this.#d.options.io.clock.now() - run.verify.startedAt) / 1000;
-    const bytesPerSec = seconds > 0 ? doneBytes / seconds : 0;
-    return { kind: 'verify', totalBytes, doneBytes, bytesPerSec, secondsLeft: bytesPerSec > 0 ? (totalBytes - doneBytes) / bytesPerSec : null };
-  }
-
   #verifyResult(tag: string): Actions['verify-result']['result'] {
     this.#mirror(tag);
-    const run = this.#verifies.get(tag);
-    if (run === undefined) return null;
-    if (run.problem !== '') throw new ControlError('io', `verify failed: ${run.problem}`);
-    return { running: run.running, ...run.verify.report };
+    return this.#verifies.result(tag);
   }
 
   #explain(tag: string, question: string | null): Actions['explain']['result'] {
@@ -441,48 +398,4 @@ export class DaemonControl implements ControlClient {
     const peers: Record<NodeName, NodeView> = Object.fromEntries(Object.entries(facts.peers).map(([n, p]) => [n, p.view]));
     return { facts: facts.self, peers, decision: decide(facts), compares: Object.values(peers).map((v) => compare(facts.self, v)) };
   }
-}
-
-function withoutNode(r: StateRecord, node: NodeName): StateRecord {
-  const other = ([n]: [string, unknown]): boolean => n !== node;
-  const nodes = Object.fromEntries(Object.entries(r.definition.nodes).filter(other));
-  const absentPeers = Object.fromEntries(Object.entries(r.absentPeers).filter(other));
-  const not = (list: readonly NodeName[]): NodeName[] => list.filter((n) => n !== node);
-  return {
-    ...r,
-    definition: { ...r.definition, revision: r.definition.revision + 1, nodes },
-    absentPeers,
-    inSync: not(r.inSync),
-    droppedUnconfirmed: not(r.droppedUnconfirmed),
-    accountComplete: not(r.accountComplete),
-    paused: not(r.paused),
-    mergePending: r.mergePending
-      .filter((x) => x.from !== node)
-      .map((x) => ({ ...x, for: not(x.for) }))
-      .filter((x) => x.for.length > 0),
-  };
-}
-
-function checkUri(uri: string): void {
-  try {
-    parseNbdUri(uri);
-  } catch (e: unknown) {
-    throw e instanceof IoError ? new ControlError('bad-request', e.message) : e;
-  }
-}
-
-function refusal(tag: string, node: NodeName, d: Decision): ControlError {
-  const remedy = d.changesIf === undefined || d.changesIf.length === 0 ? '' : `; it changes if ${d.changesIf.join(', or ')}`;
-  return new ControlError('refused', `${tag} does not go in service on ${node}: ${d.why} (rule ${d.rule})${remedy}`);
-}
-
-function asControlError(e: unknown): Error {
-  if (e instanceof ControlError) return e;
-  if (e instanceof StateError) return new ControlError('bad-request', e.message);
-  if (e instanceof ClusterError) {
-    const unreachable = ['unreachable', 'lost', 'timeout', 'closed'].includes(e.code);
-    return new ControlError(unreachable ? 'unreachable' : 'refused', e.from === null ? e.message : `${e.from}: ${e.message}`);
-  }
-  if (e instanceof IoError) return new ControlError('io', e.message);
-  return e instanceof Error ? new ControlError('internal', e.message) : new ControlError('internal', String(e));
 }

@@ -8,6 +8,7 @@ import type { DeviceExports, NodeEnv, NodeEventKind, NodeTunables } from '../fai
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
 import { factsSchema, type HeartbeatFacts } from '../failover/heartbeat-facts.ts';
+import { Mutex } from '../failover/mutex.ts';
 import { MirrorNode } from '../failover/node.ts';
 import { bitmapPath, statePath } from '../failover/paths.ts';
 import { newRecord, readRecord, RecordStore } from '../failover/record.ts';
@@ -55,6 +56,7 @@ export class Daemon {
   readonly #exportServer: NbdServer;
   readonly #listeners = new Set<(e: ControlEvent) => void>();
   readonly recentEvents: ControlEvent[] = [];
+  readonly #changing = new Mutex();
   #stopping: Promise<void> | undefined;
 
   constructor(o: DaemonOptions) {
@@ -229,7 +231,12 @@ export class Daemon {
     return m;
   }
 
-  async adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
+  /** One at a time with `forget`: a request that is asked again while the first is carried out finds what that made. */
+  adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
+    return this.#changing.run(() => this.#adopt(peer, definition, zeroed));
+  }
+
+  async #adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
     const { node } = this.options;
     const { tag } = definition;
     const known = this.mirrors.get(tag);
@@ -282,7 +289,11 @@ export class Daemon {
   }
 
   /** Forgets a mirror: record, bitmap and flags go, the leg keeps its data. */
-  async forget(tag: string, createId: string | null): Promise<void> {
+  forget(tag: string, createId: string | null): Promise<void> {
+    return this.#changing.run(() => this.#forget(tag, createId));
+  }
+
+  async #forget(tag: string, createId: string | null): Promise<void> {
     const { io, root } = this.options;
     const m = this.mirrors.get(tag);
     if (m === undefined && !this.broken.has(tag)) return;

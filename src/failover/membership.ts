@@ -1,5 +1,5 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
-import { HISTORY_MAX } from './limits.ts';
+import { HISTORY_MAX, OFFERED_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
 import type { Epoch, Generation, NodeName, StateRecord } from './types.ts';
 
@@ -60,8 +60,13 @@ export function fullyMarked(r: StateRecord, node: NodeName): StateRecord {
   };
 }
 
+/** Offers of crashed commits pile up; the oldest of too many is from then on only known, not held. */
 export function generationOffered(r: StateRecord, generation: Generation): StateRecord {
-  return { ...r, offered: [...r.offered, { generation, served: false }] };
+  const all = [...r.offered, { generation, served: false }];
+  const kept = all.slice(-OFFERED_MAX);
+  const older = all.slice(0, -OFFERED_MAX).map((o) => o.generation);
+  if (older.length === 0) return { ...r, offered: kept };
+  return { ...r, offered: kept, history: [...older.reverse(), ...r.history].slice(0, HISTORY_MAX) };
 }
 
 /** The newest offer becomes the generation; what it followed, older offers too, enters the history. */
@@ -90,5 +95,26 @@ export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): St
     hadData: r.hadData || m.hadData,
     definition: m.definition.revision > r.definition.revision ? m.definition : r.definition,
     epochInSync: epoch,
+  };
+}
+
+/** The node is no longer part of the mirror. */
+export function withoutNode(r: StateRecord, node: NodeName): StateRecord {
+  const other = ([n]: [string, unknown]): boolean => n !== node;
+  const nodes = Object.fromEntries(Object.entries(r.definition.nodes).filter(other));
+  const absentPeers = Object.fromEntries(Object.entries(r.absentPeers).filter(other));
+  const not = (list: readonly NodeName[]): NodeName[] => list.filter((n) => n !== node);
+  return {
+    ...r,
+    definition: { ...r.definition, revision: r.definition.revision + 1, nodes },
+    absentPeers,
+    inSync: not(r.inSync),
+    droppedUnconfirmed: not(r.droppedUnconfirmed),
+    accountComplete: not(r.accountComplete),
+    paused: not(r.paused),
+    mergePending: r.mergePending
+      .filter((x) => x.from !== node)
+      .map((x) => ({ ...x, for: not(x.for) }))
+      .filter((x) => x.for.length > 0),
   };
 }

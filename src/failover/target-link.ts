@@ -11,19 +11,16 @@ import { decodeRunsInto } from '../bitmap/run-codec.ts';
 import { Errno } from '../io/types.ts';
 import type { ResyncEnd } from '../mirror/resync.ts';
 import { Resync } from '../mirror/resync.ts';
-import { NbdClient } from '../nbd-client-js/client.ts';
-import { parseNbdUri } from '../nbd-client-js/uri.ts';
-import type { TargetClient } from '../mirror/target-client.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
 import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
 import { fullyMarked } from './membership.ts';
-import { marksAnswerSchema, sessionAnswerSchema } from './protocol.ts';
+import { marksAnswerSchema } from './protocol.ts';
+import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
 import type { CompareAnswer, Epoch, NodeName, NodeView } from './types.ts';
-import { trimOnForeign, zeroOn } from './zeroing.ts';
 
 export interface FinishedResync {
   kind: 'partial' | 'full';
@@ -289,7 +286,7 @@ export class TargetLink {
   async #session(kind: 'none' | 'partial' | 'full'): Promise<void> {
     const { ctx, device } = this.#s;
     const id = ctx.env.io.chance.hex64();
-    const client = this.foreign ? await this.#dialForeign() : await this.#dialNode(id, kind);
+    const client = this.foreign ? await dialForeign(this.#s, this.node) : await dialNode(this.#s, this.node, id, kind);
     try {
       if (client.info.sizeBytes < device.sizeBytes) {
         throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
@@ -302,7 +299,7 @@ export class TargetLink {
       throw e;
     }
     this.joined = false;
-    device.sessions.open(this.leg, this.#asTarget(client));
+    device.sessions.open(this.leg, asTarget(this.#s.ctx.env.hub.engine, client, this.foreign));
     this.problem = '';
     ctx.changed();
     if (kind !== 'none') await this.#s.confirmedOut(this.node, this.foreign);
@@ -324,70 +321,6 @@ export class TargetLink {
     if (this.#s.ctx.record().paused.includes(this.node)) throw new Error('paused by an operator');
     if (this.fullWanted && kind !== 'full') throw new Error('a full resync was ordered');
     if (kind === 'none' && this.#s.marks.outOfSync(this.node).count > 0) throw new Error('written to while the target was being connected');
-  }
-
-  async #dialNode(id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
-    const { ctx } = this.#s;
-    const r = ctx.record();
-    const params = { tag: ctx.tag, epoch: this.#s.epoch, session: id, kind, generation: r.generation, definition: r.definition };
-    const opened = sessionAnswerSchema.parse(await ctx.env.cluster.request(this.node, 'session.open', params, this.#s.timeoutMs * 2));
-    return NbdClient.connect({
-      io: ctx.env.io,
-      hub: ctx.env.hub,
-      exportName: opened.token,
-      connections: ctx.env.tunables.connectionsPerTarget,
-      connectTimeoutMs: this.#s.timeoutMs,
-      replyTimeoutMs: this.#s.timeoutMs,
-      open: async () => await ctx.env.cluster.dialNbd(this.node, { tag: ctx.tag, token: opened.token }, this.#s.timeoutMs),
-    });
-  }
-
-  async #dialForeign(): Promise<NbdClient> {
-    const { ctx } = this.#s;
-    const uri = ctx.record().definition.nodes[this.node]?.foreignUri ?? '';
-    const { address, exportName } = parseNbdUri(uri);
-    const client = await NbdClient.connect({
-      io: ctx.env.io,
-      hub: ctx.env.hub,
-      address,
-      exportName,
-      connections: ctx.env.tunables.connectionsPerTarget,
-      connectTimeoutMs: this.#s.timeoutMs,
-      replyTimeoutMs: this.#s.timeoutMs,
-    });
-    if (client.info.canFlush && !client.info.readOnly) return client;
-    client.close(Errno.ESHUTDOWN);
-    throw new Error(`${uri} ${client.info.readOnly ? 'is read-only' : 'has no FLUSH, so nothing on it could be called durable'}`);
-  }
-
-  /** Zeroes and trims in the way that leaves this target reading the same as our own leg. */
-  #asTarget(client: NbdClient): TargetClient {
-    const { foreign } = this;
-    return {
-      write: (owner, tag, offset, length, h, hOffset, fua) => {
-        client.write(owner, tag, offset, length, h, hOffset, fua);
-      },
-      read: (owner, tag, offset, length) => {
-        client.read(owner, tag, offset, length);
-      },
-      flush: (owner, tag) => {
-        client.flush(owner, tag);
-      },
-      writeZeroes: (owner, tag, offset, length, fua, mayPunch) => {
-        zeroOn(this.#s.ctx.env.hub.engine, client, owner, tag, offset, length, fua, mayPunch);
-      },
-      trim: (owner, tag, offset, length, fua) => {
-        // Our own replicas read zeroes after a trim; of any other server the spec promises nothing.
-        if (!foreign) client.trim(owner, tag, offset, length, fua);
-        else trimOnForeign(this.#s.ctx.env.hub.engine, client, owner, tag, offset, length, fua);
-      },
-      onClosed: (f) => {
-        client.onClosed(f);
-      },
-      close: (errno) => {
-        client.close(errno);
-      },
-    };
   }
 
   /** True: nothing is left to copy. */

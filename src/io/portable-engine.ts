@@ -101,9 +101,7 @@ export class PortableEngine implements Engine {
     const id = this.#nextConn;
     this.#nextConn += 1;
     const conn =
-      role === 'server'
-        ? new ServerConn(id, this.#context, this.#requests, s, wire, limits)
-        : new ClientConn(id, this.#context, s, wire, limits);
+      role === 'server' ? new ServerConn(id, this.#context, this.#requests, s, wire, limits) : new ClientConn(id, this.#context, s, wire, limits);
     this.#conns.set(id, conn);
     if (this.#shutDown) conn.close(Errno.ESHUTDOWN);
     else conn.start(early);

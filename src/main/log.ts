@@ -11,7 +11,7 @@ export function createLog(format: LogFormat): Log & { close(): Promise<void> } {
     const { timestamp: at, level, message, ...fields } = line;
     const rest = Object.entries(fields)
       .filter(([, v]) => v !== undefined)
-      .map(([k, v]) => `${k}=${typeof v === 'string' ? JSON.stringify(v) : JSON.stringify(v)}`);
+      .map(([k, v]) => `${k}=${JSON.stringify(v)}`);
     return [String(at), level.toUpperCase(), String(message), ...rest].join(' ');
   });
   const logger = winston.createLogger({

@@ -49,7 +49,10 @@ export class Devices {
    * until `stopped` says so. Rejects with IoError for an error reply, with StepFailure when no node is in service, and
    * resolves to undefined when stopped.
    */
-  async send<T>(o: { on: NodeName | null; withinMs: number | null; stopped?: () => boolean }, request: (c: NbdClient) => Promise<T>): Promise<{ value: T } | undefined> {
+  async send<T>(
+    o: { on: NodeName | null; withinMs: number | null; stopped?: () => boolean },
+    request: (c: NbdClient) => Promise<T>,
+  ): Promise<{ value: T } | undefined> {
     const { clock } = this.#world;
     let deadline = o.withinMs === null ? Infinity : clock.now() + o.withinMs;
     for (;;) {

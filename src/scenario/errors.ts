@@ -1,5 +1,5 @@
 /** How a scenario does not go as it says. */
-import { Errno, IoError } from '../io/types.ts';
+import { Errno, type IoError } from '../io/types.ts';
 
 /** The file is not a scenario: one line with file, line, field, what is wrong and what is allowed. */
 export class ScenarioSyntaxError extends Error {
@@ -32,10 +32,6 @@ export class StepFailure extends Error {
     this.name = 'StepFailure';
     this.differences = differences;
   }
-}
-
-export function isErrno(e: unknown, errno: number): boolean {
-  return e instanceof IoError && e.errno === errno;
 }
 
 /** The connection, and not the request, is what failed: the same request may be sent again on another. */

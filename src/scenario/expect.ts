@@ -80,5 +80,5 @@ function notInService(s: MirrorStatus, peer: string): string {
 }
 
 function show(value: unknown): string {
-  return value === null ? 'none' : String(value);
+  return value === null ? 'none' : typeof value === 'string' ? value : JSON.stringify(value);
 }

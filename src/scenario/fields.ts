@@ -104,10 +104,10 @@ export interface NodeFields {
   /** One or several. */
   nodeOrNodes: z.ZodType<NodeName[]>;
   /** At least `min`, each once. */
-  nodes(min: number): z.ZodType<NodeName[]>;
+  nodes: (min: number) => z.ZodType<NodeName[]>;
   link: z.ZodType<[NodeName, NodeName]>;
   /** One thing for each of some nodes. */
-  perNode<T>(schema: z.ZodType<T>): z.ZodType<Record<NodeName, T>>;
+  perNode: <T>(schema: z.ZodType<T>) => z.ZodType<Record<NodeName, T>>;
 }
 
 export function nodeFields(names: readonly NodeName[]): NodeFields {
@@ -128,6 +128,8 @@ export function nodeFields(names: readonly NodeName[]): NodeFields {
       return a === undefined || b === undefined || more !== undefined ? undefined : [a, b];
     }),
     perNode: (schema) =>
-      z.record(key, schema, { error: (issue) => (issue.code === 'invalid_key' ? undefined : `${shown(issue.input)} is not allowed; allowed: {NODE: …}`) }),
+      z.record(key, schema, {
+        error: (issue) => (issue.code === 'invalid_key' ? undefined : `${shown(issue.input)} is not allowed; allowed: {NODE: …}`),
+      }),
   };
 }

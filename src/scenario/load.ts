@@ -15,7 +15,7 @@ import { type ScenarioWorld, sleep, within } from './world.ts';
 
 const WRITERS = 4;
 /** What an application does between two writes. */
-const THINK_MAX_MS = 2;
+const THINK_MAX_MS = 8;
 const WRITES_PER_FLUSH = 16;
 const AFTER_ERROR_MS = 100;
 /** How long the end of a load waits for answers. */

@@ -1,6 +1,6 @@
 /** A scenario file, from its text to typed steps. Pure; says of every fault its file, line and field, and what is allowed. */
 import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { ConfigError, shown } from '../control/config-error.ts';
 import { parseTunables, tunableNames } from '../control/tunables.ts';
 import { NODES_MAX } from '../failover/limits.ts';
@@ -64,7 +64,8 @@ function parseMirror(value: unknown, order: readonly string[], fail: Fail): Scen
   if (first === undefined) return fail(['mirror', 'nodes'], 'is empty; allowed: at least one node');
   for (const [i, n] of nodes.entries()) {
     const twin = nodes.slice(0, i).find((x) => x.priority === n.priority);
-    if (twin !== undefined) fail(['mirror', 'nodes', n.name], `${String(n.priority)} is the priority of ${twin.name} too; allowed: one of its own for each node`);
+    if (twin !== undefined)
+      fail(['mirror', 'nodes', n.name], `${String(n.priority)} is the priority of ${twin.name} too; allowed: one of its own for each node`);
   }
   const targets = others.map((n) => n.name);
   if (m.async !== undefined && targets.length === 0) fail(['mirror', 'async'], 'there are no targets; allowed: nothing');
@@ -86,7 +87,8 @@ function parseSettings(given: Record<string, unknown>, fail: Fail): Record<strin
   for (const [key, value] of Object.entries(given)) {
     const path = ['mirror', 'settings', key];
     if (!tunableNames.includes(key)) fail(path, `is not known; allowed: ${tunableNames.join(', ')}`);
-    if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') fail(path, `${shown(value)} is not allowed; allowed: one value`);
+    if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
+      fail(path, `${shown(value)} is not allowed; allowed: one value`);
     settings[key] = String(value);
   }
   try {

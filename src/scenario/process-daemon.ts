@@ -165,7 +165,8 @@ export class DaemonProcess {
     }, STOP_MAX_MS);
     const how = await this.#ended;
     clearTimeout(late);
-    if (how !== 'exit code 0') throw new StepFailure(`${this.#place.name} did not stop in order: ${how}; it said last: ${this.lastWords().at(-1) ?? 'nothing'}`);
+    if (how !== 'exit code 0')
+      throw new StepFailure(`${this.#place.name} did not stop in order: ${how}; it said last: ${this.lastWords().at(-1) ?? 'nothing'}`);
   }
 
   freeze(): void {

@@ -212,7 +212,14 @@ export class Relays {
       new Pipe(far, near, back);
       near.pause();
     };
-    const heard = [out.onHeal(() => { go(); }), back.onHeal(() => { go(); })];
+    const heard = [
+      out.onHeal(() => {
+        go();
+      }),
+      back.onHeal(() => {
+        go();
+      }),
+    ];
     const stopHearing = (): void => {
       for (const stop of heard) stop();
     };

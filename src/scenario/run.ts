@@ -57,7 +57,12 @@ export async function runScenarios(paths: readonly string[], o: ScenarioOptions)
     for (const s of loaded.scenarios) for (const seed of o.seeds ?? [1]) tell(await runSimulated(s, seed, o.command));
   } else {
     const { runInProcesses } = await import('./world-process.ts');
-    const keep = o.keep === true ? (line: string) => { o.error(line); } : null;
+    const keep =
+      o.keep === true
+        ? (line: string) => {
+            o.error(line);
+          }
+        : null;
     await parallel(o.atATime ?? 1, loaded.scenarios, async (s) => {
       tell(await runInProcesses(s, { command: o.command, keep }));
     });

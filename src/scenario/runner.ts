@@ -231,7 +231,12 @@ class Run {
         { field: 'bytes there', expected: String(a.length), seen: String(bytes.length) },
       ]);
     }
-    await world.write(a.on, path, a.at, bytes.map((b) => b ^ 0xff));
+    await world.write(
+      a.on,
+      path,
+      a.at,
+      bytes.map((b) => b ^ 0xff),
+    );
   }
 
   async #remove(a: Action & { kind: 'remove' }): Promise<void> {

@@ -58,9 +58,7 @@ export const mirrorSchema = fieldsOf({
   async: z.unknown().optional(),
   nodes: nodesOfMirror,
   settings: optional(
-    field('{LKDR_NAME: VALUE}', (v) =>
-      typeof v === 'object' && v !== null && !Array.isArray(v) ? (v as Record<string, unknown>) : undefined,
-    ),
+    field('{LKDR_NAME: VALUE}', (v) => (typeof v === 'object' && v !== null && !Array.isArray(v) ? (v as Record<string, unknown>) : undefined)),
     {},
   ),
   failureTimeout: optional(
@@ -144,7 +142,11 @@ function withinDevice(m: ScenarioMirror) {
   return (o: { at: number; length: number }, ctx: z.RefinementCtx): void => {
     if (o.at + o.length <= m.sizeBytes) return;
     const rest = m.sizeBytes - o.at;
-    ctx.addIssue({ code: 'custom', path: ['length'], message: `ends beyond the device of ${String(m.sizeBytes)} bytes; allowed: at most ${String(rest)} bytes there` });
+    ctx.addIssue({
+      code: 'custom',
+      path: ['length'],
+      message: `ends beyond the device of ${String(m.sizeBytes)} bytes; allowed: at most ${String(rest)} bytes there`,
+    });
   };
 }
 
@@ -228,10 +230,15 @@ export function stepForms(m: ScenarioMirror): Record<string, StepForm> {
         on,
       })
         .superRefine((o, ctx) => {
-          if (o.length.from === 0) ctx.addIssue({ code: 'custom', path: ['length'], message: `a write of nothing; allowed: at least ${String(LOAD_UNIT_BYTES)} bytes` });
+          if (o.length.from === 0)
+            ctx.addIssue({ code: 'custom', path: ['length'], message: `a write of nothing; allowed: at least ${String(LOAD_UNIT_BYTES)} bytes` });
           const room = o.range.to - o.range.from;
           if (room < Math.max(o.length.to, 1)) {
-            ctx.addIssue({ code: 'custom', path: ['range'], message: `has room for ${String(room)} bytes; allowed: at least the longest write, ${String(o.length.to)} bytes` });
+            ctx.addIssue({
+              code: 'custom',
+              path: ['range'],
+              message: `has room for ${String(room)} bytes; allowed: at least the longest write, ${String(o.length.to)} bytes`,
+            });
           }
         })
         .transform((o): Action => ({ kind: 'load', ...o })),

@@ -116,7 +116,7 @@ export class ProcessWorld implements ScenarioWorld {
   }
 
   async close(keep: boolean): Promise<void> {
-    await Promise.all([...this.#nodes.values()].map((n) => n.daemon?.kill()));
+    for (const n of this.#nodes.values()) await n.daemon?.kill();
     await this.#hub.engine.shutdown();
     await this.#relays.close();
     forgetFolder(this.folder);

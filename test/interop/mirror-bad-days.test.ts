@@ -56,50 +56,64 @@ describe.skipIf(!isRoot)('a full root folder', () => {
     return r.code;
   }
 
-  testWith(['qemu-io', 'qemu-img', 'mount'], 'on the source: writes are answered, if need be with an error, and it goes on by itself when there is room', async () => {
-    const root = path.join(roots, 'source');
-    await smallFilesystem(root, 2 * MIB, cleanup);
-    const daemons = await startDaemons({ roots: { server1: root } });
-    const source = daemons.node('server1');
-    await daemons.createMirror({ tag: TAG, sizeBytes: 64 * MIB, regionBytes: 4096, legs: legsOf(daemons) });
-    const uri = source.uri(TAG);
-    expect(await write(uri, 'write -P 1 0 1M')).toBe(0);
-    fill(root);
-    // Regions all over the device, so that the bitmap file has to grow.
-    const codes = [];
-    for (let at = 0; at < 64; at += 8) codes.push(await write(uri, `write -P 2 ${String(at)}M 64k`));
-    expect(codes).toContain(1);
-    expect(source.logged(/bitmap file could not be written.*ENOSPC/).length).toBeGreaterThanOrEqual(1);
-    await daemons.node('server2').kill();
-    await write(uri, 'write -P 3 5M 64k');
-    expect((await source.control.call('info', {})).node).toBe('server1');
-    await runOk('rm', [path.join(root, 'filler')]);
-    await daemons.node('server2').start();
-    await daemons.untilInSync('server1', TAG);
-    expect(await write(uri, 'write -P 4 9M 1M')).toBe(0);
-    await runOk('qemu-io', ['-f', 'raw', '-c', 'read -P 4 9M 1M', '-c', 'read -P 1 512k 256k', uri]);
-    await expectIdentical(Object.values(legsOf(daemons)));
-    expect(await daemons.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
-  });
+  testWith(
+    ['qemu-io', 'qemu-img', 'mount'],
+    'on the source: writes are answered, if need be with an error, and it goes on by itself when there is room',
+    async () => {
+      const root = path.join(roots, 'source');
+      await smallFilesystem(root, 2 * MIB, cleanup);
+      const daemons = await startDaemons({ roots: { server1: root } });
+      const source = daemons.node('server1');
+      await daemons.createMirror({ tag: TAG, sizeBytes: 64 * MIB, regionBytes: 4096, legs: legsOf(daemons) });
+      const uri = source.uri(TAG);
+      expect(await write(uri, 'write -P 1 0 1M')).toBe(0);
+      fill(root);
+      // Regions all over the device, so that the bitmap file has to grow.
+      const codes = [];
+      for (let at = 0; at < 64; at += 8) codes.push(await write(uri, `write -P 2 ${String(at)}M 64k`));
+      expect(codes).toContain(1);
+      expect(source.logged(/bitmap file could not be written.*ENOSPC/).length).toBeGreaterThanOrEqual(1);
+      await daemons.node('server2').kill();
+      await write(uri, 'write -P 3 5M 64k');
+      expect((await source.control.call('info', {})).node).toBe('server1');
+      await runOk('rm', [path.join(root, 'filler')]);
+      await daemons.node('server2').start();
+      await daemons.untilInSync('server1', TAG);
+      expect(await write(uri, 'write -P 4 9M 1M')).toBe(0);
+      await runOk('qemu-io', ['-f', 'raw', '-c', 'read -P 4 9M 1M', '-c', 'read -P 1 512k 256k', uri]);
+      await expectIdentical(Object.values(legsOf(daemons)));
+      expect(await daemons.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
+    },
+  );
 
-  testWith(['qemu-io', 'qemu-img', 'mount'], 'on a target: the application notices nothing, and the target is in sync when there is room', async () => {
-    const root = path.join(roots, 'target');
-    await smallFilesystem(root, 2 * MIB, cleanup);
-    const daemons = await startDaemons({ roots: { server2: root } });
-    const source = daemons.node('server1');
-    await daemons.createMirror({ tag: TAG, sizeBytes: 64 * MIB, regionBytes: 4096, legs: legsOf(daemons) });
-    expect(await write(source.uri(TAG), 'write -P 1 0 1M')).toBe(0);
-    fill(root);
-    expect(await write(source.uri(TAG), 'write -P 2 1M 1M')).toBe(0);
-    await daemons.node('server2').kill();
-    expect(await write(source.uri(TAG), 'write -P 3 2M 1M')).toBe(0);
-    await daemons.node('server2').start();
-    await daemons.untilTarget('server1', TAG, 'server2', 'says why it is out', (t) => t.state !== 'Target' && /ENOSPC|no space|disk is full/i.test(t.detail));
-    expect(await write(source.uri(TAG), 'write -P 4 3M 1M')).toBe(0);
-    await runOk('rm', [path.join(root, 'filler')]);
-    await daemons.untilInSync('server1', TAG);
-    await expectIdentical(Object.values(legsOf(daemons)));
-  });
+  testWith(
+    ['qemu-io', 'qemu-img', 'mount'],
+    'on a target: the application notices nothing, and the target is in sync when there is room',
+    async () => {
+      const root = path.join(roots, 'target');
+      await smallFilesystem(root, 2 * MIB, cleanup);
+      const daemons = await startDaemons({ roots: { server2: root } });
+      const source = daemons.node('server1');
+      await daemons.createMirror({ tag: TAG, sizeBytes: 64 * MIB, regionBytes: 4096, legs: legsOf(daemons) });
+      expect(await write(source.uri(TAG), 'write -P 1 0 1M')).toBe(0);
+      fill(root);
+      expect(await write(source.uri(TAG), 'write -P 2 1M 1M')).toBe(0);
+      await daemons.node('server2').kill();
+      expect(await write(source.uri(TAG), 'write -P 3 2M 1M')).toBe(0);
+      await daemons.node('server2').start();
+      await daemons.untilTarget(
+        'server1',
+        TAG,
+        'server2',
+        'says why it is out',
+        (t) => t.state !== 'Target' && /ENOSPC|no space|disk is full/i.test(t.detail),
+      );
+      expect(await write(source.uri(TAG), 'write -P 4 3M 1M')).toBe(0);
+      await runOk('rm', [path.join(root, 'filler')]);
+      await daemons.untilInSync('server1', TAG);
+      await expectIdentical(Object.values(legsOf(daemons)));
+    },
+  );
 });
 
 describe('a port that is taken', () => {

@@ -48,20 +48,24 @@ const elsewhere = (what: string, is: (t: { state: string; detail: string }) => b
   daemons.untilTarget('server1', TAG, 'elsewhere', what, is);
 
 describe.skipIf(!isRoot)('a target whose disk is full', () => {
-  testWith(['mount', 'qemu-io', 'qemu-img'], 'leaves, says why, and comes back by a partial resync when there is room; the application notices nothing', async () => {
-    await smallFilesystem(file('small'), 8 * MIB, cleanup);
-    cleanup.add('the daemons', () => daemons.end());
-    const legs = { server1: file('leg1'), server2: file('small/leg') };
-    await daemons.createMirror({ tag: TAG, sizeBytes: 32 * MIB, regionBytes: 64 * 1024, legs });
-    await qemuIo('write -P 1 0 4M', 'flush');
-    await qemuIo('write -P 2 8M 8M', 'flush', 'write -P 3 20M 4M', 'flush', 'read -P 2 8M 8M');
-    expect(daemons.node('server1').logged(/server2 has left the mirror: .*ENOSPC/).length).toBeGreaterThanOrEqual(1);
-    await daemons.untilTarget('server1', TAG, 'server2', 'is out of sync and says why', (t) => t.state !== 'Target' && /ENOSPC/.test(t.detail));
-    await growFilesystem(file('small'), 64 * MIB);
-    const { targets } = await daemons.untilInSync('server1', TAG);
-    expect(targets[0]?.lastResync?.kind).toBe('partial');
-    await expectIdentical(Object.values(legs));
-  });
+  testWith(
+    ['mount', 'qemu-io', 'qemu-img'],
+    'leaves, says why, and comes back by a partial resync when there is room; the application notices nothing',
+    async () => {
+      await smallFilesystem(file('small'), 8 * MIB, cleanup);
+      cleanup.add('the daemons', () => daemons.end());
+      const legs = { server1: file('leg1'), server2: file('small/leg') };
+      await daemons.createMirror({ tag: TAG, sizeBytes: 32 * MIB, regionBytes: 64 * 1024, legs });
+      await qemuIo('write -P 1 0 4M', 'flush');
+      await qemuIo('write -P 2 8M 8M', 'flush', 'write -P 3 20M 4M', 'flush', 'read -P 2 8M 8M');
+      expect(daemons.node('server1').logged(/server2 has left the mirror: .*ENOSPC/).length).toBeGreaterThanOrEqual(1);
+      await daemons.untilTarget('server1', TAG, 'server2', 'is out of sync and says why', (t) => t.state !== 'Target' && /ENOSPC/.test(t.detail));
+      await growFilesystem(file('small'), 64 * MIB);
+      const { targets } = await daemons.untilInSync('server1', TAG);
+      expect(targets[0]?.lastResync?.kind).toBe('partial');
+      await expectIdentical(Object.values(legs));
+    },
+  );
 });
 
 testWith(['nbdkit', 'qemu-io', 'nbdinfo'], 'a foreign target without FLUSH is refused, with the reason, and nothing is written to it', async () => {
@@ -84,22 +88,26 @@ testWith(['nbdkit', 'qemu-io', 'nbdinfo'], 'a foreign target without FLUSH is re
   expect(readFileSync(file('requests'), 'utf8')).not.toMatch(/ (Write|Zero|Trim) id=/);
 });
 
-testWith(['nbdkit', 'qemu-io', 'qemu-img'], 'a target that answers with errors leaves, and is the same again when the errors have ended', async () => {
-  const trigger = file('trigger');
-  await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);
-  await mirrorWith(['--filter=error', 'file', file('leg2'), 'error=EIO', 'error-rate=100%', `error-file=${trigger}`], 16 * MIB);
-  await qemuIo('write -P 1 0 2M', 'flush');
-  for (const [round, command] of ['write -P 2 1M 2M', 'discard 1M 1M', 'write -z 512k 256k'].entries()) {
-    writeFileSync(trigger, '');
-    await qemuIo(command, 'flush');
-    await elsewhere('is out', (t) => t.state !== 'Target');
-    expect(daemons.node('server1').logged(/elsewhere has left the mirror: .*EIO/).length).toBeGreaterThan(round);
-    await qemuIo('write -P 3 4M 1M', 'flush', 'read -P 3 4M 1M');
-    rmSync(trigger);
-    await daemons.untilInSync('server1', TAG);
-    await expectIdentical([file('leg1'), file('leg2')]);
-  }
-});
+testWith(
+  ['nbdkit', 'qemu-io', 'qemu-img'],
+  'a target that answers with errors leaves, and is the same again when the errors have ended',
+  async () => {
+    const trigger = file('trigger');
+    await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);
+    await mirrorWith(['--filter=error', 'file', file('leg2'), 'error=EIO', 'error-rate=100%', `error-file=${trigger}`], 16 * MIB);
+    await qemuIo('write -P 1 0 2M', 'flush');
+    for (const [round, command] of ['write -P 2 1M 2M', 'discard 1M 1M', 'write -z 512k 256k'].entries()) {
+      writeFileSync(trigger, '');
+      await qemuIo(command, 'flush');
+      await elsewhere('is out', (t) => t.state !== 'Target');
+      expect(daemons.node('server1').logged(/elsewhere has left the mirror: .*EIO/).length).toBeGreaterThan(round);
+      await qemuIo('write -P 3 4M 1M', 'flush', 'read -P 3 4M 1M');
+      rmSync(trigger);
+      await daemons.untilInSync('server1', TAG);
+      await expectIdentical([file('leg1'), file('leg2')]);
+    }
+  },
+);
 
 testWith(['nbdkit', 'qemu-io', 'qemu-img', 'dd'], 'a target whose flush fails leaves, and is written to again before it is trusted', async () => {
   const trigger = file('trigger');
@@ -129,7 +137,16 @@ testWith(['nbdkit', 'qemu-io', 'qemu-img', 'dd'], 'a target whose flush fails le
 testWith(['nbdkit', 'fio', 'timeout', 'qemu-img'], 'a target that takes its time holds writers back and loses nothing', async () => {
   await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);
   await mirrorWith(['--filter=delay', 'file', file('leg2'), 'delay-read=20ms', 'delay-write=20ms', 'delay-zero=20ms', 'delay-trim=20ms'], 16 * MIB);
-  const options = ['--rw=randwrite', '--bsrange=4k-64k', '--size=12m', '--iodepth=16', '--fsync=50', '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0'];
+  const options = [
+    '--rw=randwrite',
+    '--bsrange=4k-64k',
+    '--size=12m',
+    '--iodepth=16',
+    '--fsync=50',
+    '--verify=crc32c',
+    '--verify_fatal=1',
+    '--verify_state_save=0',
+  ];
   const args = ['-k', '5', '60', 'fio', '--name=verify', '--ioengine=nbd', `--uri=${daemons.node('server1').uri(TAG)}`, ...options];
   expect(await runOk('timeout', args, { cwd: daemons.folder })).toMatch(/err= 0/);
   await daemons.untilInSync('server1', TAG);
@@ -137,25 +154,29 @@ testWith(['nbdkit', 'fio', 'timeout', 'qemu-img'], 'a target that takes its time
   await expectIdentical([file('leg1'), file('leg2')]);
 });
 
-testWith(['nbdkit', 'qemu-io', 'qemu-img'], 'a target that falls silent is given up after failureTimeout, and is the same again when it speaks', async () => {
-  await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);
-  const foreign = await mirrorWith(['file', file('leg2')], 16 * MIB);
-  await qemuIo('write -P 1 0 2M', 'flush');
-  foreign.signal('SIGSTOP');
-  cleanup.add('nbdkit goes on', () => {
+testWith(
+  ['nbdkit', 'qemu-io', 'qemu-img'],
+  'a target that falls silent is given up after failureTimeout, and is the same again when it speaks',
+  async () => {
+    await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);
+    const foreign = await mirrorWith(['file', file('leg2')], 16 * MIB);
+    await qemuIo('write -P 1 0 2M', 'flush');
+    foreign.signal('SIGSTOP');
+    cleanup.add('nbdkit goes on', () => {
+      foreign.signal('SIGCONT');
+    });
+    const began = performance.now();
+    await qemuIo('write -P 2 1M 2M', 'flush', 'read -P 2 1M 2M');
+    const seconds = (performance.now() - began) / 1000;
+    // Before failureTimeout has passed nobody may be told that the write is safe.
+    expect(seconds).toBeGreaterThan(1.4);
+    expect(seconds).toBeLessThan(10);
+    await elsewhere('is out', (t) => t.state !== 'Target');
     foreign.signal('SIGCONT');
-  });
-  const began = performance.now();
-  await qemuIo('write -P 2 1M 2M', 'flush', 'read -P 2 1M 2M');
-  const seconds = (performance.now() - began) / 1000;
-  // Before failureTimeout has passed nobody may be told that the write is safe.
-  expect(seconds).toBeGreaterThan(1.4);
-  expect(seconds).toBeLessThan(10);
-  await elsewhere('is out', (t) => t.state !== 'Target');
-  foreign.signal('SIGCONT');
-  await daemons.untilInSync('server1', TAG);
-  await expectIdentical([file('leg1'), file('leg2')]);
-});
+    await daemons.untilInSync('server1', TAG);
+    await expectIdentical([file('leg1'), file('leg2')]);
+  },
+);
 
 testWith(['nbdkit', 'qemu-io'], 'a target slower than failureTimeout is out, says so, and can be removed', async () => {
   await runOk('truncate', ['-s', String(16 * MIB), file('leg2')]);

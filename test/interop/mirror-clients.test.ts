@@ -13,6 +13,8 @@ import { nbdsh, runOk, testWith } from '../support/programs.ts';
 const MIB = 1024 * 1024;
 const SIZE = 64 * MIB;
 const TAG = 'data';
+/** Of every test here: the foreign target, and what compares the legs. */
+const NEEDED = ['nbdkit', 'qemu-img'];
 
 let daemons: Daemons;
 let foreign: NbdkitServer;
@@ -53,7 +55,7 @@ afterAll(async () => {
 });
 
 describe('libnbd', () => {
-  testWith(['nbdinfo', 'nbdkit'], 'nbdinfo reads what the mirror can do', async () => {
+  testWith(['nbdinfo', ...NEEDED], 'nbdinfo reads what the mirror can do', async () => {
     const info = JSON.parse(await runOk('nbdinfo', ['--json', uri])) as { exports: Record<string, unknown>[] };
     expect(info).toMatchObject({ protocol: 'newstyle-fixed', structured: true });
     expect(info.exports[0]).toMatchObject({
@@ -69,7 +71,7 @@ describe('libnbd', () => {
     });
   });
 
-  testWith(['nbdcopy', 'nbdkit'], 'nbdcopy copies in and out over four connections', async () => {
+  testWith(['nbdcopy', ...NEEDED], 'nbdcopy copies in and out over four connections', async () => {
     const data = randomBytes(SIZE);
     await writeFile(file('in'), data);
     const options = ['--connections=4', '--requests=64', '--request-size=262144'];
@@ -79,7 +81,7 @@ describe('libnbd', () => {
     expect((await readFile(file('leg3'))).equals(data)).toBe(true);
   });
 
-  testWith(['nbdsh', 'nbdkit'], '256 requests in flight on one connection all come back, each with its own bytes', async () => {
+  testWith(['nbdsh', ...NEEDED], '256 requests in flight on one connection all come back, each with its own bytes', async () => {
     const script = `
 import os, random, struct
 h.connect_uri(os.environ["URI"])
@@ -112,7 +114,7 @@ h.shutdown()
 });
 
 describe('qemu', () => {
-  testWith(['qemu-img', 'nbdkit'], 'qemu-img converts in, compares, converts out and maps', async () => {
+  testWith(NEEDED, 'qemu-img converts in, compares, converts out and maps', async () => {
     const data = Buffer.alloc(SIZE);
     randomBytes(6 * MIB).copy(data, 20 * MIB);
     await writeFile(file('image'), data);
@@ -125,7 +127,7 @@ describe('qemu', () => {
     expect(map.find((e) => e.start <= 20 * MIB && e.start + e.length > 20 * MIB)).toMatchObject({ data: true });
   });
 
-  testWith(['qemu-io', 'nbdkit'], 'qemu-io finds its patterns, zeroes and discarded ranges again, plain and with FUA', async () => {
+  testWith(['qemu-io', ...NEEDED], 'qemu-io finds its patterns, zeroes and discarded ranges again, plain and with FUA', async () => {
     const commands = [
       'write -P 0xab 0 1M',
       'write -f -P 0xcd 1M 64k',
@@ -160,11 +162,11 @@ describe('qemu', () => {
   });
 });
 
-testWith(['nbd-client', 'nbdkit'], 'nbd-client lists the mirror over TCP', async () => {
+testWith(['nbd-client', ...NEEDED], 'nbd-client lists the mirror over TCP', async () => {
   expect(await runOk('nbd-client', ['-l', '127.0.0.1', String(tcpPort)])).toContain(`\n${TAG}: `);
 });
 
-testWith(['fio', 'timeout', 'nbdkit'], 'fio verifies every block that it wrote with crc32c, on two jobs with 32 requests each', async () => {
+testWith(['fio', 'timeout', ...NEEDED], 'fio verifies every block that it wrote with crc32c, on two jobs with 32 requests each', async () => {
   const args = ['-k', '5', '60', 'fio', '--name=verify', '--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bsrange=512-64k', '--size=24m'];
   const jobs = ['--numjobs=2', '--offset_increment=32m', '--iodepth=32', '--fsync=64', '--trim_percentage=5'];
   const out = await runOk('timeout', [...args, ...jobs, '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--output-format=normal'], {
@@ -173,6 +175,6 @@ testWith(['fio', 'timeout', 'nbdkit'], 'fio verifies every block that it wrote w
   expect(out.match(/err= 0/g)?.length).toBe(2);
 });
 
-testWith(['nbdkit'], 'the product itself finds all legs the same', async () => {
+testWith(NEEDED, 'the product itself finds all legs the same', async () => {
   expect(await daemons.verify('server1', TAG)).toMatchObject({ comparedBytes: SIZE, differingBytes: 0, ranges: [] });
 });

@@ -83,7 +83,15 @@ async function underKills(work: (n: number) => Promise<void>): Promise<void> {
 
 async function fioVerify(dir: string): Promise<void> {
   const args = ['--name=verify', `--directory=${dir}`, '--rw=randwrite', '--bsrange=4k-64k', '--size=16m', '--fsync=32', '--ioengine=psync'];
-  const out = await runOk('fio', [...args, '--numjobs=2', '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--do_verify=1', '--fallocate=none']);
+  const out = await runOk('fio', [
+    ...args,
+    '--numjobs=2',
+    '--verify=crc32c',
+    '--verify_fatal=1',
+    '--verify_state_save=0',
+    '--do_verify=1',
+    '--fallocate=none',
+  ]);
   expect(out.match(/err= 0/g)?.length).toBe(2);
 }
 

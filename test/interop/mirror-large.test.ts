@@ -97,7 +97,9 @@ h.shutdown()
 
     const { highestBytes } = source.memory();
     const shown = [highestResident, highestBytes].map((n) => (n / MIB).toFixed(1));
-    process.stderr.write(`mirror-large: the source's daemon, 1 TiB: ${shown.join(' MiB resident during the resync, at most ')} MiB since it started\n`);
+    process.stderr.write(
+      `mirror-large: the source's daemon, 1 TiB: ${shown.join(' MiB resident during the resync, at most ')} MiB since it started\n`,
+    );
     expect(highestBytes).toBeLessThan(MEMORY_MAX);
   },
   120_000,

@@ -44,7 +44,15 @@ testWith(
     const progress = { killing: true };
     const write = async (): Promise<void> => {
       while (progress.killing) {
-        const options = ['--rw=randwrite', '--bsrange=512-128k', `--size=${String(SIZE)}`, '--io_size=64m', '--iodepth=16', '--fsync=50', '--randrepeat=0'];
+        const options = [
+          '--rw=randwrite',
+          '--bsrange=512-128k',
+          `--size=${String(SIZE)}`,
+          '--io_size=64m',
+          '--iodepth=16',
+          '--fsync=50',
+          '--randrepeat=0',
+        ];
         const args = ['fio', '--name=writes', '--ioengine=nbd', `--uri=${source.uri(TAG)}`, ...options, '--time_based', '--runtime=3'];
         expect(await runOk('timeout', ['-k', '5', '60', ...args], { cwd: daemons.folder })).toMatch(/err= 0/);
       }

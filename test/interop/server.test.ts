@@ -319,7 +319,15 @@ testWith(
   'fio verifies every block that it wrote with crc32c, many at a time',
   async () => {
     const args = ['-k', '5', '60', 'fio', '--name=verify', '--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bsrange=4k-64k', '--size=32m'];
-    const out = await runOk('timeout', [...args, '--iodepth=32', '--verify=crc32c', '--verify_state_save=0', '--verify_fatal=1', '--fsync=64', '--output-format=normal']);
+    const out = await runOk('timeout', [
+      ...args,
+      '--iodepth=32',
+      '--verify=crc32c',
+      '--verify_state_save=0',
+      '--verify_fatal=1',
+      '--fsync=64',
+      '--output-format=normal',
+    ]);
     expect(out).toMatch(/err= 0/);
   },
   90_000,

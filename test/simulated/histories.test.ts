@@ -12,7 +12,16 @@ const FAULTS_MIN = 10;
 /** One of the processes that share the seeds. */
 function worker(index: number): Promise<Totals> {
   return new Promise((resolve, reject) => {
-    const args = ['--import', 'tsx', 'scripts/simulate.ts', '--json', '--seeds', `${String(index + 1)}..${String(HISTORIES)}`, '--every', String(WORKERS)];
+    const args = [
+      '--import',
+      'tsx',
+      'scripts/simulate.ts',
+      '--json',
+      '--seeds',
+      `${String(index + 1)}..${String(HISTORIES)}`,
+      '--every',
+      String(WORKERS),
+    ];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     let err = '';

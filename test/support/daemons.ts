@@ -5,34 +5,22 @@
  *
  * A daemon dies with the test's process; whatever waits for something fails with the status and the logs of all nodes.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { sweep } from '../../src/attach/status.ts';
-import { HttpControlClient } from '../../src/control/http-client.ts';
-import { controlSocketPath } from '../../src/control/places.ts';
 import type { Actions, MirrorStatus, TargetStatus } from '../../src/control/types.ts';
-import { programsPath, type Ran, run, type RunOptions } from './programs.ts';
+import { builtProgram, NodeProcess, START_MAX_MS } from './node-process.ts';
+import { type Ran, run } from './programs.ts';
 
-const START_MAX_MS = 20_000;
-const STOP_MAX_MS = 70_000;
-const LOG_SHOWN_LINES = 15;
+export type { NodeProcess };
+
 /** Below the ports that the kernel gives to outgoing connections. */
 const PORT_FIRST = 12_000;
 const PORT_RANGE = 18_000;
-
-/** The built programs: of this tree, or of the folder that NETRAID_DIST names. */
-const dist = process.env['NETRAID_DIST'] ?? path.join(import.meta.dirname, '..', '..', 'dist');
-
-function builtProgram(name: string): string {
-  const file = path.join(dist, 'main', `${name}.js`);
-  if (!existsSync(file)) throw new Error(`${file} is not there: npm run build`);
-  return file;
-}
 
 /** A TCP port of 127.0.0.1 that nobody listens on. */
 let nextPort = PORT_FIRST + ((process.pid * 61) % PORT_RANGE);
@@ -64,134 +52,6 @@ export interface DaemonsOptions {
   tunables?: Readonly<Record<string, number | string>>;
   /** Another root folder of a node, such as one on a file system of its own. */
   roots?: Readonly<Record<string, string>>;
-}
-
-export class NodeProcess {
-  readonly name: string;
-  readonly root: string;
-  readonly port: number;
-  readonly logPath: string;
-  readonly control: HttpControlClient;
-  #child: ChildProcess | undefined;
-
-  constructor(name: string, folder: string, port: number, root = path.join(folder, name)) {
-    this.name = name;
-    this.root = root;
-    this.port = port;
-    this.logPath = path.join(folder, `${name}.log`);
-    this.control = new HttpControlClient({ socketPath: controlSocketPath(this.root), root: this.root, timeoutMs: 30_000 });
-  }
-
-  get pid(): number {
-    const pid = this.#child?.pid;
-    if (pid === undefined || !this.running) throw new Error(`${this.name} is not running`);
-    return pid;
-  }
-
-  get running(): boolean {
-    return this.#child?.exitCode === null && this.#child.signalCode === null;
-  }
-
-  /** Resolves when the daemon answers. */
-  async start(): Promise<void> {
-    if (this.running) throw new Error(`${this.name} runs already`);
-    const log = openSync(this.logPath, 'a');
-    // The daemon dies with the process that started it, also when that is killed.
-    const args = ['--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd'), '--root', this.root];
-    const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath }, stdio: ['ignore', log, log], cwd: '/' });
-    closeSync(log);
-    this.#child = child;
-    let problem = '';
-    child.on('error', (e) => {
-      problem = e.message;
-    });
-    const end = performance.now() + START_MAX_MS;
-    for (;;) {
-      if (problem !== '' || !this.running) throw new Error(`${this.name} did not start: ${problem}\n${this.log()}`);
-      try {
-        await this.control.call('info', {});
-        return;
-      } catch (e: unknown) {
-        if (performance.now() > end) throw new Error(`${this.name} does not answer: ${String(e)}\n${this.log()}`, { cause: e });
-      }
-      await sleep(20);
-    }
-  }
-
-  /** As a power failure would: SIGKILL. */
-  kill(): Promise<void> {
-    return this.#end('SIGKILL');
-  }
-
-  /** In order; rejects when the daemon says that it could not. */
-  async stop(): Promise<void> {
-    await this.#end('SIGTERM');
-    const code = this.#child?.exitCode;
-    if (code !== 0) throw new Error(`${this.name} ended with ${String(code)}\n${this.log()}`);
-  }
-
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || !this.running) return;
-    const ended = new Promise<void>((resolve) => {
-      child.once('exit', () => {
-        resolve();
-      });
-    });
-    child.kill(signal);
-    const late = setTimeout(() => {
-      child.kill('SIGKILL');
-    }, STOP_MAX_MS);
-    await ended;
-    clearTimeout(late);
-  }
-
-  log(lines = LOG_SHOWN_LINES): string {
-    if (!existsSync(this.logPath)) return '';
-    return `--- ${this.logPath}\n${readFileSync(this.logPath, 'utf8').trimEnd().split('\n').slice(-lines).join('\n')}`;
-  }
-
-  /** Lines of the log that match. */
-  logged(what: RegExp): string[] {
-    return readFileSync(this.logPath, 'utf8')
-      .split('\n')
-      .filter((l) => what.test(l));
-  }
-
-  /** For NBD clients on this machine. */
-  uri(tag: string): string {
-    return `nbd+unix:///${tag}?socket=${path.join(this.root, 'run', 'nbd.sock')}`;
-  }
-
-  /** One of the commands people type, `netraid` and the others, on this node. */
-  cli(program: string, args: readonly string[], o: RunOptions = {}): Promise<Ran> {
-    return run(process.execPath, [builtProgram(program), ...args, '--root', this.root], o);
-  }
-
-  /** Answers the device, such as /dev/loop3. */
-  async attach(tag: string): Promise<string> {
-    const r = await this.cli('netraid', ['attach', tag, '--method', 'fuse', '--json']);
-    if (r.code !== 0) throw new Error(`attach on ${this.name}: exit code ${String(r.code)}\n${r.stderr}${r.stdout}\n${this.log()}`);
-    const answer: unknown = JSON.parse(r.stdout);
-    if (typeof answer !== 'object' || answer === null || !('device' in answer)) throw new Error(`attach answered ${r.stdout}`);
-    return String(answer.device);
-  }
-
-  async detach(tag: string): Promise<void> {
-    const r = await this.cli('netraid', ['detach', tag]);
-    if (r.code !== 0) throw new Error(`detach on ${this.name}: exit code ${String(r.code)}\n${r.stderr}${r.stdout}`);
-  }
-
-  /** Resident memory of the daemon now, and at its highest so far, bytes. */
-  memory(): { residentBytes: number; highestBytes: number } {
-    const text = readFileSync(`/proc/${String(this.pid)}/status`, 'utf8');
-    const of = (field: string): number => {
-      const kb = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1];
-      if (kb === undefined) throw new Error(`/proc/${String(this.pid)}/status has no ${field}`);
-      return Number(kb) * 1024;
-    };
-    return { residentBytes: of('VmRSS'), highestBytes: of('VmHWM') };
-  }
 }
 
 export class Daemons {
@@ -300,7 +160,14 @@ export class Daemons {
     return t;
   }
 
-  async untilTarget(source: string, tag: string, node: string, what: string, is: (t: TargetStatus) => boolean, timeoutMs = 20_000): Promise<TargetStatus> {
+  async untilTarget(
+    source: string,
+    tag: string,
+    node: string,
+    what: string,
+    is: (t: TargetStatus) => boolean,
+    timeoutMs = 20_000,
+  ): Promise<TargetStatus> {
     let last: TargetStatus | undefined;
     const holds = async (): Promise<boolean> => {
       last = await this.target(source, tag, node);

@@ -43,7 +43,13 @@ export class Postgres {
     }
     const p = new Postgres(programs, data, socketDir);
     await p.#do('initdb', ['-D', data, '--data-checksums', '--no-instructions', '--auth=trust']);
-    const settings = ["listen_addresses=''", `unix_socket_directories='${socketDir}'`, 'max_wal_size=64MB', 'min_wal_size=32MB', 'shared_buffers=16MB'];
+    const settings = [
+      "listen_addresses=''",
+      `unix_socket_directories='${socketDir}'`,
+      'max_wal_size=64MB',
+      'min_wal_size=32MB',
+      'shared_buffers=16MB',
+    ];
     const options = settings.map((s) => `-c ${s}`).join(' ');
     await p.#do('pg_ctl', ['-D', data, '-w', '-t', '60', '-l', path.join(data, 'server.log'), '-o', options, 'start']);
     p.#running = true;

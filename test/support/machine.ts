@@ -13,7 +13,9 @@ export function lackingForDevices(): string | undefined {
 }
 
 export function kernelHas(filesystem: string): boolean {
-  return readFileSync('/proc/filesystems', 'utf8').split('\n').some((l) => l.endsWith(`\t${filesystem}`));
+  return readFileSync('/proc/filesystems', 'utf8')
+    .split('\n')
+    .some((l) => l.endsWith(`\t${filesystem}`));
 }
 
 /** A block device over a file, and what the kernel counts of it. */
@@ -36,7 +38,10 @@ export class LoopDevice {
 
   /** Requests that the device has completed: fields 12 and 16 of the kernel's Documentation/admin-guide/iostats. */
   counts(): { discards: number; flushes: number } {
-    const fields = readFileSync(`/sys/block/${path.basename(this.device)}/stat`, 'utf8').trim().split(/\s+/).map(Number);
+    const fields = readFileSync(`/sys/block/${path.basename(this.device)}/stat`, 'utf8')
+      .trim()
+      .split(/\s+/)
+      .map(Number);
     const [discards, flushes] = [fields[11], fields[15]];
     if (discards === undefined || flushes === undefined) throw new Error(`this kernel counts no flushes of ${this.device}`);
     return { discards, flushes };

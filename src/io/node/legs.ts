@@ -191,7 +191,11 @@ async function openLeg(path: string, options: LegOptions, fallocate: Fallocate |
 }
 
 async function fileInfo(fd: number, s: Stats, writable: boolean, fallocate: Fallocate | undefined): Promise<LegFileInfo> {
-  return { sizeBytes: s.size, blockSizeBytes: FILE_BLOCK_BYTES, sparse: writable && fallocate !== undefined && (await canPunch(fd, s.size, fallocate)) };
+  return {
+    sizeBytes: s.size,
+    blockSizeBytes: FILE_BLOCK_BYTES,
+    sparse: writable && fallocate !== undefined && (await canPunch(fd, s.size, fallocate)),
+  };
 }
 
 /** Tries a hole beyond the end, where there is nothing to lose. */

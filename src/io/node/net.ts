@@ -15,7 +15,8 @@ export function describeAddress(a: Address): string {
 async function connect(to: Address, timeoutMs: number): Promise<IoSocket> {
   const name = describeAddress(to);
   return await new Promise<IoSocket>((resolve, reject) => {
-    const socket: Socket = to.kind === 'unix' ? createConnection({ path: to.path }) : createConnection({ host: to.host, port: to.port, noDelay: true });
+    const socket: Socket =
+      to.kind === 'unix' ? createConnection({ path: to.path }) : createConnection({ host: to.host, port: to.port, noDelay: true });
     const fail = (e: unknown): void => {
       clearTimeout(timeout);
       socket.destroy();

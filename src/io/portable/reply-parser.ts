@@ -162,7 +162,11 @@ export class ReplyParser {
     } else if (h.type === NBD_REPLY_TYPE_NONE) {
       if (h.length === 0 && (h.flags & NBD_REPLY_FLAG_DONE) !== 0) this.#chunkComplete(r);
       else this.#malformed();
-    } else if (h.type === NBD_REPLY_TYPE_OFFSET_DATA && r.cmd === NBD_CMD_READ && fits(CHUNK_OFFSET_DATA.SIZE + 1, CHUNK_OFFSET_DATA.SIZE + r.length)) {
+    } else if (
+      h.type === NBD_REPLY_TYPE_OFFSET_DATA &&
+      r.cmd === NBD_CMD_READ &&
+      fits(CHUNK_OFFSET_DATA.SIZE + 1, CHUNK_OFFSET_DATA.SIZE + r.length)
+    ) {
       this.#state = 'offset';
       this.#fill = 0;
       this.#need = CHUNK_OFFSET_DATA.SIZE;

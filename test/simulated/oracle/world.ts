@@ -115,8 +115,6 @@ export class World implements Scene {
     return decide({ self: this.view(n), peers, failureTimeoutMs: TIMEOUT_MS, upForMs: 60_000, command, majority: null, claiming });
   }
 
-  // ----------------------------------------------------------------------------------------------------------- events
-
   events(o: { forces: boolean; writesMax: number }): Event[] {
     const found: Event[] = [];
     for (const n of this.names) {
@@ -147,7 +145,7 @@ export class World implements Scene {
       this.cuts = e.kind === 'cut' ? [...this.cuts, link].sort() : this.cuts.filter((c) => c !== link);
       this.parted ||= e.kind === 'cut';
     } else if (e.kind === 'crash') this.#crash(e.node);
-    else if (e.kind === 'return') this.#return(e.node);
+    else if (e.kind === 'return') this.host(e.node).up = true;
     else if (e.kind === 'resynced') this.#resynced(e.node, e.target);
     else if (e.kind === 'force') this.#force(e.node);
     else {
@@ -172,10 +170,6 @@ export class World implements Scene {
 
   #crash(n: NodeName): void {
     Object.assign(this.host(n), { up: false, serving: false, contact: false, heard: [], generationDue: false, links: {} });
-  }
-
-  #return(n: NodeName): void {
-    this.host(n).up = true;
   }
 
   #force(n: NodeName): void {
@@ -220,8 +214,6 @@ export class World implements Scene {
     if (kind === 'write') this.acknowledged |= bit;
     else h.intent |= bit;
   }
-
-  // ------------------------------------------------------------------------------------------------------ time passes
 
   #settle(): void {
     for (let round = 0; round < ROUNDS_MAX; round += 1) {

@@ -58,7 +58,13 @@ export class Branches {
     const leg = readSectors(this.#c.legOf(m), 0);
     const parent = this.#parentOf(m);
     if (parent === undefined) {
-      this.#begin({ key, node: m.name, model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')), diverged: false, answeredAtFork: Infinity });
+      this.#begin({
+        key,
+        node: m.name,
+        model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
+        diverged: false,
+        answeredAtFork: Infinity,
+      });
       return;
     }
     const stillServed = this.#c.all.some((x) => x !== m && x.inService && this.of(x) === parent);
@@ -100,9 +106,9 @@ export class Branches {
 
   /** With a cut network a node may continue a branch that is not the newest. */
   #parentOf(m: Machine): Branch | undefined {
-    if (!this.#c.plan.kinds.has('cuts')) return this.#tip;
+    if (!this.#c.apart) return this.#tip;
     const r = m.beforeServing;
-    for (const e of [r?.epochServed, r?.epochInSync].filter((x) => x != null).sort((x, y) => y.number - x.number)) {
+    for (const e of [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number)) {
       const found = this.#all.find((b) => b.key === epochKey(e));
       if (found !== undefined) return found;
     }
@@ -121,7 +127,7 @@ export class Branches {
     const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity));
     if (bad < 0) return;
     const what = `${m.name} goes in service in epoch ${b.key}; its sector ${String(bad)} holds #${String(leg[bad])}, and the promises allow ${b.model.describe(bad)}`;
-    if (!this.#c.plan.kinds.has('cuts')) {
+    if (!this.#c.apart) {
       this.#c.violated('M12', what);
       return;
     }

@@ -12,6 +12,8 @@ import { checkQuietly } from './quiet-checks.ts';
 import { LEG, ROOT, TAG } from './plan.ts';
 import type { Workload } from './workload.ts';
 
+const violated = (c: Cluster): boolean => c.violation !== undefined;
+
 /** Virtual time in which the mirror comes together by itself, and with an operator's help. */
 const BY_ITSELF_MS = 20_000;
 const HELPED_MS = 20_000;
@@ -30,10 +32,10 @@ export async function endHistory(c: Cluster, w: Workload): Promise<void> {
     return c.all.every((m) => m.up);
   });
   const helped = await comeTogether(c);
-  if (c.violation !== undefined) return;
+  if (violated(c)) return;
   await w.stop();
   await until(c, 'the application has ended', BY_ITSELF_MS, () => w.inFlight === 0 && together(c) !== undefined);
-  if (c.violation !== undefined) return;
+  if (violated(c)) return;
   c.count(helped ? 'ends with an operator' : 'ends by itself');
   await judge(c, w);
 }
@@ -41,7 +43,7 @@ export async function endHistory(c: Cluster, w: Workload): Promise<void> {
 async function until(c: Cluster, what: string, ms: number, f: () => boolean): Promise<boolean> {
   const end = c.world.now() + ms;
   while (!f()) {
-    if (c.violation !== undefined) return false;
+    if (violated(c)) return false;
     if (c.world.now() > end) {
       c.violated('M14', `not within ${String(ms)} ms: ${what}\n${describe(c)}`);
       return false;
@@ -58,7 +60,7 @@ export function together(c: Cluster): Machine | undefined {
   const role = source?.mirror?.source;
   if (source === undefined || role === undefined || sources.length !== 1 || role.device.suspendedFor.length > 0) return undefined;
   if (role.links.size !== c.plan.nodes.length - 1 || role.device.local.state !== 'in') return undefined;
-  for (const l of role.links.values()) if (l.leg.phase !== 'in-sync') return undefined;
+  for (const l of role.links.values()) if (l.leg.phase !== 'in-sync' || (l.leg.queue?.outstandingWrites ?? 0) > 0) return undefined;
   const members = source.mirror?.record().inSync.length ?? 0;
   if (members !== c.plan.nodes.length) return undefined;
   return c.all.every((m) => m === source || m.mirror?.view().state === 'Target') ? source : undefined;
@@ -68,10 +70,9 @@ export function together(c: Cluster): Machine | undefined {
 async function comeTogether(c: Cluster): Promise<boolean> {
   const start = c.world.now();
   let helped = false;
-  let quietSince = start;
   let nextHelp = start + 3000;
   while (together(c) === undefined) {
-    if (c.violation !== undefined) return helped;
+    if (violated(c)) return helped;
     const now = c.world.now();
     if (now > start + BY_ITSELF_MS + (helped ? HELPED_MS : 0)) {
       c.violated('M14', `the mirror does not come together\n${describe(c)}`);
@@ -81,11 +82,9 @@ async function comeTogether(c: Cluster): Promise<boolean> {
     if (now > nextHelp) {
       nextHelp = now + 3000;
       if (await help(c)) helped = true;
-      quietSince = now;
     }
     await c.world.sleep(20);
   }
-  void quietSince;
   return helped;
 }
 
@@ -96,7 +95,8 @@ async function help(c: Cluster): Promise<boolean> {
   if (source !== undefined) {
     const role = source.mirror?.source;
     const record = source.mirror?.record();
-    if (record !== undefined && record.paused.length > 0) return await tell(c, source, 'resume', () => source.command('resume', { tag: TAG, nodes: [] }));
+    if (record !== undefined && record.paused.length > 0)
+      return await tell(c, source, 'resume', () => source.command('resume', { tag: TAG, nodes: [] }));
     if (damaged !== undefined) return await renew(c, source, damaged);
     if (role?.device.local.state === 'out') return await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
     for (const l of role?.links.values() ?? []) {
@@ -110,7 +110,8 @@ async function help(c: Cluster): Promise<boolean> {
       return await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
     }
     const waiting = [...(role?.links.values() ?? [])].find((l) => l.answer?.kind === 'wait');
-    if (waiting !== undefined) return await tell(c, source, 'fullresync', () => source.command('fullresync', { tag: TAG, source: null, nodes: [waiting.node] }));
+    if (waiting !== undefined)
+      return await tell(c, source, 'fullresync', () => source.command('fullresync', { tag: TAG, source: null, nodes: [waiting.node] }));
     return false;
   }
   // Nobody serves: the last owner is asked first, then everybody.
@@ -228,13 +229,20 @@ export function describe(c: Cluster): string {
   for (const m of c.all) {
     const n = m.mirror;
     if (n === undefined) {
-      lines.push(`  ${m.name}: ${m.sim.state}${m.daemon?.broken.has(TAG) === true ? `, broken: ${m.daemon.broken.get(TAG)?.why ?? ''}` : ''} ${statePath(ROOT, TAG)} ${bitmapPath(ROOT, TAG)}`);
+      lines.push(
+        `  ${m.name}: ${m.sim.state}${m.daemon?.broken.has(TAG) === true ? `, broken: ${m.daemon.broken.get(TAG)?.why ?? ''}` : ''} ${statePath(ROOT, TAG)} ${bitmapPath(ROOT, TAG)}`,
+      );
       continue;
     }
     const v = n.view();
-    lines.push(`  ${m.name}: ${v.state}, in service ${String(v.inService)}; ${n.decision?.action ?? '-'} by ${n.decision?.rule ?? '-'}: ${n.decision?.why ?? ''}`);
-    lines.push(`    flags ${JSON.stringify(v.flags)} suspended ${JSON.stringify(n.source?.device.suspendedFor ?? [])} ${JSON.stringify({ ...v.record, definition: undefined })}`);
-    for (const l of n.source?.links.values() ?? []) lines.push(`    -> ${l.node}: ${l.leg.phase}; ${l.answer?.rule ?? '-'}/${l.answer?.kind ?? '-'} ${l.problem}`);
+    lines.push(
+      `  ${m.name}: ${v.state}, in service ${String(v.inService)}; ${n.decision?.action ?? '-'} by ${n.decision?.rule ?? '-'}: ${n.decision?.why ?? ''}`,
+    );
+    lines.push(
+      `    flags ${JSON.stringify(v.flags)} suspended ${JSON.stringify(n.source?.device.suspendedFor ?? [])} ${JSON.stringify({ ...v.record, definition: undefined })}`,
+    );
+    for (const l of n.source?.links.values() ?? [])
+      lines.push(`    -> ${l.node}: ${l.leg.phase}; ${l.answer?.rule ?? '-'}/${l.answer?.kind ?? '-'} ${l.problem}`);
   }
   return lines.join('\n');
 }

@@ -102,6 +102,7 @@ export class Faults {
   #freeze(ms: number): boolean {
     const m = this.#victim(this.#running());
     if (m === undefined) return false;
+    if (m.inService && ms >= this.#c.plan.failureTimeoutMs * 0.8) this.#c.sourceStalled = true;
     m.sim.freeze();
     const { boots } = m.sim;
     this.#later(ms, () => {
@@ -169,7 +170,12 @@ export class Faults {
     const c = this.#c;
     const s = this.#s;
     const root = `${ROOT}/*`;
-    const operator = (name: string, weight: number, strike: () => boolean): Fault => ({ name: `operator: ${name}`, kind: 'operator', weight, strike });
+    const operator = (name: string, weight: number, strike: () => boolean): Fault => ({
+      name: `operator: ${name}`,
+      kind: 'operator',
+      weight,
+      strike,
+    });
     const on = (m: Machine | undefined, f: (m: Machine) => boolean): boolean => m !== undefined && f(m);
     return [
       { name: 'crash', kind: 'crash', weight: 4, strike: () => on(this.#victim(this.#alive()), (m) => this.#crash(m)) },
@@ -193,7 +199,8 @@ export class Faults {
         name: 'boot',
         kind: 'always',
         weight: 2,
-        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped' || m.sim.state === 'dark')), (m) => boot(m) && this.#say(`boot of ${m.name}`)),
+        strike: () =>
+          on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped' || m.sim.state === 'dark')), (m) => boot(m) && this.#say(`boot of ${m.name}`)),
       },
       { name: 'short freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(s.float() * c.plan.failureTimeoutMs * 1.1) },
       { name: 'long freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(c.plan.failureTimeoutMs * (1 + s.float() * 3)) },
@@ -250,7 +257,12 @@ export class Faults {
       },
       { name: 'leg: EIO on read', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'read') },
       { name: 'leg: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'write') },
-      { name: 'leg: EIO on sync of a target', kind: 'sync', weight: 1.5, strike: () => this.#diskFault(LEG, 'sync', this.#pick(this.#alive().filter((m) => !m.inService))) },
+      {
+        name: 'leg: EIO on sync of a target',
+        kind: 'sync',
+        weight: 1.5,
+        strike: () => this.#diskFault(LEG, 'sync', this.#pick(this.#alive().filter((m) => !m.inService))),
+      },
       { name: 'leg: EIO on sync of the source', kind: 'own-sync', weight: 2, strike: () => this.#diskFault(LEG, 'sync', this.#source()) },
       { name: 'leg: ENOSPC', kind: 'disk', weight: 1, strike: () => this.#diskFault(LEG, 'full') },
       { name: 'root: EIO on write', kind: 'disk', weight: 1, strike: () => this.#diskFault(root, 'write') },
@@ -294,7 +306,9 @@ export class Faults {
       },
       operator('pause', 1, () => this.#command('pause', this.#source(), (m) => m.command('pause', { tag: TAG, nodes: this.#target(m) }))),
       operator('resume', 1.5, () => this.#command('resume', this.#source(), (m) => m.command('resume', { tag: TAG, nodes: [] }))),
-      operator('fullresync', 0.7, () => this.#command('fullresync', this.#source(), (m) => m.command('fullresync', { tag: TAG, source: null, nodes: this.#target(m) }))),
+      operator('fullresync', 0.7, () =>
+        this.#command('fullresync', this.#source(), (m) => m.command('fullresync', { tag: TAG, source: null, nodes: this.#target(m) })),
+      ),
       operator('out-of-service', 1, () => this.#command('out-of-service', this.#source(), (m) => m.command('out-of-service', { tag: TAG }))),
       operator('in-service', 1.5, () => this.#command('in-service', this.#pick(this.#running()), (m) => m.command('in-service', { tag: TAG }))),
       {
@@ -311,8 +325,18 @@ export class Faults {
             return answer;
           }),
       },
-      { name: 'damaged bitmap', kind: 'damage', weight: 1, strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, bitmapPath(ROOT, TAG))) },
-      { name: 'damaged state', kind: 'damage', weight: 0, strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, statePath(ROOT, TAG))) },
+      {
+        name: 'damaged bitmap',
+        kind: 'damage',
+        weight: 1,
+        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, bitmapPath(ROOT, TAG))),
+      },
+      {
+        name: 'damaged state',
+        kind: 'damage',
+        weight: 0,
+        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, statePath(ROOT, TAG))),
+      },
     ];
   }
 

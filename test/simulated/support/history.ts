@@ -8,7 +8,7 @@ import { Cluster } from './cluster.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
 import { drawPlan, LEG, type Plan, type PlanOptions, TAG } from './plan.ts';
-import { checkQuietly } from './quiet-checks.ts';
+import { checkProofs, checkQuietly } from './quiet-checks.ts';
 import { Workload } from './workload.ts';
 
 export interface HistoryOptions extends PlanOptions {
@@ -71,17 +71,20 @@ export async function runHistory(seed: number, o: HistoryOptions = {}): Promise<
 }
 
 async function live(c: Cluster, plan: Plan): Promise<number> {
-  c.say(`${String(plan.nodes.length)} nodes, ${String(plan.sizeBytes / 1024)} KiB, regions of ${String(plan.regionBytes / 1024)} KiB; ${[...plan.kinds].join(' ')}`);
+  c.say(
+    `${String(plan.nodes.length)} nodes, ${String(plan.sizeBytes / 1024)} KiB, regions of ${String(plan.regionBytes / 1024)} KiB; ${[...plan.kinds].join(' ')}`,
+  );
   await make(c, plan);
   const s = new Stream(plan.seed, 'history');
   const w = new Workload(c);
   w.start();
   const faults = new Faults(c);
-  let over = false;
+  let over = false as boolean;
   const watch = (async () => {
     while (!over && c.violation === undefined) {
       await c.world.sleep(s.between(15, 100));
       checkQuietly(c);
+      checkProofs(c);
     }
   })();
   while (faults.struck < plan.faults && c.violation === undefined) {

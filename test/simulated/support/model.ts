@@ -91,7 +91,17 @@ export class Model {
   }
 
   begin(value: Value, first: number, last: number): WriteOp {
-    const w: WriteOp = { value, first, last, submitted: this.#moments.next(), ended: Infinity, ok: false, flushed: false, perhapsLost: false, tainted: false };
+    const w: WriteOp = {
+      value,
+      first,
+      last,
+      submitted: this.#moments.next(),
+      ended: Infinity,
+      ok: false,
+      flushed: false,
+      perhapsLost: false,
+      tainted: false,
+    };
     this.#open.add(w);
     for (let s = first; s <= last; s += 1) this.#candidates[s]?.push(w);
     return w;
@@ -201,27 +211,28 @@ export class Model {
   /** For a report. */
   describe(sector: number): string {
     return (this.#candidates[sector] ?? [])
-      .map((w) => `#${String(w.value)}[${String(w.submitted)}..${String(w.ended)}${w.ok ? ' ok' : ''}${w.flushed ? ' flushed' : ''}${w.perhapsLost ? ' perhaps lost' : ''}${w.tainted ? ' tainted' : ''}]`)
+      .map(
+        (w) =>
+          `#${String(w.value)}[${String(w.submitted)}..${String(w.ended)}${w.ok ? ' ok' : ''}${w.flushed ? ' flushed' : ''}${w.perhapsLost ? ' perhaps lost' : ''}${w.tainted ? ' tainted' : ''}]`,
+      )
       .join(' ');
   }
 
-  /** The operator's word, or a lost branch: whatever is there now is what there is. */
+  /** The operator's word, or a lost branch: whatever is there now is what there is; after a loss of power, anything before it. */
   rebase(values: readonly Value[]): void {
+    for (const list of this.#candidates) for (const w of list) Object.assign(w, { perhapsLost: true, flushed: false });
+    this.epochOver();
     this.#open = new Set();
     this.acknowledged = 0;
+    const before = this.#candidates;
     this.#candidates = [];
     for (let s = 0; s < values.length; ) {
       let end = s + 1;
       while (end < values.length && values[end] === values[s]) end += 1;
       const w = this.#done(values[s] ?? ZERO, s, end - 1, false);
       this.#open.add(w);
-      for (; s < end; s += 1) this.#candidates.push([w]);
+      for (; s < end; s += 1) this.#candidates.push([...(before[s] ?? []), w]);
     }
-  }
-
-  /** Values that this model has ever been able to hold, for images that may be older (async). */
-  knows(sector: number, value: Value): boolean {
-    return value === ZERO || (this.#candidates[sector] ?? []).some((w) => w.value === value);
   }
 
   #done(value: Value, first: number, last: number, flushed: boolean): WriteOp {

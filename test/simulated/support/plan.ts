@@ -2,7 +2,22 @@
 import { Stream } from '../../../src/io/simulated/seed.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../../../src/mirror/settings.ts';
 
-export const KINDS = ['crash', 'power', 'freeze', 'cuts', 'disk', 'short', 'stop', 'operator', 'force', 'async', 'damage', 'slow', 'sync', 'own-sync'] as const;
+export const KINDS = [
+  'crash',
+  'power',
+  'freeze',
+  'cuts',
+  'disk',
+  'short',
+  'stop',
+  'operator',
+  'force',
+  'async',
+  'damage',
+  'slow',
+  'sync',
+  'own-sync',
+] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Plan {

@@ -10,7 +10,13 @@ export interface Plant {
 export const PLANTS: readonly Plant[] = [
   {
     name: 'no bitmap flush before data',
-    edits: [{ file: 'src/mirror/device.ts', find: 'if (mustFlush) this.marks.whenDurable(this, m.index);', replace: 'if (mustFlush) this.#queue.enter(m);' }],
+    edits: [
+      {
+        file: 'src/mirror/device.ts',
+        find: 'if (mustFlush) this.marks.whenDurable(this, m.index);',
+        replace: 'if (mustFlush) this.#queue.enter(m);',
+      },
+    ],
   },
   {
     name: "a mark cleared without the target's sync",
@@ -30,7 +36,11 @@ export const PLANTS: readonly Plant[] = [
         find: 'const [here, there] = await Promise.all([own, theirs]);',
         replace: 'void own;\n    const [here, there] = await Promise.all([Promise.resolve({ errno: 0 }), theirs]);',
       },
-      { file: 'src/mirror/resync.ts', find: "      local.state === 'in'\n        ? hub.run(", replace: "      local.state === 'never'\n        ? hub.run(" },
+      {
+        file: 'src/mirror/resync.ts',
+        find: "      local.state === 'in'\n        ? hub.run(",
+        replace: "      local.state === 'never'\n        ? hub.run(",
+      },
     ],
   },
   {
@@ -70,13 +80,13 @@ export const PLANTS: readonly Plant[] = [
       {
         file: 'src/failover/source.ts',
         find: 'const confirmed = await this.#toldOrSilent(node, reason, foreign);',
-        replace: 'const confirmed = false;\n    void this.#toldOrSilent(node, reason, foreign).catch(() => undefined);',
+        replace: 'const confirmed = false;\n    this.#toldOrSilent(node, reason, foreign).then(() => undefined, () => undefined);',
       },
     ],
   },
   {
     name: 'equal blocks skipped after a failed sync',
-    only: 'sync,slow,freeze',
+    only: 'sync,slow',
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
 ];

@@ -20,7 +20,10 @@ export function checkQuietly(c: Cluster): void {
       if (target.mirror?.view().state !== 'Target') continue;
       c.checked('M6');
       if (different.length > 0) {
-        c.violated('M6', `${link.node} is in sync with ${source.name}, and ${String(different.length)} regions differ, the first is ${String(different[0])}`);
+        c.violated(
+          'M6',
+          `${link.node} is in sync with ${source.name}, and ${String(different.length)} regions differ, the first is ${String(different[0])}`,
+        );
       }
       continue;
     }
@@ -28,35 +31,70 @@ export function checkQuietly(c: Cluster): void {
   }
 }
 
-/** M5: a difference is in the account, unless the account is known to be incomplete: then all is copied. */
-function judgeAccount(c: Cluster, source: Machine, target: Machine, different: readonly number[]): void {
+/** Whether the next resync of the target goes by marks alone. */
+function isAccounted(source: Machine, target: Machine): boolean {
   const role = source.mirror?.source;
   const record = source.mirror?.record();
-  if (role === undefined || record === undefined) return;
-  const link = role.links.get(target.name);
-  const complete =
+  if (role === undefined || record === undefined) return false;
+  return (
     record.accountComplete.includes(target.name) &&
     !record.mergePending.some((m) => m.for.includes(target.name)) &&
-    link?.fullWanted !== true &&
+    role.links.get(target.name)?.fullWanted !== true &&
     !role.bitmapWasDamaged &&
-    record.hadData;
-  if (!complete) return;
-  // Whose marks count: the source's own, and the target's, which the next session will ask for.
-  const theirs = target.durableMarks();
-  if (theirs === undefined) return;
-  c.checked('M5');
-  const own = source.durableMarks();
-  const missing = different.find(
-    (r) => !isMarked(own, r, (n) => n === 'intent' || n === `oos:${target.name}`) && !isMarked(theirs, r, (n) => n === 'intent' || n === `oos:${source.name}`),
+    record.hadData
   );
+}
+
+/** The first of these regions that is neither in the source's account nor in the target's own, which the next session asks for. */
+function unmarked(source: Machine, target: Machine, regions: readonly number[]): number | undefined {
+  const theirs = target.durableMarks();
+  if (theirs === undefined) return undefined;
+  const own = source.durableMarks();
+  return regions.find(
+    (r) =>
+      !isMarked(own, r, (n) => n === 'intent' || n === `oos:${target.name}`) &&
+      !isMarked(theirs, r, (n) => n === 'intent' || n === `oos:${source.name}`),
+  );
+}
+
+/** M5: a difference is in the account, unless the account is known to be incomplete: then all is copied. */
+function judgeAccount(c: Cluster, source: Machine, target: Machine, different: readonly number[]): void {
+  if (!isAccounted(source, target)) return;
+  c.checked('M5');
+  const missing = unmarked(source, target, different);
   if (missing !== undefined) {
     c.violated('M5', `region ${String(missing)} differs between ${source.name}, in service, and ${target.name}, and no durable mark says so`);
   }
 }
 
+/** M5, at any moment: what is not marked is equal on stable storage, since a mark is dropped only when both legs have synced. */
+export function checkProofs(c: Cluster): void {
+  const sources = c.all.filter((m) => m.inService);
+  const [source] = sources;
+  if (source === undefined || sources.length !== 1 || source.mirror?.source?.device.local.state !== 'in') return;
+  const own = source.sim.peekDurable(LEG);
+  if (own === undefined) return;
+  for (const target of c.all) {
+    if (target === source || !isAccounted(source, target)) continue;
+    const theirs = target.sim.peekDurable(LEG);
+    if (theirs === undefined || Buffer.compare(own, theirs) === 0) continue;
+    c.checked('M5 (proofs)');
+    const missing = unmarked(source, target, differing(c, own, theirs));
+    if (missing !== undefined) {
+      c.violated(
+        'M5',
+        `region ${String(missing)} is not marked, and differs on stable storage between ${source.name}, in service, and ${target.name}`,
+      );
+    }
+  }
+}
+
 function differences(c: Cluster, a: Machine, b: Machine): number[] {
+  return differing(c, c.legOf(a), c.legOf(b));
+}
+
+function differing(c: Cluster, x: Uint8Array, y: Uint8Array): number[] {
   const { regionBytes, sizeBytes } = c.plan;
-  const [x, y] = [c.legOf(a), c.legOf(b)];
   const out: number[] = [];
   for (let r = 0; r * regionBytes < sizeBytes; r += 1) {
     const [from, to] = [r * regionBytes, Math.min((r + 1) * regionBytes, sizeBytes)];

@@ -62,5 +62,9 @@ function table(of: Record<string, number>): string[] {
 }
 
 export function failureLines(f: Totals['failures'][number], events: number): string[] {
-  return [`seed ${String(f.seed)}: ${f.what}`, `  replay: scripts/simulate --seed ${String(f.seed)} --verbose`, ...f.story.slice(-events).map((l) => `    ${l.slice(0, 400)}`)];
+  return [
+    `seed ${String(f.seed)}: ${f.what}`,
+    `  replay: scripts/simulate --seed ${String(f.seed)} --verbose`,
+    ...f.story.slice(-events).map((l) => `    ${l.slice(0, 400)}`),
+  ];
 }

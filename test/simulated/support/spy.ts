@@ -39,7 +39,13 @@ export interface Watcher {
 }
 
 export function spied(io: Io, w: Watcher): Io {
-  return { clock: io.clock, chance: io.chance, net: io.net, files: new SpiedFiles(io.files, w), createEngine: () => new SpiedEngine(io.createEngine(), w) };
+  return {
+    clock: io.clock,
+    chance: io.chance,
+    net: io.net,
+    files: new SpiedFiles(io.files, w),
+    createEngine: () => new SpiedEngine(io.createEngine(), w),
+  };
 }
 
 class SpiedFiles implements Files {

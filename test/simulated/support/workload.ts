@@ -186,7 +186,15 @@ export class Workload {
     });
   }
 
-  #change(lane: Lane, value: number, first: number, count: number, fua: boolean, what: string, send: (owner: { onDone: (tag: number, errno: number) => void }) => void): void {
+  #change(
+    lane: Lane,
+    value: number,
+    first: number,
+    count: number,
+    fua: boolean,
+    what: string,
+    send: (owner: { onDone: (tag: number, errno: number) => void }) => void,
+  ): void {
     const { model } = lane.branch;
     const w = model.begin(value, first, first + count - 1);
     this.#sent(lane);
@@ -257,7 +265,10 @@ export class Workload {
     const { model } = lane.branch;
     const bad = values.findIndex((v, i) => !model.mayHold(first + i, v, since));
     if (bad >= 0) {
-      this.#c.violated('M2', `${lane.machine.name} read #${String(values[bad])} in sector ${String(first + bad)} in epoch ${lane.branch.key}; allowed: ${model.describe(first + bad)}`);
+      this.#c.violated(
+        'M2',
+        `${lane.machine.name} read #${String(values[bad])} in sector ${String(first + bad)} in epoch ${lane.branch.key}; allowed: ${model.describe(first + bad)}`,
+      );
       return;
     }
     model.pin(first, values, since);

@@ -90,10 +90,13 @@ describe.each(SEEDS)('two nodes in the world of seed %i', (seed) => {
     };
     a.stalls((ms) => stalls.push(ms));
     b.provideFacts(() => ({ saidAt: world.now() }));
-    a.onFacts((_peer, facts) => {
-      said.push(facts.saidAt);
-      silence();
-    }, z.object({ saidAt: z.number() }));
+    a.onFacts(
+      (_peer, facts) => {
+        said.push(facts.saidAt);
+        silence();
+      },
+      z.object({ saidAt: z.number() }),
+    );
     // A timer of somebody else, which may wake up before ours.
     const look = (): void => {
       silence();

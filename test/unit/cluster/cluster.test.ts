@@ -42,7 +42,10 @@ describe('connecting', () => {
     await world.run(100);
     await world.settle(b.cluster.stop());
     await world.run(100);
-    expect(told).toEqual([['b', true], ['b', false]]);
+    expect(told).toEqual([
+      ['b', true],
+      ['b', false],
+    ]);
   });
 
   it('a peer that was restarted is taken with its new start', async () => {

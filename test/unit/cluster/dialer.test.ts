@@ -12,11 +12,16 @@ it('a short failureTimeout shortens the first wait too', () => {
 
 it('chance takes off up to half, and never all', () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 100_000 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (n, t, r) => {
-      const full = backoffMs(n, t, 0);
-      expect(backoffMs(n, t, r)).toBeGreaterThanOrEqual(full / 2);
-      expect(backoffMs(n, t, r)).toBeLessThanOrEqual(full);
-      expect(full).toBeGreaterThan(0);
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 1000 }),
+      fc.integer({ min: 1, max: 100_000 }),
+      fc.double({ min: 0, max: 0.999, noNaN: true }),
+      (n, t, r) => {
+        const full = backoffMs(n, t, 0);
+        expect(backoffMs(n, t, r)).toBeGreaterThanOrEqual(full / 2);
+        expect(backoffMs(n, t, r)).toBeLessThanOrEqual(full);
+        expect(full).toBeGreaterThan(0);
+      },
+    ),
   );
 });

@@ -2,7 +2,17 @@
  * A small world in memory with virtual time: nodes that freeze, paths that are cut one way, sockets with a window.
  * An address is `NODE` or `NODE%PATH`, so that one node can be reached on several paths.
  */
-import { type Address, type Chance, type Clock, Errno, IoError, type IoSocket, type Listener, type Net, type SocketHandler } from '../../../src/io/types.ts';
+import {
+  type Address,
+  type Chance,
+  type Clock,
+  Errno,
+  IoError,
+  type IoSocket,
+  type Listener,
+  type Net,
+  type SocketHandler,
+} from '../../../src/io/types.ts';
 
 const LATENCY_MS = 1;
 const WINDOW_BYTES = 64 * 1024;

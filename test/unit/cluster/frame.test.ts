@@ -99,14 +99,26 @@ describe('frames between nodes', () => {
     const decoder = new FrameDecoder();
     const got: unknown[] = [];
     const bytes = joined([encodeFrame({ a: 1 }), framed(Buffer.from('nonsense')), encodeFrame({ a: 2 })]);
-    expect(faultOf(() => { decoder.push(bytes, (v) => got.push(v)); })).toBe('not-json');
-    expect(faultOf(() => { decoder.push(encodeFrame({ a: 3 }), (v) => got.push(v)); })).toBe('not-json');
+    expect(
+      faultOf(() => {
+        decoder.push(bytes, (v) => got.push(v));
+      }),
+    ).toBe('not-json');
+    expect(
+      faultOf(() => {
+        decoder.push(encodeFrame({ a: 3 }), (v) => got.push(v));
+      }),
+    ).toBe('not-json');
     expect(got).toEqual([{ a: 1 }]);
   });
 
   it('a header is judged before a byte of the body is kept', () => {
     const decoder = new FrameDecoder(100);
-    expect(faultOf(() => { decoder.push(new Uint8Array([0, 0, 0, 101]), () => undefined); })).toBe('too-long');
+    expect(
+      faultOf(() => {
+        decoder.push(new Uint8Array([0, 0, 0, 101]), () => undefined);
+      }),
+    ).toBe('too-long');
     expect(decodeLength(new Uint8Array([0, 0, 1, 2]))).toBe(258);
   });
 });

@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { firstFault, type Hello, helloAnswerSchema, helloSchema, judgeHello, type Listening, messageSchema, negotiate } from '../../../src/cluster/messages.ts';
+import {
+  firstFault,
+  type Hello,
+  helloAnswerSchema,
+  helloSchema,
+  judgeHello,
+  type Listening,
+  messageSchema,
+  negotiate,
+} from '../../../src/cluster/messages.ts';
 
 const hello: Hello = {
   type: 'hello',

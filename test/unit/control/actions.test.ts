@@ -6,7 +6,17 @@ describe('create', () => {
   it('makes a mirror and its leg file, out of service until it is told', async () => {
     await Sim.run({ nodes: ['server1'] }, async (sim) => {
       const s = await sim.call('server1', 'create', sim.createParams());
-      expect(s).toMatchObject({ tag: 't', node: 'server1', inService: false, state: 'Waiting', sizeBytes: MIB, regionBytes: REGION, regions: 16, leg: '/leg', export: null });
+      expect(s).toMatchObject({
+        tag: 't',
+        node: 'server1',
+        inService: false,
+        state: 'Waiting',
+        sizeBytes: MIB,
+        regionBytes: REGION,
+        regions: 16,
+        leg: '/leg',
+        export: null,
+      });
       expect(sim.world.node('server1').peek('/leg')?.length).toBe(MIB);
       expect((await sim.call('server1', 'info', {})).mirrors).toEqual(['t']);
       const up = await sim.call('server1', 'in-service', { tag: 't' });
@@ -28,7 +38,8 @@ describe('create', () => {
   it('refuses what can not be, and changes nothing', async () => {
     await Sim.run({ nodes: ['server1'] }, async (sim) => {
       sim.world.node('server1').createFile('/small', 4096, 'file');
-      const no = (o: Parameters<Sim['createParams']>[0], code: Parameters<Sim['refuses']>[3], message: RegExp): Promise<void> => sim.refuses('server1', 'create', sim.createParams(o), code, message);
+      const no = (o: Parameters<Sim['createParams']>[0], code: Parameters<Sim['refuses']>[3], message: RegExp): Promise<void> =>
+        sim.refuses('server1', 'create', sim.createParams(o), code, message);
       for (const sizeBytes of [1000, 4096 + 100]) await no({ sizeBytes }, 'bad-request', /^size .*allowed is 4 KiB to 64 TiB/);
       for (const sizeBytes of [0, -512, 1.5, Number.NaN, 2 ** 47]) await no({ sizeBytes }, 'bad-request', /size/i);
       for (const regionBytes of [0, 1, 1000, 2048, 65537, 2 ** 30]) await no({ regionBytes }, 'bad-request', /region.*(power of two|expected)/i);
@@ -140,8 +151,13 @@ describe('extend', () => {
       await sim.call('server1', 'in-service', { tag: 't' });
       await sim.call('server1', 'extend', sim.extendParams('server2', 10));
       await sim.inSync('server1', 'server2');
-      const no = (node: string, priority: number, o: Parameters<Sim['extendParams']>[2], code: Parameters<Sim['refuses']>[3], message: RegExp): Promise<void> =>
-        sim.refuses('server1', 'extend', sim.extendParams(node, priority, o), code, message);
+      const no = (
+        node: string,
+        priority: number,
+        o: Parameters<Sim['extendParams']>[2],
+        code: Parameters<Sim['refuses']>[3],
+        message: RegExp,
+      ): Promise<void> => sim.refuses('server1', 'extend', sim.extendParams(node, priority, o), code, message);
       await no('server2', 30, { leg: '/second' }, 'conflict', /server2 has a leg of t already; a node holds one/);
       await no('server1', 30, { leg: '/second' }, 'conflict', /server1 has a leg of t already/);
       await no('server3', 1, {}, 'conflict', /priority 1 is taken/);
@@ -187,7 +203,10 @@ describe('extend', () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
       await sim.call('server1', 'create', sim.createParams());
       await sim.call('server1', 'in-service', { tag: 't' });
-      const both = await Promise.allSettled([sim.call('server1', 'extend', sim.extendParams('server2', 10)), sim.call('server1', 'extend', sim.extendParams('server3', 10))]);
+      const both = await Promise.allSettled([
+        sim.call('server1', 'extend', sim.extendParams('server2', 10)),
+        sim.call('server1', 'extend', sim.extendParams('server3', 10)),
+      ]);
       expect(both.map((r) => r.status).sort()).toEqual(['fulfilled', 'rejected']);
     });
   });
@@ -387,7 +406,10 @@ describe('verify', () => {
       await f.close();
       await sim.call('server1', 'verify', { tag: 't' });
       await ended(sim);
-      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toMatchObject({ differingBytes: REGION, ranges: [{ node: 'server2', offset: 5 * REGION, length: REGION }] });
+      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toMatchObject({
+        differingBytes: REGION,
+        ranges: [{ node: 'server2', offset: 5 * REGION, length: REGION }],
+      });
       await sim.until('healed', () => sim.legsDiffer('server1', 'server2') === -1);
       await sim.inSync('server1', 'server2');
       expect((await sim.status('server1')).targets[0]?.lastResync).toMatchObject({ kind: 'partial' });
@@ -416,7 +438,10 @@ describe('resize', () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
       await sim.mirror();
       await sim.write('server1', MIB - 99_840, 99_840, 6);
-      expect(await sim.call('server1', 'resize', { tag: 't', sizeBytes: 2 * MIB, force: false })).toMatchObject({ sizeBytes: 2 * MIB, inService: true });
+      expect(await sim.call('server1', 'resize', { tag: 't', sizeBytes: 2 * MIB, force: false })).toMatchObject({
+        sizeBytes: 2 * MIB,
+        inService: true,
+      });
       await sim.inSync('server1', 'server2', 'server3');
       await sim.write('server1', 2 * MIB - 50_176, 50_176, 7);
       await sim.world.sleep(3000);
@@ -430,7 +455,10 @@ describe('resize', () => {
       await sim.stop('server1');
       await sim.stop('server2');
       for (const n of ['server1', 'server2']) await sim.start(n);
-      await sim.until('in service again', async () => (await sim.status('server1')).inService || (await sim.status('server2')).inService || (await sim.status('server3')).inService);
+      await sim.until(
+        'in service again',
+        async () => (await sim.status('server1')).inService || (await sim.status('server2')).inService || (await sim.status('server3')).inService,
+      );
     });
   });
 
@@ -458,7 +486,13 @@ describe('resize', () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
       for (const sizeBytes of [0, 1000, 2 ** 47]) await sim.refuses('server1', 'resize', { tag: 't', sizeBytes, force: true }, 'bad-request', /size/);
-      await sim.refuses('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true }, 'refused', /in service: it can grow now, and shrink only out of service/);
+      await sim.refuses(
+        'server1',
+        'resize',
+        { tag: 't', sizeBytes: MIB / 2, force: true },
+        'refused',
+        /in service: it can grow now, and shrink only out of service/,
+      );
       await sim.refuses('server2', 'resize', { tag: 't', sizeBytes: 2 * MIB, force: true }, 'refused', /server1/);
       await sim.refuses('server2', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true }, 'refused', /server1/);
       expect(await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB, force: false })).toMatchObject({ sizeBytes: MIB });
@@ -531,7 +565,13 @@ describe('in and out of service', () => {
   it('in-service is refused where another node is in service, with the rule and what would change it', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
-      await sim.refuses('server2', 'in-service', { tag: 't' }, 'refused', /t does not go in service on server2: server1 is in service.*\(rule better-candidate\); it changes if server1/);
+      await sim.refuses(
+        'server2',
+        'in-service',
+        { tag: 't' },
+        'refused',
+        /t does not go in service on server2: server1 is in service.*\(rule better-candidate\); it changes if server1/,
+      );
       await sim.refuses('server2', 'force', { tag: 't', withoutLastOwner: true }, 'refused', /server1 is in service/);
     });
   });
@@ -545,8 +585,14 @@ describe('in and out of service', () => {
       await sim.start('server1');
       await sim.until('it knows that it is alone', async () => (await sim.status('server1')).flags.dataCorrupt);
       expect(await sim.status('server1')).toMatchObject({ inService: false, state: 'Data Corrupt', decision: { rule: 'source-alone' } });
-      await expect(sim.call('server1', 'in-service', { tag: 't' })).rejects.toMatchObject({ code: 'refused', message: expect.stringContaining('source-alone') as unknown });
-      expect(await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false })).toMatchObject({ inService: true, flags: { dataCorrupt: false, lastOwner: true } });
+      await expect(sim.call('server1', 'in-service', { tag: 't' })).rejects.toMatchObject({
+        code: 'refused',
+        message: expect.stringContaining('source-alone') as unknown,
+      });
+      expect(await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false })).toMatchObject({
+        inService: true,
+        flags: { dataCorrupt: false, lastOwner: true },
+      });
       expect((await sim.read('server1', 0, 512))[0]).toBe(3);
     });
   });
@@ -557,7 +603,8 @@ describe('explain and what if', () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
       await sim.mirror();
       await sim.until('all have spoken', async () => {
-        for (const n of ['server2', 'server3']) if (Object.keys((await sim.call(n, 'explain', { tag: 't', whatIf: null })).peers).length < 2) return false;
+        for (const n of ['server2', 'server3'])
+          if (Object.keys((await sim.call(n, 'explain', { tag: 't', whatIf: null })).peers).length < 2) return false;
         return (await sim.call('server2', 'explain', { tag: 't', whatIf: null })).facts.record.inSync.length === 3;
       });
       const now = await sim.call('server2', 'explain', { tag: 't', whatIf: null });
@@ -591,7 +638,8 @@ describe('a damaged state record', () => {
       await f.close();
       await sim.start('server1');
       const gone = /mirror t is out of service on server1: the state record is damaged: .*delete it here and extend/;
-      for (const action of ['status', 'in-service', 'out-of-service', 'verify'] as const) await sim.refuses('server1', action, { tag: 't' }, 'refused', gone);
+      for (const action of ['status', 'in-service', 'out-of-service', 'verify'] as const)
+        await sim.refuses('server1', action, { tag: 't' }, 'refused', gone);
       await sim.refuses('server1', 'force', { tag: 't', withoutLastOwner: true }, 'refused', gone);
       await sim.refuses('server1', 'create', sim.createParams({ leg: '/leg3' }), 'conflict', /mirror t exists already/);
       expect(await sim.call('server1', 'in-service', { tag: 'u' })).toMatchObject({ inService: true });

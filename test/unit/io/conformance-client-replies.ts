@@ -112,10 +112,7 @@ const understood: Understood[] = [
   {
     title: 'two errors, of which the first counts',
     cmd: NBD_CMD_READ,
-    pieces: [
-      chunk(NBD_REPLY_TYPE_ERROR, 0, encodeErrorChunk(NBD_ENOSPC, 'full')),
-      chunk(NBD_REPLY_TYPE_ERROR, DONE, encodeErrorChunk(NBD_EIO, '')),
-    ],
+    pieces: [chunk(NBD_REPLY_TYPE_ERROR, 0, encodeErrorChunk(NBD_ENOSPC, 'full')), chunk(NBD_REPLY_TYPE_ERROR, DONE, encodeErrorChunk(NBD_EIO, ''))],
     errno: Errno.ENOSPC,
   },
   {
@@ -124,18 +121,36 @@ const understood: Understood[] = [
     pieces: [chunk(NBD_REPLY_TYPE_FLAG_ERROR + 99, DONE, encodeErrorChunk(NBD_EIO, 'news'))],
     errno: Errno.EIO,
   },
-  { title: 'an error without a number', cmd: NBD_CMD_FLUSH, pieces: [chunk(NBD_REPLY_TYPE_ERROR, DONE, encodeErrorChunk(0, ''))], errno: Errno.EINVAL },
+  {
+    title: 'an error without a number',
+    cmd: NBD_CMD_FLUSH,
+    pieces: [chunk(NBD_REPLY_TYPE_ERROR, DONE, encodeErrorChunk(0, ''))],
+    errno: Errno.EINVAL,
+  },
   {
     title: 'block status of two contexts',
     cmd: NBD_CMD_BLOCK_STATUS,
     pieces: [
-      chunk(NBD_REPLY_TYPE_BLOCK_STATUS, 0, encodeBlockStatus(7, [{ length: 600, flags: 3 }, { length: 400, flags: 0 }])),
+      chunk(
+        NBD_REPLY_TYPE_BLOCK_STATUS,
+        0,
+        encodeBlockStatus(7, [
+          { length: 600, flags: 3 },
+          { length: 400, flags: 0 },
+        ]),
+      ),
       chunk(NBD_REPLY_TYPE_BLOCK_STATUS, DONE, encodeBlockStatus(8, [{ length: 1000, flags: 1 }])),
     ],
     value: {
       kind: 'block-status',
       contexts: [
-        { id: 7, extents: [{ length: 600, flags: 3 }, { length: 400, flags: 0 }] },
+        {
+          id: 7,
+          extents: [
+            { length: 600, flags: 3 },
+            { length: 400, flags: 0 },
+          ],
+        },
         { id: 8, extents: [{ length: 1000, flags: 1 }] },
       ],
     },

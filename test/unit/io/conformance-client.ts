@@ -15,7 +15,20 @@ import { REQUEST, SIMPLE_REPLY, viewOf } from '../../../src/nbd/wire/layout.ts';
 import { decodeRequest, encodeSimpleReply, newRequestHeader, type RequestHeader } from '../../../src/nbd/wire/transmission.ts';
 import type { PullSocket } from '../../../src/io/pull-socket.ts';
 import type { InRig } from './engine-conformance.ts';
-import { begin, Connection, expectBytes, handleOf, pattern, type Rig, ROOMY, type SeenRequest, SIMPLE, STRUCTURED, takeBytes, WAIT_MS } from './engine-rig.ts';
+import {
+  begin,
+  Connection,
+  expectBytes,
+  handleOf,
+  pattern,
+  type Rig,
+  ROOMY,
+  type SeenRequest,
+  SIMPLE,
+  STRUCTURED,
+  takeBytes,
+  WAIT_MS,
+} from './engine-rig.ts';
 
 export async function readRequest(peer: PullSocket): Promise<RequestHeader> {
   const h = newRequestHeader();
@@ -77,51 +90,59 @@ export function describeClientRole(inRig: InRig): void {
           });
           const delays = fc.array(fc.nat({ max: 4 }), { minLength: 1, maxLength: 7 });
           await fc.assert(
-            fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 80 }), delays, fc.integer({ min: 1, max: 20 }), async (ops, d, requestsMax) => {
-              const { accepted, connected } = await rig.pair();
-              const none = new Uint8Array(0);
-              const server = new Connection(serverHub, serverHub.engine.adopt(accepted, 'server', wire, { requestsMax: 8, bytesMax: 100_000 }, none));
-              const client = new Connection(clientHub, clientHub.engine.adopt(connected, 'client', wire, { requestsMax, bytesMax: 200_000 }, none));
-              const disk = pattern(slots * slotBytes, 1);
-              const model = pattern(slots * slotBytes, 1);
-              serveMemory(rig, serverHub, server, disk, d);
-              // One operation at a time for each slot, as the range lock above an engine sees to.
-              const last = new Map<number, Promise<void>>();
-              const run = async (before: Promise<void> | undefined, o: (typeof ops)[number], i: number): Promise<void> => {
-                await before;
-                const at = o.slot * slotBytes;
-                const engine = clientHub.engine;
-                if (o.kind === 'read') {
-                  const r = await clientHub.must('read', (op) => {
-                    engine.send(op, client.id, NBD_CMD_READ, 0, at, o.length, 0, 0);
-                  });
-                  expectBytes(takeBytes(clientHub, r.h), model.subarray(at, at + o.length));
-                } else if (o.kind === 'write') {
-                  const h = handleOf(clientHub, pattern(o.length + 3, i));
-                  model.set(pattern(o.length + 3, i).subarray(3), at);
-                  const done = clientHub.must('write', (op) => {
-                    engine.send(op, client.id, NBD_CMD_WRITE, 0, at, o.length, h, 3);
-                  });
-                  engine.release(h);
-                  await done;
-                } else {
-                  const zero = o.kind === 'zero';
-                  if (zero) model.fill(0, at, at + o.length);
-                  await clientHub.must(o.kind, (op) => {
-                    engine.send(op, client.id, zero ? NBD_CMD_WRITE_ZEROES : NBD_CMD_FLUSH, 0, zero ? at : 0, zero ? o.length : 0, 0, 0);
-                  });
-                }
-              };
-              ops.forEach((o, i) => {
-                last.set(o.slot, run(last.get(o.slot), o, i));
-              });
-              await Promise.all(last.values());
-              expectBytes(disk, model);
-              clientHub.engine.close(client.id, 0);
-              await rig.until(() => server.closed !== undefined && client.closed !== undefined);
-              expect([server.closed, client.closed]).toEqual([0, 0]);
-              expect(clientHub.engine.usage()).toEqual({ handles: 0, bytes: 0, operations: 0, connections: 0 });
-            }),
+            fc.asyncProperty(
+              fc.array(operation, { minLength: 1, maxLength: 80 }),
+              delays,
+              fc.integer({ min: 1, max: 20 }),
+              async (ops, d, requestsMax) => {
+                const { accepted, connected } = await rig.pair();
+                const none = new Uint8Array(0);
+                const server = new Connection(
+                  serverHub,
+                  serverHub.engine.adopt(accepted, 'server', wire, { requestsMax: 8, bytesMax: 100_000 }, none),
+                );
+                const client = new Connection(clientHub, clientHub.engine.adopt(connected, 'client', wire, { requestsMax, bytesMax: 200_000 }, none));
+                const disk = pattern(slots * slotBytes, 1);
+                const model = pattern(slots * slotBytes, 1);
+                serveMemory(rig, serverHub, server, disk, d);
+                // One operation at a time for each slot, as the range lock above an engine sees to.
+                const last = new Map<number, Promise<void>>();
+                const run = async (before: Promise<void> | undefined, o: (typeof ops)[number], i: number): Promise<void> => {
+                  await before;
+                  const at = o.slot * slotBytes;
+                  const engine = clientHub.engine;
+                  if (o.kind === 'read') {
+                    const r = await clientHub.must('read', (op) => {
+                      engine.send(op, client.id, NBD_CMD_READ, 0, at, o.length, 0, 0);
+                    });
+                    expectBytes(takeBytes(clientHub, r.h), model.subarray(at, at + o.length));
+                  } else if (o.kind === 'write') {
+                    const h = handleOf(clientHub, pattern(o.length + 3, i));
+                    model.set(pattern(o.length + 3, i).subarray(3), at);
+                    const done = clientHub.must('write', (op) => {
+                      engine.send(op, client.id, NBD_CMD_WRITE, 0, at, o.length, h, 3);
+                    });
+                    engine.release(h);
+                    await done;
+                  } else {
+                    const zero = o.kind === 'zero';
+                    if (zero) model.fill(0, at, at + o.length);
+                    await clientHub.must(o.kind, (op) => {
+                      engine.send(op, client.id, zero ? NBD_CMD_WRITE_ZEROES : NBD_CMD_FLUSH, 0, zero ? at : 0, zero ? o.length : 0, 0, 0);
+                    });
+                  }
+                };
+                ops.forEach((o, i) => {
+                  last.set(o.slot, run(last.get(o.slot), o, i));
+                });
+                await Promise.all(last.values());
+                expectBytes(disk, model);
+                clientHub.engine.close(client.id, 0);
+                await rig.until(() => server.closed !== undefined && client.closed !== undefined);
+                expect([server.closed, client.closed]).toEqual([0, 0]);
+                expect(clientHub.engine.usage()).toEqual({ handles: 0, bytes: 0, operations: 0, connections: 0 });
+              },
+            ),
             { numRuns: 12 },
           );
         }),

@@ -59,7 +59,16 @@ export function describeServerRole(inRig: InRig): void {
         const hub = rig.hub();
         const arbitrary = fc.array(
           fc.record({
-            cmd: fc.constantFrom(NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_WRITE_ZEROES, NBD_CMD_BLOCK_STATUS, 77),
+            cmd: fc.constantFrom(
+              NBD_CMD_READ,
+              NBD_CMD_WRITE,
+              NBD_CMD_FLUSH,
+              NBD_CMD_TRIM,
+              NBD_CMD_CACHE,
+              NBD_CMD_WRITE_ZEROES,
+              NBD_CMD_BLOCK_STATUS,
+              77,
+            ),
             flags: fc.integer({ min: 0, max: 0xffff }),
             cookieHi: fc.integer({ min: 0, max: 0xffffffff }),
             cookieLo: fc.integer({ min: 0, max: 0xffffffff }),
@@ -223,7 +232,8 @@ export function describeServerRole(inRig: InRig): void {
       inRig(async (rig) => {
         const hub = rig.hub();
         const { conn, peer } = await rig.server(hub, SIMPLE, { requestsMax: 4, bytesMax: 1024 * 1024 });
-        for (let i = 0; i < 30; i += 1) peer.write(rawRequest({ cmd: i % 2 === 0 ? NBD_CMD_FLUSH : NBD_CMD_WRITE, cookieLo: i, payload: pattern(700, i) }));
+        for (let i = 0; i < 30; i += 1)
+          peer.write(rawRequest({ cmd: i % 2 === 0 ? NBD_CMD_FLUSH : NBD_CMD_WRITE, cookieLo: i, payload: pattern(700, i) }));
         await rig.until(() => conn.requests.length === 4);
         await rig.settle();
         expect(conn.requests.length).toBe(4);

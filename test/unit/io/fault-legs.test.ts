@@ -28,14 +28,29 @@ async function makeFaulty(): Promise<Faulty> {
       return new TextEncoder().encode(fault.word);
     },
   };
-  const leg = await faultyLegOpener({ open: () => Promise.resolve(inner) }, files, clock, '/faults').open('/data/leg.img', { write: true, lock: false });
+  const leg = await faultyLegOpener({ open: () => Promise.resolve(inner) }, files, clock, '/faults').open('/data/leg.img', {
+    write: true,
+    lock: false,
+  });
   return { leg, inner, clock, fault };
 }
 
-const read = (l: LegFile): Promise<number> => new Promise((resolve) => { l.read(new Uint8Array(10), 0, resolve); });
-const write = (l: LegFile): Promise<number> => new Promise((resolve) => { l.write(pattern(10, 1), 0, resolve); });
-const sync = (l: LegFile): Promise<number> => new Promise((resolve) => { l.sync(resolve); });
-const zero = (l: LegFile): Promise<number> => new Promise((resolve) => { l.zero(0, 10, true, resolve); });
+const read = (l: LegFile): Promise<number> =>
+  new Promise((resolve) => {
+    l.read(new Uint8Array(10), 0, resolve);
+  });
+const write = (l: LegFile): Promise<number> =>
+  new Promise((resolve) => {
+    l.write(pattern(10, 1), 0, resolve);
+  });
+const sync = (l: LegFile): Promise<number> =>
+  new Promise((resolve) => {
+    l.sync(resolve);
+  });
+const zero = (l: LegFile): Promise<number> =>
+  new Promise((resolve) => {
+    l.zero(0, 10, true, resolve);
+  });
 
 describe('a faulty leg', () => {
   it.each([

@@ -15,21 +15,25 @@ function make(limits: Partial<AsyncLimits> = {}) {
   const ended: number[] = [];
   const failed: { errno: number; atFlush: boolean }[] = [];
   let rooms = 0;
-  const queue: AsyncQueue = new AsyncQueue(client, { ...wide, ...limits }, {
-    release: (h) => {
-      engine.release(h);
+  const queue: AsyncQueue = new AsyncQueue(
+    client,
+    { ...wide, ...limits },
+    {
+      release: (h) => {
+        engine.release(h);
+      },
+      entryEnded: (first) => {
+        ended.push(first);
+      },
+      room: () => {
+        rooms += 1;
+      },
+      failed: (errno, atFlush) => {
+        failed.push({ errno, atFlush });
+        queue.end(errno);
+      },
     },
-    entryEnded: (first) => {
-      ended.push(first);
-    },
-    room: () => {
-      rooms += 1;
-    },
-    failed: (errno, atFlush) => {
-      failed.push({ errno, atFlush });
-      queue.end(errno);
-    },
-  });
+  );
   const write = (offset: number, length: number, byte: number): void => {
     const h = engine.allocate(length);
     engine.view(h).fill(byte);
@@ -159,7 +163,14 @@ describe('async queue', () => {
 
   it('is at any moment an older image of the source, cut between two boundaries', () => {
     const step = fc.oneof(
-      { weight: 5, arbitrary: fc.record({ kind: fc.constant('write' as const), offset: fc.integer({ min: 0, max: 60 }), length: fc.integer({ min: 1, max: 8 }) }) },
+      {
+        weight: 5,
+        arbitrary: fc.record({
+          kind: fc.constant('write' as const),
+          offset: fc.integer({ min: 0, max: 60 }),
+          length: fc.integer({ min: 1, max: 8 }),
+        }),
+      },
       { weight: 2, arbitrary: fc.constant({ kind: 'boundary' as const }) },
       { weight: 6, arbitrary: fc.record({ kind: fc.constant('end' as const), which: fc.nat(10) }) },
     );

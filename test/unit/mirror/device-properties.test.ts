@@ -125,7 +125,8 @@ class History {
         const [offset, length] = [s.at * SECTOR, (last - s.at + 1) * SECTOR];
         this.#value = (this.#value % 254) + 1;
         const value = s.do === 'write' ? this.#value : 0;
-        const answer = s.do === 'write' ? rig.write(offset, length, value, s.fua) : s.do === 'zero' ? rig.zero(offset, length) : rig.trim(offset, length);
+        const answer =
+          s.do === 'write' ? rig.write(offset, length, value, s.fua) : s.do === 'zero' ? rig.zero(offset, length) : rig.trim(offset, length);
         this.answers.push(answer);
         this.writes.push({ value, first: s.at, last, answer, seq: this.writes.length });
         break;
@@ -182,7 +183,17 @@ class History {
   /** The host answers one of the questions that are open; badly only where that does not end the device. */
   #host(which: number, well: boolean): void {
     const { lost, generations, ownLeg } = this.rig.host;
-    const open = [...lost.map((l) => () => { l.resolve(); }), ...generations.map((g) => () => { g.resolve(); }), ...ownLeg.map((o) => () => { o.resolve(well); })];
+    const open = [
+      ...lost.map((l) => () => {
+        l.resolve();
+      }),
+      ...generations.map((g) => () => {
+        g.resolve();
+      }),
+      ...ownLeg.map((o) => () => {
+        o.resolve(well);
+      }),
+    ];
     // Resolving twice does nothing: the latest are the open ones.
     open.at(-1 - (which % Math.max(1, open.length)))?.();
   }
@@ -202,17 +213,17 @@ class History {
     if (!(await rig.marks.durable()) || t.inSession || rig.device.stopped) return;
     rig.open(node);
     const { session } = t;
+    const still = (): boolean => t.session === session && t.inSession;
     const resync = new Resync(rig.device, t, { kind: 'partial', onProgress: () => undefined });
     const end = await resync.run();
     if (end.result === 'ended') {
-      if (t.session === session && t.inSession) rig.device.targetFailed(t, end.why, false);
+      if (still()) rig.device.targetFailed(t, end.why, false);
       return;
     }
-    if (t.session !== session) return;
+    if (!still()) return;
     rig.device.sessions.require(t);
-    const inSession = t.session;
     await this.#prover.prove();
-    if (t.session === inSession && t.phase === 'in-sync') this.joined.add(node);
+    if (still()) this.joined.add(node);
   }
 
   // ------------------------------------------------------------------------------------------------- promises
@@ -254,7 +265,8 @@ class History {
         if (w === undefined) continue;
         for (const leg of durable) {
           for (const s of this.#ownSectors(w)) {
-            if (leg.durable[s * SECTOR] !== w.value) throw new Error(`a FLUSH was acknowledged, and write ${String(seq)} is not durable on ${leg.name} (M3)`);
+            if (leg.durable[s * SECTOR] !== w.value)
+              throw new Error(`a FLUSH was acknowledged, and write ${String(seq)} is not durable on ${leg.name} (M3)`);
           }
         }
       }
@@ -270,7 +282,8 @@ class History {
     const states = this.nodes.map((n) => {
       const copy = rig.copy(n);
       const differing = new Set<number>();
-      for (let s = 0; s < SECTORS; s += 1) if (new Set([...versions(own, s), ...versions(copy, s)]).size > 1) differing.add(Math.floor(s / PER_REGION));
+      for (let s = 0; s < SECTORS; s += 1)
+        if (new Set([...versions(own, s), ...versions(copy, s)]).size > 1) differing.add(Math.floor(s / PER_REGION));
       return { n, differing };
     });
     if (rig.local.state === 'out') return;
@@ -278,7 +291,8 @@ class History {
       const intent = await durableMap(world, rig.sizeBytes, 'intent');
       for (const { n, differing } of states) {
         const marked = new Set([...intent, ...(await durableMap(world, rig.sizeBytes, `oos:${n}`))]);
-        for (const r of differing) if (!marked.has(r)) throw new Error(`region ${String(r)} may differ on ${n} after a crash, and is not marked (M5)`);
+        for (const r of differing)
+          if (!marked.has(r)) throw new Error(`region ${String(r)} may differ on ${n} after a crash, and is not marked (M5)`);
       }
     }
   }
@@ -324,7 +338,8 @@ class History {
     if (reference === undefined) return;
     for (const leg of legs) {
       for (let s = 0; s < SECTORS; s += 1) {
-        if (this.sector(leg, s) !== this.sector(reference, s)) throw new Error(`${leg.name} and ${reference.name} are in sync and differ at sector ${String(s)}`);
+        if (this.sector(leg, s) !== this.sector(reference, s))
+          throw new Error(`${leg.name} and ${reference.name} are in sync and differ at sector ${String(s)}`);
       }
     }
     // Each sector holds its last acknowledged write, or one that failed after it.

@@ -28,8 +28,14 @@ describe('intent before data (M1)', () => {
     expect(rig.allCopies.map((c) => c.told)).toEqual([[], []]);
     letGo();
     await rig.endAll();
-    expect(rig.allCopies.map((c) => c.told)).toEqual([[`write ${String(REGION * 3)}+${String(REGION * 2)}`], [`write ${String(REGION * 3)}+${String(REGION * 2)}`]]);
-    expect(await Promise.all(seen)).toEqual([[3, 4], [3, 4]]);
+    expect(rig.allCopies.map((c) => c.told)).toEqual([
+      [`write ${String(REGION * 3)}+${String(REGION * 2)}`],
+      [`write ${String(REGION * 3)}+${String(REGION * 2)}`],
+    ]);
+    expect(await Promise.all(seen)).toEqual([
+      [3, 4],
+      [3, 4],
+    ]);
     expect(w).toMatchObject({ errno: 0, answers: 1 });
   });
 
@@ -91,7 +97,11 @@ describe('intent before data (M1)', () => {
     const rig = await Rig.make({ targets: { b: 'sync' } });
     let onDisk: Promise<number[]> | undefined;
     rig.engine.leg.onOp = () => {
-      onDisk ??= durableMap(rig.files.afterPowerLoss(() => false), rig.sizeBytes, 'oos:b');
+      onDisk ??= durableMap(
+        rig.files.afterPowerLoss(() => false),
+        rig.sizeBytes,
+        'oos:b',
+      );
     };
     rig.write(REGION * 7, 512, 1);
     await rig.endAll();
@@ -210,7 +220,9 @@ describe('one order on every leg (M4)', () => {
 
   it('refuses a second session while one is open, and to require a target that has none', async () => {
     const rig = await Rig.make({ targets: { b: 'sync' } });
-    expect(() => { rig.device.sessions.require(rig.target('b')); }).toThrow('not resyncing');
+    expect(() => {
+      rig.device.sessions.require(rig.target('b'));
+    }).toThrow('not resyncing');
     rig.open('b');
     expect(() => rig.open('b')).toThrow('has a session already');
   });

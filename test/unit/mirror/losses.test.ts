@@ -29,7 +29,11 @@ describe('a target is lost (M2)', () => {
     let atThatTime: Promise<number[]> | undefined;
     const ask = rig.host.targetLost.bind(rig.host);
     rig.host.targetLost = (node, reason, g) => {
-      atThatTime = durableMap(rig.files.afterPowerLoss(() => false), rig.sizeBytes, 'oos:b');
+      atThatTime = durableMap(
+        rig.files.afterPowerLoss(() => false),
+        rig.sizeBytes,
+        'oos:b',
+      );
       return ask(node, reason, g);
     };
     rig.client('b').lose();
@@ -208,7 +212,11 @@ describe('a target is lost (M2)', () => {
     expect(rig.host.lost).toHaveLength(1);
     rig.host.lost[0]?.resolve();
     await rig.endAll();
-    expect(writes.map((w) => [w.errno, w.answers])).toEqual([[0, 1], [0, 1], [0, 1]]);
+    expect(writes.map((w) => [w.errno, w.answers])).toEqual([
+      [0, 1],
+      [0, 1],
+      [0, 1],
+    ]);
   });
 
   it('whose FLUSH failed leaves, and nothing may be skipped as equal in its next resync (M3)', async () => {

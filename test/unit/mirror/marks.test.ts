@@ -14,7 +14,16 @@ async function make(): Promise<{ files: MemoryFiles; marks: Marks; onDisk: (map:
   const files = new MemoryFiles();
   const file = await BitmapFile.create(files, BITMAP, { ...IDENTITY, deviceBytes, generation: '00000000000000aa' });
   const marks = new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits: { keepMax: 2, markedMax: 8 }, log: nullLog });
-  return { files, marks, onDisk: (map) => durableMap(files.afterPowerLoss(() => false), deviceBytes, map) };
+  return {
+    files,
+    marks,
+    onDisk: (map) =>
+      durableMap(
+        files.afterPowerLoss(() => false),
+        deviceBytes,
+        map,
+      ),
+  };
 }
 
 /** Gates for the syncs of a file. */
@@ -127,7 +136,7 @@ describe('marks', () => {
       if (heard.length < 2) g.shift()?.();
     }
     expect(heard).toEqual(['first false', 'nested true']);
-    while (heard.length < 3) {
+    for (let i = 0; i < 5 && heard.length < 3; i += 1) {
       await settle();
       g.shift()?.();
       await settle();

@@ -21,29 +21,55 @@ async function exported(o: Parameters<typeof Rig.make>[0] = {}): Promise<{ rig: 
 describe('a mirror as an export', () => {
   it('says what it can: flushes cover every connection (M3)', async () => {
     const { e, rig } = await exported();
-    expect(e.info()).toMatchObject({ sizeBytes: rig.sizeBytes, readOnly: false, canFua: true, canTrim: true, canWriteZeroes: true, multiConn: true, description: 'a mirror' });
+    expect(e.info()).toMatchObject({
+      sizeBytes: rig.sizeBytes,
+      readOnly: false,
+      canFua: true,
+      canTrim: true,
+      canWriteZeroes: true,
+      multiConn: true,
+      description: 'a mirror',
+    });
   });
 
   it('passes every kind of request on to the device', async () => {
     const { rig, e, ask } = await exported();
     const h = rig.engine.allocate(512);
     const all = [
-      ask((id) => { e.write(rig, id, 0, 512, h, true); }),
-      ask((id) => { e.read(rig, id, REGION, 512); }),
-      ask((id) => { e.trim(rig, id, 2 * REGION, 512, false); }),
-      ask((id) => { e.writeZeroes(rig, id, 3 * REGION, 512, false, true, false); }),
-      ask((id) => { e.flush(rig, id); }),
-      ask((id) => { e.cache(rig, id); }),
+      ask((id) => {
+        e.write(rig, id, 0, 512, h, true);
+      }),
+      ask((id) => {
+        e.read(rig, id, REGION, 512);
+      }),
+      ask((id) => {
+        e.trim(rig, id, 2 * REGION, 512, false);
+      }),
+      ask((id) => {
+        e.writeZeroes(rig, id, 3 * REGION, 512, false, true, false);
+      }),
+      ask((id) => {
+        e.flush(rig, id);
+      }),
+      ask((id) => {
+        e.cache(rig, id);
+      }),
     ];
     await rig.endAll();
     expect(all.map((a) => a.errno)).toEqual([0, 0, 0, 0, 0, 0]);
-    expect(rig.copy('b').told).toEqual(['write 0+512 fua', `trim ${String(2 * REGION)}+512`, `zero ${String(3 * REGION)}+512`, 'sync'].sort((x, y) => order(x) - order(y)));
+    expect(rig.copy('b').told).toEqual(
+      ['write 0+512 fua', `trim ${String(2 * REGION)}+512`, `zero ${String(3 * REGION)}+512`, 'sync'].sort((x, y) => order(x) - order(y)),
+    );
   });
 
   it('refuses a zero that must be fast where only writing zeroes out would do', async () => {
     const { rig, e, ask } = await exported();
-    const slow = ask((id) => { e.writeZeroes(rig, id, 0, 512, false, false, true); });
-    const fast = ask((id) => { e.writeZeroes(rig, id, 0, 512, false, true, true); });
+    const slow = ask((id) => {
+      e.writeZeroes(rig, id, 0, 512, false, false, true);
+    });
+    const fast = ask((id) => {
+      e.writeZeroes(rig, id, 0, 512, false, true, true);
+    });
     await rig.endAll();
     expect([slow.errno, fast.errno]).toEqual([Errno.ENOTSUP, 0]);
   });
@@ -51,7 +77,9 @@ describe('a mirror as an export', () => {
   it('tells of holes on its own leg', async () => {
     const { rig, e, ask } = await exported();
     rig.engine.holes = [{ offset: 0, length: REGION }];
-    const a = ask((id) => { e.blockStatus(rig, id, 0, 2 * REGION); });
+    const a = ask((id) => {
+      e.blockStatus(rig, id, 0, 2 * REGION);
+    });
     await rig.endAll();
     expect(a.errno).toBe(0);
     expect(rig.extentsAnswered).toEqual([
@@ -66,12 +94,16 @@ describe('a mirror as an export', () => {
     const { rig, e, ask } = await exported();
     rig.engine.holes = [{ offset: 0, length: REGION }];
     rig.device.suspend('claim');
-    ask((id) => { e.blockStatus(rig, id, 0, REGION); });
+    ask((id) => {
+      e.blockStatus(rig, id, 0, REGION);
+    });
     await rig.endAll();
     expect(rig.extentsAnswered).toEqual(noHole);
     rig.device.unsuspend('claim');
     rig.local.state = 'out';
-    ask((id) => { e.blockStatus(rig, id, 0, REGION); });
+    ask((id) => {
+      e.blockStatus(rig, id, 0, REGION);
+    });
     expect(rig.extentsAnswered).toEqual(noHole);
   });
 
@@ -79,7 +111,9 @@ describe('a mirror as an export', () => {
     const { rig, e, ask } = await exported({ stallLimitMs: 1000 });
     rig.engine.holes = [{ offset: 0, length: REGION }];
     rig.clock.advance(1000);
-    ask((id) => { e.blockStatus(rig, id, 0, REGION); });
+    ask((id) => {
+      e.blockStatus(rig, id, 0, REGION);
+    });
     await rig.endAll();
     expect(rig.extentsAnswered).toEqual(noHole);
   });
@@ -87,7 +121,9 @@ describe('a mirror as an export', () => {
   it('calls nothing a hole that its leg reported before the process stood still (M9)', async () => {
     const { rig, e, ask } = await exported({ stallLimitMs: 1000 });
     rig.engine.holes = [{ offset: 0, length: REGION }];
-    ask((id) => { e.blockStatus(rig, id, 0, REGION); });
+    ask((id) => {
+      e.blockStatus(rig, id, 0, REGION);
+    });
     await settle();
     rig.clock.advance(1000);
     await rig.endAll();
@@ -96,9 +132,21 @@ describe('a mirror as an export', () => {
 
   it('answers ESHUTDOWN when stopped, also what the leg still reports', async () => {
     const { rig, e, ask } = await exported();
-    const before = ask((id) => { e.blockStatus(rig, id, 0, REGION); });
+    const before = ask((id) => {
+      e.blockStatus(rig, id, 0, REGION);
+    });
     rig.device.stop(Errno.ESHUTDOWN);
-    const after = [ask((id) => { e.blockStatus(rig, id, 0, REGION); }), ask((id) => { e.cache(rig, id); }), ask((id) => { e.read(rig, id, 0, 512); })];
+    const after = [
+      ask((id) => {
+        e.blockStatus(rig, id, 0, REGION);
+      }),
+      ask((id) => {
+        e.cache(rig, id);
+      }),
+      ask((id) => {
+        e.read(rig, id, 0, 512);
+      }),
+    ];
     await rig.endAll();
     expect([before, ...after].map((a) => a.errno)).toEqual([108, 108, 108, 108]);
   });

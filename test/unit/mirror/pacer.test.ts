@@ -14,13 +14,21 @@ function copy(p: Pacer, pieces: number[], lastRequestAt: (now: number) => number
 
 describe('pacer', () => {
   it('lets a resync run at the upper limit while the application is quiet', () => {
-    const ms = copy(new Pacer(limits), Array.from({ length: 101 }, () => 100_000), () => never);
+    const ms = copy(
+      new Pacer(limits),
+      Array.from({ length: 101 }, () => 100_000),
+      () => never,
+    );
     expect(ms).toBeGreaterThan(9_800);
     expect(ms).toBeLessThanOrEqual(10_000);
   });
 
   it('keeps the lower limit while the application is busy', () => {
-    const ms = copy(new Pacer(limits), Array.from({ length: 11 }, () => 100_000), (now) => now);
+    const ms = copy(
+      new Pacer(limits),
+      Array.from({ length: 11 }, () => 100_000),
+      (now) => now,
+    );
     expect(ms).toBeGreaterThan(9_800);
     expect(ms).toBeLessThanOrEqual(10_000);
   });

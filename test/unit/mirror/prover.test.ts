@@ -98,7 +98,10 @@ describe('prover', () => {
     await rig.device.closeEntrance('resize');
     const deviceBytes = rig.sizeBytes * 2;
     const file = await BitmapFile.create(rig.files, '/bigger', { ...IDENTITY, deviceBytes, generation: '00000000000000aa' });
-    rig.device.setGeometry(deviceBytes, new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits: DEFAULT_SETTINGS.intent, log: nullLog }));
+    rig.device.setGeometry(
+      deviceBytes,
+      new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits: DEFAULT_SETTINGS.intent, log: nullLog }),
+    );
     await rig.endAll();
     expect(await proof).toBe(true);
     expect(rig.marks.intent.hasUnproven).toBe(false);

@@ -19,7 +19,18 @@ it('a record is reused, and comes back as new', () => {
   expect(pool.busy).toBe(0);
   const b = pool.take();
   expect(b).toBe(a);
-  expect(b).toMatchObject({ h: 0, fua: false, mayPunch: false, lockSlot: -1, marked: false, pending: 0, data: 0, errno: 0, seal: 0, provesAll: false });
+  expect(b).toMatchObject({
+    h: 0,
+    fua: false,
+    mayPunch: false,
+    lockSlot: -1,
+    marked: false,
+    pending: 0,
+    data: 0,
+    errno: 0,
+    seal: 0,
+    provesAll: false,
+  });
   expect([...b.results]).toEqual(Array.from({ length: LEGS_MAX }, () => NOT_ASKED));
 });
 

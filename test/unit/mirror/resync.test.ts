@@ -38,7 +38,10 @@ describe('resync', () => {
   it('copies the marked regions and no others, and drops their marks', async () => {
     const rig = await lacking([2, 3, 9]);
     const { run, resync } = start(rig);
-    expect(await rig.until(run)).toMatchObject({ result: 'done', progress: { totalBytes: 3 * REGION, doneBytes: 3 * REGION, sentBytes: 3 * REGION } });
+    expect(await rig.until(run)).toMatchObject({
+      result: 'done',
+      progress: { totalBytes: 3 * REGION, doneBytes: 3 * REGION, sentBytes: 3 * REGION },
+    });
     expect(writes(rig).sort()).toEqual([2, 3, 9].map((r) => `write ${String(r * REGION)}+${String(REGION)}`).sort());
     expect(rig.differsFrom('b')).toBe(-1);
     expect(rig.oos('b')).toEqual([]);
@@ -134,11 +137,20 @@ describe('resync', () => {
     const end = await rig.until(start(rig).run);
     expect(end).toMatchObject({ result: 'done', progress: { sentBytes: 2 * REGION, doneBytes: 3 * REGION } });
     expect(writes(rig)).toContain(`zero ${String(2 * REGION)}+${String(REGION)}`);
-    expect(rig.copy('b').bytes.subarray(REGION, 4 * REGION).every((x, i) => x === rig.engine.leg.bytes[REGION + i])).toBe(true);
+    expect(
+      rig
+        .copy('b')
+        .bytes.subarray(REGION, 4 * REGION)
+        .every((x, i) => x === rig.engine.leg.bytes[REGION + i]),
+    ).toBe(true);
   });
 
   const digestOf = (rig: Rig) => (offset: number, length: number) =>
-    Promise.resolve(createHash('sha256').update(rig.copy('b').bytes.subarray(offset, offset + length)).digest('hex'));
+    Promise.resolve(
+      createHash('sha256')
+        .update(rig.copy('b').bytes.subarray(offset, offset + length))
+        .digest('hex'),
+    );
 
   it('with skipEqual leaves equal pieces alone', async () => {
     const rig = await lacking([1, 2, 3], { skipEqual: true });
@@ -227,7 +239,12 @@ describe('resync', () => {
     rig.engine.leg.bytes.fill(0);
     rig.local.state = 'out';
     expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
-    expect(rig.copy('b').bytes.subarray(REGION, 3 * REGION).every((x, i) => x === rig.copy('c').bytes[REGION + i])).toBe(true);
+    expect(
+      rig
+        .copy('b')
+        .bytes.subarray(REGION, 3 * REGION)
+        .every((x, i) => x === rig.copy('c').bytes[REGION + i]),
+    ).toBe(true);
     expect(rig.engine.leg.told.filter((t) => t.startsWith('read'))).toEqual([]);
   });
 
@@ -266,32 +283,45 @@ describe('resync', () => {
 
   it('with application writes all over the place ends with equal legs, and no mark too few', async () => {
     const step = fc.oneof(
-      { weight: 4, arbitrary: fc.record({ kind: fc.constant('write' as const), offset: fc.nat(15 * REGION), length: fc.integer({ min: 1, max: 2 * REGION }), byte: fc.integer({ min: 1, max: 255 }) }) },
+      {
+        weight: 4,
+        arbitrary: fc.record({
+          kind: fc.constant('write' as const),
+          offset: fc.nat(15 * REGION),
+          length: fc.integer({ min: 1, max: 2 * REGION }),
+          byte: fc.integer({ min: 1, max: 255 }),
+        }),
+      },
       { weight: 10, arbitrary: fc.record({ kind: fc.constant('end' as const), copy: fc.nat(1), which: fc.nat(8) }) },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant('time' as const), ms: fc.integer({ min: 1, max: 50 }) }) },
     );
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.subarray([0, 1, 2, 5, 6, 7, 11, 15]), fc.constantFrom(1000, REGION, 3 * REGION), async (steps, regions, copyBytes) => {
-        const rig = await lacking(regions, { copyBytes, copiesInFlightMax: 3, proveEveryBytes: 2 * REGION }, { easy: false });
-        await rig.endAll();
-        rig.host.easy = true;
-        const { run } = start(rig);
-        const answers: { errno: number | undefined }[] = [];
-        for (const s of steps) {
-          if (s.kind === 'write') answers.push(rig.write(s.offset, Math.min(s.length, rig.sizeBytes - s.offset), s.byte));
-          else if (s.kind === 'time') rig.clock.advance(s.ms);
-          else rig.endOne(s.copy === 0 ? 'own' : 'b', s.which);
-          for (let i = 0; i < 8; i += 1) await Promise.resolve();
-        }
-        rig.easy();
-        await rig.endAll();
-        expect(await rig.until(run)).toMatchObject({ result: 'done' });
-        await rig.endAll();
-        expect(rig.differsFrom('b')).toBe(-1);
-        expect(answers.every((a) => a.errno === 0)).toBe(true);
-        expect(rig.engine.handlesAlive).toBe(0);
-        expect(rig.device.lock.held).toBe(0);
-      }),
+      fc.asyncProperty(
+        fc.array(step, { maxLength: 60 }),
+        fc.subarray([0, 1, 2, 5, 6, 7, 11, 15]),
+        fc.constantFrom(1000, REGION, 3 * REGION),
+        async (steps, regions, copyBytes) => {
+          const rig = await lacking(regions, { copyBytes, copiesInFlightMax: 3, proveEveryBytes: 2 * REGION }, { easy: false });
+          await rig.endAll();
+          rig.host.easy = true;
+          const { run } = start(rig);
+          const answers: { errno: number | undefined }[] = [];
+          for (const s of steps) {
+            if (s.kind === 'write') answers.push(rig.write(s.offset, Math.min(s.length, rig.sizeBytes - s.offset), s.byte));
+            else if (s.kind === 'time') rig.clock.advance(s.ms);
+            else rig.endOne(s.copy === 0 ? 'own' : 'b', s.which);
+            for (let i = 0; i < 8; i += 1) await Promise.resolve();
+          }
+          rig.easy();
+          await rig.endAll();
+          expect(await rig.until(run)).toMatchObject({ result: 'done' });
+          await rig.endAll();
+          expect(rig.differsFrom('b')).toBe(-1);
+          expect(answers.every((a) => a.errno === 0)).toBe(true);
+          expect(rig.engine.handlesAlive).toBe(0);
+          expect(rig.device.lock.held).toBe(0);
+        },
+      ),
       { numRuns: 40 },
     );
   });

@@ -192,7 +192,11 @@ export class Rig implements Replier {
 
   /** What a map holds on disk now, whatever a crash does. */
   async onDisk(map: string): Promise<number[]> {
-    return await durableMap(this.files.afterPowerLoss(() => false), this.sizeBytes, map);
+    return await durableMap(
+      this.files.afterPowerLoss(() => false),
+      this.sizeBytes,
+      map,
+    );
   }
 
   // -------------------------------------------------------------------------------------------------- requests
@@ -318,14 +322,14 @@ export class Rig implements Replier {
 
   /** Lets time pass until the promise has ended. */
   async until<T>(p: Promise<T>, stepMs = 10): Promise<T> {
-    let ended = false;
-    const watched = p.finally(() => {
-      ended = true;
-    });
-    watched.catch(() => undefined);
+    const state = { ended: false };
+    const end = (): void => {
+      state.ended = true;
+    };
+    p.then(end, end);
     for (let i = 0; i < 10_000; i += 1) {
       await settle();
-      if (ended) return await watched;
+      if (state.ended) return await p;
       this.clock.advance(stepMs);
     }
     throw new Error('that takes for ever');

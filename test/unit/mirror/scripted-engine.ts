@@ -125,8 +125,7 @@ export function endOp(engine: ScriptedEngine, copy: Copy, op: PendingOp, errno =
     else if (op.kind === 'zero' || op.kind === 'trim') copy.bytes.fill(0, op.offset, end);
     else if (op.kind === 'sync') {
       if (op.atStart !== undefined) copy.synced(op.atStart);
-    }
-    else if (op.kind === 'read') {
+    } else if (op.kind === 'read') {
       h = engine.allocate(op.length);
       engine.view(h).set(copy.bytes.subarray(op.offset, end));
     } else value = { kind: 'extents', extents: engine.extentsOf(op.offset, op.length) };
@@ -191,7 +190,9 @@ export class ScriptedEngine implements Engine {
   }
 
   digest(op: OpId, h: Handle, offset: number, length: number): void {
-    const hex = createHash('sha256').update(this.view(h).subarray(offset, offset + length)).digest('hex');
+    const hex = createHash('sha256')
+      .update(this.view(h).subarray(offset, offset + length))
+      .digest('hex');
     queueMicrotask(() => {
       this.#emit(op, 0, length, 0, { kind: 'digest', hex });
     });

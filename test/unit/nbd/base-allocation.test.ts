@@ -7,7 +7,11 @@ import { NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../../src/nbd/wire/constants.
 const HOLE = NBD_STATE_HOLE | NBD_STATE_ZERO;
 const data = (offset: number, length: number): Extent => ({ offset, length, hole: false, zero: false });
 const hole = (offset: number, length: number): Extent => ({ offset, length, hole: true, zero: true });
-const ask = (offset: number, length: number, oneExtent = false): { offset: number; length: number; oneExtent: boolean } => ({ offset, length, oneExtent });
+const ask = (offset: number, length: number, oneExtent = false): { offset: number; length: number; oneExtent: boolean } => ({
+  offset,
+  length,
+  oneExtent,
+});
 
 test('neighbours of one status become one descriptor', () => {
   expect(baseAllocation(ask(0, 4000), [data(0, 1000), data(1000, 1000), hole(2000, 2000)])).toEqual([
@@ -50,7 +54,10 @@ test('a reply has a bounded number of descriptors', () => {
 });
 
 test('descriptors say of every byte what the extents say, without a gap', () => {
-  const runs = fc.array(fc.record({ length: fc.integer({ min: 1, max: 20 }), hole: fc.boolean(), zero: fc.boolean() }), { minLength: 1, maxLength: 20 });
+  const runs = fc.array(fc.record({ length: fc.integer({ min: 1, max: 20 }), hole: fc.boolean(), zero: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 20,
+  });
   fc.assert(
     fc.property(runs, fc.nat(100), fc.integer({ min: 1, max: 100 }), fc.boolean(), (parts, offset, length, oneExtent) => {
       const extents: Extent[] = [];

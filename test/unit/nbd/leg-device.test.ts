@@ -22,7 +22,12 @@ class Answers implements Replier {
   }
 }
 
-function setup(o: LegDeviceOptions & { sparse?: boolean } = {}): { engine: FakeEngine; device: LegDevice; answers: Answers; payload: (n: number) => Handle } {
+function setup(o: LegDeviceOptions & { sparse?: boolean } = {}): {
+  engine: FakeEngine;
+  device: LegDevice;
+  answers: Answers;
+  payload: (n: number) => Handle;
+} {
   const engine = new FakeEngine();
   const device = new LegDevice(new EngineHub(engine), { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: o.sparse ?? true }, o);
   return { engine, device, answers: new Answers(), payload: (n) => engine.allocate(n) };

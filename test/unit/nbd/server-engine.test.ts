@@ -98,7 +98,10 @@ test('no requests and no bytes after the handshake stop the server, and nothing 
   });
   const piece = fc.oneof(
     { weight: 5, arbitrary: fc.tuple(header, fc.uint8Array({ maxLength: 64 })).map(([h, p]) => request(h, p)) },
-    { weight: 5, arbitrary: header.map((h) => request({ ...h, length: h.length % 4096 }, new Uint8Array(h.type === wire.NBD_CMD_WRITE ? h.length % 4096 : 0))) },
+    {
+      weight: 5,
+      arbitrary: header.map((h) => request({ ...h, length: h.length % 4096 }, new Uint8Array(h.type === wire.NBD_CMD_WRITE ? h.length % 4096 : 0))),
+    },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
   );
   await fc.assert(

@@ -104,15 +104,24 @@ test('whatever passes lies inside the export, is aligned, and uses only what was
   const length = fc.oneof(fc.nat(SIZE * 2), fc.integer({ min: 0, max: 0xffffffff }));
   const min = fc.constantFrom(1, 512, 4096);
   fc.assert(
-    fc.property(fc.nat(10), fc.nat(0x3f), offset, length, min, fc.boolean(), fc.boolean(), (cmd, flags, at, n, blockSizeMinBytes, readOnly, structured) => {
-      const r = { cmd, flags, offset: at, length: n, info: { blockSizeMinBytes, readOnly }, agreed: { structuredReplies: structured } };
-      if (judge(r) !== wire.NBD_SUCCESS) return;
-      expect(at + n).toBeLessThanOrEqual(SIZE);
-      expect(at % blockSizeMinBytes).toBe(0);
-      expect(n % blockSizeMinBytes).toBe(0);
-      if (readOnly) expect([NBD_CMD_READ, NBD_CMD_FLUSH, NBD_CMD_CACHE, NBD_CMD_BLOCK_STATUS]).toContain(cmd);
-      if (cmd === NBD_CMD_BLOCK_STATUS) expect(structured).toBe(true);
-      if ((flags & wire.NBD_CMD_FLAG_DF) !== 0) expect([cmd, structured]).toEqual([NBD_CMD_READ, true]);
-    }),
+    fc.property(
+      fc.nat(10),
+      fc.nat(0x3f),
+      offset,
+      length,
+      min,
+      fc.boolean(),
+      fc.boolean(),
+      (cmd, flags, at, n, blockSizeMinBytes, readOnly, structured) => {
+        const r = { cmd, flags, offset: at, length: n, info: { blockSizeMinBytes, readOnly }, agreed: { structuredReplies: structured } };
+        if (judge(r) !== wire.NBD_SUCCESS) return;
+        expect(at + n).toBeLessThanOrEqual(SIZE);
+        expect(at % blockSizeMinBytes).toBe(0);
+        expect(n % blockSizeMinBytes).toBe(0);
+        if (readOnly) expect([NBD_CMD_READ, NBD_CMD_FLUSH, NBD_CMD_CACHE, NBD_CMD_BLOCK_STATUS]).toContain(cmd);
+        if (cmd === NBD_CMD_BLOCK_STATUS) expect(structured).toBe(true);
+        if ((flags & wire.NBD_CMD_FLAG_DF) !== 0) expect([cmd, structured]).toEqual([NBD_CMD_READ, true]);
+      },
+    ),
   );
 });

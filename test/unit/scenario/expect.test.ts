@@ -62,7 +62,12 @@ it('finds nothing to say when all facts hold', () => {
 });
 
 it('names each field with both values', () => {
-  const facts = { inService: false, source: null, sees: { b: 'Unknown' as const, c: 'Target' as const }, dirty: { b: { operator: '==' as const, bytes: 0 } } };
+  const facts = {
+    inService: false,
+    source: null,
+    sees: { b: 'Unknown' as const, c: 'Target' as const },
+    dirty: { b: { operator: '==' as const, bytes: 0 } },
+  };
   expect(differences({ a: facts }, { a: seen })).toEqual([
     { field: 'a.inService', expected: 'false', seen: 'true' },
     { field: 'a.source', expected: 'none', seen: 'a' },
@@ -74,7 +79,9 @@ it('names each field with both values', () => {
 
 it('reads flag files of a node that is down, and takes what it can not ask for not there', () => {
   expect(differences({ a: { up: false, inService: false, last_owner: true, data_corrupt: true, source: null } }, { a: down })).toEqual([]);
-  expect(differences({ a: { state: 'Source', sees: { b: 'Target' }, dirty: { b: { operator: '>=', bytes: 0 } }, rule: 'evidence' } }, { a: down })).toEqual([
+  expect(
+    differences({ a: { state: 'Source', sees: { b: 'Target' }, dirty: { b: { operator: '>=', bytes: 0 } }, rule: 'evidence' } }, { a: down }),
+  ).toEqual([
     { field: 'a.state', expected: 'Source', seen: 'nothing (the daemon is down)' },
     { field: 'a.rule', expected: 'evidence', seen: 'nothing (the daemon is down)' },
     { field: 'a.sees.b', expected: 'Target', seen: 'nothing (the daemon is down)' },
@@ -84,7 +91,10 @@ it('reads flag files of a node that is down, and takes what it can not ask for n
 
 it('says that a node out of service sees nobody', () => {
   const out = { ...seen, status: { ...status, inService: false, targets: [], decision: null } };
-  expect(differences({ a: { sees: { b: 'Target' }, rule: 'evidence' } }, { a: out }).map((d) => d.seen)).toEqual(['none', 'nothing (a is not in service)']);
+  expect(differences({ a: { sees: { b: 'Target' }, rule: 'evidence' } }, { a: out }).map((d) => d.seen)).toEqual([
+    'none',
+    'nothing (a is not in service)',
+  ]);
 });
 
 it.each([

@@ -5,7 +5,8 @@ import { Acknowledged, type PendingWrite } from '../../../src/scenario/model.ts'
 import type { Seed } from '../../../src/scenario/types.ts';
 
 const BLOCK = 4096;
-const holds = (m: Acknowledged, seed: Seed, settles = true, offset = 0, length = BLOCK) => m.check(offset, bytesOf(seed, offset, length), settles) === undefined;
+const holds = (m: Acknowledged, seed: Seed, settles = true, offset = 0, length = BLOCK) =>
+  m.check(offset, bytesOf(seed, offset, length), settles) === undefined;
 
 function written(m: Acknowledged, seed: Seed, offset = 0, length = BLOCK): PendingWrite {
   const w = m.begin(offset, length, seed);
@@ -148,7 +149,13 @@ it('names the ranges that were written, in pieces, within the device', () => {
 });
 
 it('never refuses what a device that does as it is told would hold', () => {
-  const step = fc.record({ block: fc.nat(3), blocks: fc.integer({ min: 1, max: 3 }), answered: fc.boolean(), applied: fc.boolean(), flush: fc.boolean() });
+  const step = fc.record({
+    block: fc.nat(3),
+    blocks: fc.integer({ min: 1, max: 3 }),
+    answered: fc.boolean(),
+    applied: fc.boolean(),
+    flush: fc.boolean(),
+  });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const m = new Acknowledged();

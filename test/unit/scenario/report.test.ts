@@ -23,7 +23,12 @@ it('tells people of a success in one line, and of a failure with file, line, ste
 });
 
 it('gives programs one object', () => {
-  expect(JSON.parse(forPrograms(bad))).toMatchObject({ ok: false, file: 'b.yaml', seed: null, failure: { step: 2, line: 9, differences: [{ expected: 'true' }] } });
+  expect(JSON.parse(forPrograms(bad))).toMatchObject({
+    ok: false,
+    file: 'b.yaml',
+    seed: null,
+    failure: { step: 2, line: 9, differences: [{ expected: 'true' }] },
+  });
   expect(JSON.parse(forPrograms(good))).toMatchObject({ ok: true, failure: null });
 });
 

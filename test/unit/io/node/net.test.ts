@@ -59,7 +59,10 @@ describe('the network', () => {
   it('refuses an address in use', async () => {
     for (const at of [{ kind: 'unix', path: join(await folder(), 's') } as const, { kind: 'tcp', host: '127.0.0.1', port: 0 } as const]) {
       const l = await listening(at);
-      await expectIoError(nodeNet.listen(l.address, () => undefined), Errno.EADDRINUSE);
+      await expectIoError(
+        nodeNet.listen(l.address, () => undefined),
+        Errno.EADDRINUSE,
+      );
       const s = await nodeNet.connect(l.address, WAIT_MS);
       s.destroy();
       (await l.next()).destroy();
@@ -83,7 +86,10 @@ describe('the network', () => {
     await l.close();
     await expectIoError(nodeNet.connect(l.address, WAIT_MS), Errno.ECONNREFUSED);
     await expectIoError(nodeNet.connect({ kind: 'unix', path: '/no/such/socket' }, WAIT_MS), Errno.ENOENT);
-    await expectIoError(nodeNet.listen({ kind: 'unix', path: '/no/such/socket' }, () => undefined), Errno.EACCES);
+    await expectIoError(
+      nodeNet.listen({ kind: 'unix', path: '/no/such/socket' }, () => undefined),
+      Errno.EACCES,
+    );
   });
 
   it('gives up connecting at the deadline', async () => {

@@ -43,7 +43,10 @@ describe('a client connection', () => {
 
   it('sends a long payload from where it lies and a short one as a copy', async () => {
     const c = makeConn();
-    for (const [op, length] of [[1, 100], [2, 50_000]] as const) {
+    for (const [op, length] of [
+      [1, 100],
+      [2, 50_000],
+    ] as const) {
       const h = c.context.handles.allocate(length);
       c.context.handles.view(h).set(pattern(length, op));
       c.conn.send(op, NBD_CMD_WRITE, 0, 0, length, h, 0);
@@ -60,7 +63,10 @@ describe('a client connection', () => {
   });
 
   it('cuts the line rather than leave a payload to be read after its operation ended', () => {
-    for (const [length, ending] of [[50_000, 'destroy'], [0, 'end']] as const) {
+    for (const [length, ending] of [
+      [50_000, 'destroy'],
+      [0, 'end'],
+    ] as const) {
       const c = makeConn();
       const h = c.context.handles.allocate(length);
       c.conn.send(1, length > 0 ? NBD_CMD_WRITE : NBD_CMD_FLUSH, 0, 0, length, h, 0);
@@ -88,7 +94,13 @@ describe('a client connection', () => {
 
   it('refuses a range that no request can have', () => {
     const c = makeConn();
-    for (const [offset, length] of [[-1, 1], [1.5, 1], [0, 2 ** 32], [0, -1], [2 ** 53, 1]] as const) {
+    for (const [offset, length] of [
+      [-1, 1],
+      [1.5, 1],
+      [0, 2 ** 32],
+      [0, -1],
+      [2 ** 53, 1],
+    ] as const) {
       expect(() => {
         c.conn.send(1, NBD_CMD_READ, 0, offset, length, 0, 0);
       }).toThrow(RangeError);

@@ -55,7 +55,13 @@ it('gives away no part that is not inside, and nothing of no size', () => {
   const h = pool.allocate(100);
   expect(pool.part(h, 40, 60).length).toBe(60);
   expect(pool.part(h, 100, 0).length).toBe(0);
-  for (const [offset, length] of [[41, 60], [-1, 5], [0, 101], [0, -1], [NaN, 1]] as const) {
+  for (const [offset, length] of [
+    [41, 60],
+    [-1, 5],
+    [0, 101],
+    [0, -1],
+    [NaN, 1],
+  ] as const) {
     expect(() => pool.part(h, offset, length)).toThrow(RangeError);
   }
   for (const length of [-1, 1.5, NaN, Infinity]) expect(() => pool.allocate(length)).toThrow(RangeError);

@@ -9,7 +9,10 @@ import { HandSocket, makeParts } from './rig.ts';
 
 const NONE = new Uint8Array(0);
 
-function makeConn(limits: ConnLimits = ROOMY, early: Uint8Array = NONE): ReturnType<typeof makeParts> & { conn: ServerConn; socket: HandSocket; table: RequestTable } {
+function makeConn(
+  limits: ConnLimits = ROOMY,
+  early: Uint8Array = NONE,
+): ReturnType<typeof makeParts> & { conn: ServerConn; socket: HandSocket; table: RequestTable } {
   const parts = makeParts();
   const table = new RequestTable();
   const socket = new HandSocket();

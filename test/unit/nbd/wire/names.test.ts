@@ -24,9 +24,19 @@ test('flags are printed one by one', () => {
 });
 
 test('no two constants of one kind share a number', () => {
-  const kinds: RegExp[] = [/^NBD_CMD_(?!FLAG_)/, /^NBD_CMD_FLAG_/, /^NBD_OPT_/, /^NBD_REP_(?!FLAG_)/, /^NBD_INFO_/, /^NBD_REPLY_TYPE_/, /^NBD_STATE_/];
+  const kinds: RegExp[] = [
+    /^NBD_CMD_(?!FLAG_)/,
+    /^NBD_CMD_FLAG_/,
+    /^NBD_OPT_/,
+    /^NBD_REP_(?!FLAG_)/,
+    /^NBD_INFO_/,
+    /^NBD_REPLY_TYPE_/,
+    /^NBD_STATE_/,
+  ];
   for (const kind of kinds) {
-    const numbers = Object.entries(wire).filter(([name, value]) => kind.test(name) && typeof value === 'number').map(([, value]) => value);
+    const numbers = Object.entries(wire)
+      .filter(([name, value]) => kind.test(name) && typeof value === 'number')
+      .map(([, value]) => value);
     expect(numbers.length).toBeGreaterThan(0);
     expect(new Set(numbers).size).toBe(numbers.length);
   }

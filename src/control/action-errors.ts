@@ -1,0 +1,32 @@
+/** How what went wrong below is said to people: one line, with a code that tells refusals from failures. */
+import { ClusterError } from '../cluster/errors.ts';
+import { StateError } from '../failover/paths.ts';
+import type { Decision, NodeName } from '../failover/types.ts';
+import { IoError } from '../io/types.ts';
+import { parseNbdUri } from '../nbd-client-js/uri.ts';
+import { ControlError } from './types.ts';
+
+export function refusal(tag: string, node: NodeName, d: Decision): ControlError {
+  const remedy = d.changesIf === undefined || d.changesIf.length === 0 ? '' : `; it changes if ${d.changesIf.join(', or ')}`;
+  return new ControlError('refused', `${tag} does not go in service on ${node}: ${d.why} (rule ${d.rule})${remedy}`);
+}
+
+export function asControlError(e: unknown): Error {
+  if (e instanceof ControlError) return e;
+  if (e instanceof StateError) return new ControlError('bad-request', e.message);
+  if (e instanceof ClusterError) {
+    const unreachable = ['unreachable', 'lost', 'timeout', 'closed'].includes(e.code);
+    return new ControlError(unreachable ? 'unreachable' : 'refused', e.from === null ? e.message : `${e.from}: ${e.message}`);
+  }
+  if (e instanceof IoError) return new ControlError('io', e.message);
+  return e instanceof Error ? new ControlError('internal', e.message) : new ControlError('internal', String(e));
+}
+
+/** Throws ControlError for what is no NBD URI. */
+export function checkUri(uri: string): void {
+  try {
+    parseNbdUri(uri);
+  } catch (e: unknown) {
+    throw e instanceof IoError ? new ControlError('bad-request', e.message) : e;
+  }
+}

@@ -1,0 +1,80 @@
+/** How the source reaches a target's leg: one of our own nodes through a session, or any other NBD server. */
+import { Errno, type Engine } from '../io/types.ts';
+import type { TargetClient } from '../mirror/target-client.ts';
+import { NbdClient } from '../nbd-client-js/client.ts';
+import { parseNbdUri } from '../nbd-client-js/uri.ts';
+import type { NodeContext } from './context.ts';
+import { sessionAnswerSchema } from './protocol.ts';
+import type { Epoch, NodeName } from './types.ts';
+import { trimOnForeign, zeroOn } from './zeroing.ts';
+
+export interface Dialer {
+  readonly ctx: NodeContext;
+  readonly epoch: Epoch;
+  readonly timeoutMs: number;
+}
+
+/** Opens a session on one of our own nodes, and connects to the export that it hands out for it. */
+export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
+  const { ctx } = s;
+  const r = ctx.record();
+  const params = { tag: ctx.tag, epoch: s.epoch, session: id, kind, generation: r.generation, definition: r.definition };
+  const opened = sessionAnswerSchema.parse(await ctx.env.cluster.request(node, 'session.open', params, s.timeoutMs * 2));
+  return NbdClient.connect({
+    io: ctx.env.io,
+    hub: ctx.env.hub,
+    exportName: opened.token,
+    connections: ctx.env.tunables.connectionsPerTarget,
+    connectTimeoutMs: s.timeoutMs,
+    replyTimeoutMs: s.timeoutMs,
+    open: async () => await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs),
+  });
+}
+
+/** Any other NBD server; without FLUSH nothing on it could be called durable (M3). */
+export async function dialForeign(s: Dialer, node: NodeName): Promise<NbdClient> {
+  const { ctx } = s;
+  const uri = ctx.record().definition.nodes[node]?.foreignUri ?? '';
+  const { address, exportName } = parseNbdUri(uri);
+  const client = await NbdClient.connect({
+    io: ctx.env.io,
+    hub: ctx.env.hub,
+    address,
+    exportName,
+    connections: ctx.env.tunables.connectionsPerTarget,
+    connectTimeoutMs: s.timeoutMs,
+    replyTimeoutMs: s.timeoutMs,
+  });
+  if (client.info.canFlush && !client.info.readOnly) return client;
+  client.close(Errno.ESHUTDOWN);
+  throw new Error(`${uri} ${client.info.readOnly ? 'is read-only' : 'has no FLUSH, so nothing on it could be called durable'}`);
+}
+
+/** Zeroes and trims in the way that leaves this target reading the same as our own leg. */
+export function asTarget(engine: Engine, client: NbdClient, foreign: boolean): TargetClient {
+  return {
+    write: (owner, tag, offset, length, h, hOffset, fua) => {
+      client.write(owner, tag, offset, length, h, hOffset, fua);
+    },
+    read: (owner, tag, offset, length) => {
+      client.read(owner, tag, offset, length);
+    },
+    flush: (owner, tag) => {
+      client.flush(owner, tag);
+    },
+    writeZeroes: (owner, tag, offset, length, fua, mayPunch) => {
+      zeroOn(engine, client, owner, tag, offset, length, fua, mayPunch);
+    },
+    trim: (owner, tag, offset, length, fua) => {
+      // Our own replicas read zeroes after a trim; of any other server the spec promises nothing.
+      if (!foreign) client.trim(owner, tag, offset, length, fua);
+      else trimOnForeign(engine, client, owner, tag, offset, length, fua);
+    },
+    onClosed: (f) => {
+      client.onClosed(f);
+    },
+    close: (errno) => {
+      client.close(errno);
+    },
+  };
+}

@@ -1,0 +1,172 @@
+import { describe, expect, it } from 'vitest';
+import { HISTORY_MAX, OFFERED_MAX } from '../../../src/failover/limits.ts';
+import {
+  fullyMarked,
+  generationCommitted,
+  generationOffered,
+  membershipOf,
+  membershipTaken,
+  targetJoined,
+  targetLeft,
+} from '../../../src/failover/membership.ts';
+import { decodeRecord, encodeRecord } from '../../../src/failover/record.ts';
+import type { StateRecord } from '../../../src/failover/types.ts';
+import { definition, epoch, g, record } from './build.ts';
+
+const nodes = ['server1', 'server2', 'server3'];
+const source = (over: Partial<StateRecord> = {}): StateRecord => record('server1', nodes, over);
+
+describe('a target that leaves', () => {
+  it('confirmed is out of the set and not required; marks are kept under the generation that it has', () => {
+    const r = targetLeft(source({ droppedUnconfirmed: ['server2'] }), 'server2', { confirmed: true, foreign: false });
+    expect(r).toMatchObject({ inSync: ['server1', 'server3'], droppedUnconfirmed: [], absentPeers: { server2: g(1) } });
+  });
+
+  it('dropped by silence alone still counts: somebody must hear it before anybody goes on without it (M2)', () => {
+    const r = targetLeft(source(), 'server2', { confirmed: false, foreign: false });
+    expect(r).toMatchObject({ inSync: ['server1', 'server3'], droppedUnconfirmed: ['server2'] });
+    expect(targetLeft(r, 'server2', { confirmed: false, foreign: false }).droppedUnconfirmed).toEqual(['server2']);
+  });
+
+  it('confirms later: it does not count any more, and keeps the generation it was dropped with', () => {
+    const dropped = generationCommitted(generationOffered(targetLeft(source(), 'server2', { confirmed: false, foreign: false }), g(2)), g(2));
+    const r = targetLeft(dropped, 'server2', { confirmed: true, foreign: false });
+    expect(r).toMatchObject({ droppedUnconfirmed: [], absentPeers: { server2: g(1) }, generation: g(2) });
+  });
+
+  it('while it was not in the set changes nothing but what it confirms', () => {
+    const r = source({ inSync: ['server1'] });
+    expect(targetLeft(r, 'server2', { confirmed: false, foreign: false })).toEqual(r);
+  });
+
+  it('foreign is never required', () => {
+    expect(targetLeft(source(), 'server3', { confirmed: false, foreign: true }).droppedUnconfirmed).toEqual([]);
+  });
+});
+
+describe('a target that joins', () => {
+  it('counts, has a complete account, and nothing is kept or waited for on its behalf', () => {
+    const r = targetJoined(
+      source({
+        inSync: ['server1'],
+        droppedUnconfirmed: ['server2', 'server3'],
+        accountComplete: [],
+        absentPeers: { server2: g(0), server3: g(0) },
+        mergePending: [
+          { from: 'server4', for: ['server2', 'server3'] },
+          { from: 'server3', for: ['server2'] },
+        ],
+      }),
+      'server2',
+      false,
+    );
+    expect(r).toMatchObject({
+      inSync: ['server1', 'server2'],
+      droppedUnconfirmed: ['server3'],
+      accountComplete: ['server2'],
+      absentPeers: { server3: g(0) },
+      mergePending: [{ from: 'server4', for: ['server3'] }],
+    });
+  });
+
+  it('twice counts once', () => {
+    const once = targetJoined(source(), 'server2', false);
+    expect(targetJoined(once, 'server2', false)).toEqual(once);
+  });
+
+  it('foreign never becomes a member, but has an account', () => {
+    expect(targetJoined(source({ inSync: ['server1'], accountComplete: [] }), 'server2', true)).toMatchObject({
+      inSync: ['server1'],
+      accountComplete: ['server2'],
+    });
+  });
+});
+
+describe('an account in which every region is marked', () => {
+  it('is complete whoever else had one, and waits for nobody', () => {
+    const r = source({ accountComplete: [], mergePending: [{ from: 'server2', for: ['server3'] }] });
+    expect(fullyMarked(r, 'server3')).toMatchObject({ accountComplete: ['server3'], mergePending: [] });
+  });
+
+  it('that is complete already is the same record, so that nothing is written', () => {
+    const r = source();
+    expect(fullyMarked(r, 'server2')).toBe(r);
+  });
+});
+
+describe('a generation', () => {
+  it('offered is not held; committed it is, and what it followed enters the history, older offers too', () => {
+    const offered = generationOffered(generationOffered(source(), g(2)), g(3));
+    expect(offered).toMatchObject({
+      generation: g(1),
+      offered: [
+        { generation: g(2), served: false },
+        { generation: g(3), served: false },
+      ],
+    });
+    expect(generationCommitted(offered, g(3))).toMatchObject({
+      generation: g(3),
+      offered: [],
+      history: [g(2), g(1), g(0)],
+      hadData: true,
+      legZeroed: false,
+    });
+  });
+
+  it('committed twice is one entry in the history', () => {
+    const once = generationCommitted(generationOffered(source(), g(2)), g(2));
+    const again = generationCommitted(once, g(2));
+    expect(again.history).toEqual([g(1), g(0)]);
+  });
+
+  it('history is bounded, the newest stay', () => {
+    let r = source();
+    for (let i = 2; i < HISTORY_MAX + 20; i += 1) r = generationCommitted(generationOffered(r, g(i)), g(i));
+    expect(r.history).toHaveLength(HISTORY_MAX);
+    expect(r.history[0]).toBe(g(HISTORY_MAX + 18));
+  });
+
+  it('offered again and again by a source that crashes each time can always be written down (M14)', () => {
+    let r = source();
+    for (let i = 2; i < OFFERED_MAX + 12; i += 1) r = generationOffered(r, g(i));
+    expect(r.offered).toHaveLength(OFFERED_MAX);
+    expect(r.offered.at(-1)?.generation).toBe(g(OFFERED_MAX + 11));
+    expect(decodeRecord(encodeRecord(r))).toEqual({ kind: 'ok', record: r });
+    // Whoever wrote an old one down is still known.
+    for (let i = 2; i < OFFERED_MAX + 12; i += 1) expect([...r.history, ...r.offered.map((o) => o.generation)]).toContain(g(i));
+  });
+});
+
+describe('membership told to a target', () => {
+  it('and taken makes it know what the source knows, in the epoch in which it was told', () => {
+    const s = generationOffered(source({ inSync: ['server1', 'server2'], absentPeers: { server3: g(0) }, droppedUnconfirmed: ['server3'] }), g(2));
+    const t = membershipTaken(
+      record('server2', nodes, { inSync: [], offered: [{ generation: g(7), served: false }] }),
+      membershipOf(s),
+      epoch(4, 'server1'),
+    );
+    expect(t).toMatchObject({
+      node: 'server2',
+      generation: g(1),
+      offered: [{ generation: g(2), served: false }],
+      history: [g(0)],
+      inSync: ['server1', 'server2'],
+      absentPeers: { server3: g(0) },
+      droppedUnconfirmed: ['server3'],
+      epochInSync: epoch(4, 'server1'),
+    });
+  });
+
+  it('without an offer takes away those that the target had', () => {
+    const t = membershipTaken(record('server2', nodes, { offered: [{ generation: g(7), served: false }] }), membershipOf(source()), epoch(1));
+    expect(t.offered).toEqual([]);
+  });
+
+  it('never brings an older definition back, and never makes it forget that it had data', () => {
+    const ours = definition(nodes, { revision: 5 });
+    const told = { ...membershipOf(source()), hadData: false };
+    expect(membershipTaken(record('server2', nodes, { definition: ours }), told, epoch(1))).toMatchObject({ definition: ours, hadData: true });
+    const newer = { ...told, definition: definition(nodes, { revision: 6 }) };
+    expect(membershipTaken(record('server2', nodes, { definition: ours }), newer, epoch(1)).definition.revision).toBe(6);
+  });
+});
