@@ -177,7 +177,7 @@ const takeover: Row = (s) => {
 const betterCandidate: Row = (s) => {
   const { serving } = s;
   if (serving !== undefined) {
-    const why = s.asked ? `${serving.node} is in service: use switchover, or take it out of service there first` : `${serving.node} is in service`;
+    const why = s.asked ? `${serving.node} is in service: take it out of service there first` : `${serving.node} is in service`;
     return stayOut(s, 'better-candidate', why, [`${serving.node} goes out of service, or is lost`]);
   }
   const newer = s.heard.find((v) => isNewer(v, s));

@@ -7,6 +7,7 @@ import type { Acknowledged } from './model.ts';
 import type { Action, ScenarioMirror, Seed, WriteAction } from './types.ts';
 import type { ScenarioWorld } from './world.ts';
 import { IoError } from '../io/types.ts';
+import type { NbdClient } from '../nbd-client-js/client.ts';
 
 /** One request of a step; `IN_FLIGHT` of them at a time. */
 const PIECE_BYTES = 256 * 1024;
@@ -42,7 +43,7 @@ export async function write(ctx: TransferContext, a: WriteAction): Promise<void>
   await parallel(IN_FLIGHT, pieces(a.at, a.length), async (p) => {
     const pending = model.begin(p.offset, p.length, a.seed);
     try {
-      await asked(`write of ${where(p)}`, () => devices.send(a, (c) => c.writeBytes(p.offset, bytesOf(a.seed, p.offset, p.length))));
+      await asked(`write of ${where(p)}`, () => devices.send(a, (c) => writeAnywhere(c, p.offset, bytesOf(a.seed, p.offset, p.length))));
       model.acked(pending);
     } finally {
       model.abandoned(pending);
@@ -60,7 +61,7 @@ async function writeToFail({ devices, model }: TransferContext, a: WriteAction):
     await devices.sendToFail(a, async (c) => {
       await Promise.all(
         pending.map(async (p) => {
-          await c.writeBytes(p.offset, bytesOf(a.seed, p.offset, p.length));
+          await writeAnywhere(c, p.offset, bytesOf(a.seed, p.offset, p.length));
           model.acked(p);
         }),
       );
@@ -76,7 +77,7 @@ async function writeToFail({ devices, model }: TransferContext, a: WriteAction):
 
 export async function read({ devices }: TransferContext, a: Action & { kind: 'read' }): Promise<void> {
   for (const p of pieces(a.at, a.length)) {
-    const found = await asked(`read of ${where(p)}`, () => devices.send(a, (c) => c.readBytes(p.offset, p.length)));
+    const found = await asked(`read of ${where(p)}`, () => devices.send(a, (c) => readAnywhere(c, p.offset, p.length)));
     compare(found, p.offset, a.seed, 'the device');
   }
 }
@@ -101,6 +102,32 @@ export async function acknowledged(ctx: TransferContext, node: string, serving: 
       { field: `bytes at ${String(wrong.offset)}`, expected: wrong.admissible.join(' or '), seen },
     ]);
   }
+}
+
+/** The smallest range of whole blocks around this one. */
+function around(client: NbdClient, offset: number, length: number): { from: number; length: number } {
+  const block = client.info.blockSizeMinBytes;
+  const from = offset - (offset % block);
+  const to = Math.min(Math.ceil((offset + length) / block) * block, client.info.sizeBytes);
+  return { from, length: to - from };
+}
+
+async function readAnywhere(client: NbdClient, offset: number, length: number): Promise<Uint8Array> {
+  const a = around(client, offset, length);
+  const bytes = await client.readBytes(a.from, a.length);
+  return bytes.subarray(offset - a.from, offset - a.from + length);
+}
+
+/** What shares a block with the range is read, and written again. */
+async function writeAnywhere(client: NbdClient, offset: number, bytes: Uint8Array): Promise<void> {
+  const a = around(client, offset, bytes.length);
+  if (a.length === bytes.length) {
+    await client.writeBytes(offset, bytes);
+    return;
+  }
+  const whole = await client.readBytes(a.from, a.length);
+  whole.set(bytes, offset - a.from);
+  await client.writeBytes(a.from, whole);
 }
 
 function guess(bytes: Uint8Array, offset: number, at: number): string {

@@ -78,7 +78,7 @@ export const membershipCommands: readonly CommandSpec[] = [
   {
     name: 'in-service',
     summary: 'takes a mirror in service on this node',
-    detail: 'A source elsewhere hands over first (switchover). Where the data may not be the newest it is refused, and says why.',
+    detail: 'While another node is in service, or where the data may not be the newest, it is refused, and says why.',
     positionals: [tag],
     options: [{ name: 'without-last-owner', describe: 'where it equals a force: your word that losing newer data is meant' }, yes],
     examples: [['netraid in-service datarep-ext3', 'this node becomes the source']],

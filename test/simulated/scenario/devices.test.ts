@@ -22,7 +22,7 @@ it('leaves a node that stands still when another has taken over', async () => {
     world.freeze('a');
     await devices.send(anywhere, (c) => c.writeBytes(0, page(2)));
     expect(world.running('a')).toBe('frozen');
-    const found = await devices.send({ on: 'b', withinMs: 100 }, (c) => c.readBytes(0, 1));
+    const found = await devices.send({ on: 'b', withinMs: 100 }, (c) => c.readBytes(0, 4096));
     expect(found?.value[0]).toBe(2);
   });
 });

@@ -185,7 +185,7 @@ export class Machine {
     if (m.source !== undefined) this.#mustBeMarked(this, offset, length, (n) => n === 'intent', 'the own leg was told to write');
     const from = m.replica.session?.from;
     const source = from === undefined ? undefined : this.#c.machines.get(from);
-    if (source !== undefined)
+    if (source !== undefined && !this.#accountedElsewhere(source))
       this.#mustBeMarked(source, offset, length, (n) => n === 'intent' || n === `oos:${this.name}`, `the leg of ${this.name} was told to write`);
   }
 

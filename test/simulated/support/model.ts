@@ -26,6 +26,8 @@ export interface WriteOp {
   perhapsLost: boolean;
   /** A failed FLUSH or FUA has told the application that it may be gone. */
   tainted: boolean;
+  /** What a rebase found: when it is lost with power, nobody knows what was there before it. */
+  rebased?: boolean;
 }
 
 export interface FlushOp {
@@ -164,7 +166,7 @@ export class Model {
   mayHold(sector: number, value: Value, since: number): boolean {
     const list = this.#candidates[sector] ?? [];
     const possible = list.filter((v) => !list.some((w) => held(w) && w.ended < since && v.ended < w.submitted));
-    if (possible.some((v) => v.value === value)) return true;
+    if (possible.some((v) => v.value === value || (v.rebased === true && v.perhapsLost))) return true;
     // Cut short in the middle of a sector, and never answered.
     return value === TORN && this.#mayTear && possible.some((v) => !v.ok);
   }
@@ -229,7 +231,7 @@ export class Model {
     for (let s = 0; s < values.length; ) {
       let end = s + 1;
       while (end < values.length && values[end] === values[s]) end += 1;
-      const w = this.#done(values[s] ?? ZERO, s, end - 1, false);
+      const w: WriteOp = { ...this.#done(values[s] ?? ZERO, s, end - 1, false), rebased: true };
       this.#open.add(w);
       for (; s < end; s += 1) this.#candidates.push([...(before[s] ?? []), w]);
     }

@@ -23,8 +23,8 @@ export const PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/mirror/resync.ts',
-        find: 'const [here, there] = await Promise.all([own, theirs]);',
-        replace: 'void theirs;\n    const [here, there] = await Promise.all([own, Promise.resolve(0)]);',
+        find: 'const theirs = new Promise<number>((resolve) => {',
+        replace: 'const theirs = new Promise<number>((resolve) => {\n      resolve(0);\n      if (copied.length > 0) return;',
       },
     ],
   },

@@ -71,7 +71,7 @@ describe('better-candidate', () => {
   it('refuses a command while the source is in service, and says what to do instead', () => {
     const answer = decided(s2(), [lastSeen()], COMMAND);
     expect(answer).toMatchObject({ action: 'refuse', rule: 'better-candidate' });
-    expect(answer.why).toContain('use switchover, or take it out of service there first');
+    expect(answer.why).toContain('take it out of service there first');
   });
 
   it('waits for a node that holds newer data, even one that cannot go in service itself', () => {
