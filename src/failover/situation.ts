@@ -114,7 +114,8 @@ export function contradiction(s: Situation): { peer: NodeView; why: string } | n
   if (!s.record.hadData || s.record.resyncingFrom !== null) return null;
   for (const peer of s.heard) {
     if (!peer.record.hadData || peer.record.resyncingFrom !== null) continue;
-    const why = splitBrain(s.record, peer.record, { heartbeats: true });
+    // Only a source in service takes generations while its heartbeats are under way.
+    const why = splitBrain(s.record, peer.record, { heartbeats: peer.inService || s.self.inService });
     if (why !== null) return { peer, why };
   }
   return null;

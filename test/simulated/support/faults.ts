@@ -156,6 +156,8 @@ export class Faults {
     if (bytes === undefined || bytes.length === 0) return false;
     const at = this.#s.between(0, bytes.length - 1);
     const bit = 1 << this.#s.between(0, 7);
+    // An injected fault of the disk must not get in the way of the damage itself.
+    m.sim.repairDisk();
     const damage = async (): Promise<void> => {
       const file = await m.sim.localIo().files.open(path, { write: true });
       await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);

@@ -82,7 +82,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   let over = false as boolean;
   const watch = (async () => {
     while (!over && c.violation === undefined) {
-      await c.world.sleep(s.between(5, 80));
+      await c.world.sleep(s.between(15, 100));
       checkQuietly(c);
       checkProofs(c);
     }

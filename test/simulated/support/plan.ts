@@ -79,8 +79,6 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   if (![...kinds].some((k) => STRIKING.has(k))) for (const k of KINDS) if (STRIKING.has(k) && allowed(k) && CHANCE[k] > 0) kinds.add(k);
   const nodes = names.slice(0, o.nodes ?? count);
   const regionBytes = s.pick([4096, 16384, 16384, 65536]);
-  // Some resyncs last long enough for something to happen meanwhile.
-  const rateBytesPerSec = s.pick([500_000_000, 500_000_000, 3_000_000]);
   return {
     seed,
     nodes,
@@ -97,8 +95,6 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
       intent: { keepMax: s.pick([0, 4, 1024]), markedMax: s.pick([16, 16384]) },
       resync: {
         ...DEFAULT_SETTINGS.resync,
-        rateMaxBytesPerSec: rateBytesPerSec,
-        rateMinBytesPerSec: rateBytesPerSec / 10,
         copyBytes: s.pick([16, 64, 256]) * 1024,
         copiesInFlightMax: s.pick([1, 4, 8]),
         proveEveryMs: s.pick([5, 50, 2000]),

@@ -77,6 +77,31 @@ describe('resync', () => {
     expect(rig.oos('b')).toEqual([]);
   });
 
+  it('drops no mark on a proof whose session has ended meanwhile: what was written since may be missing there (M5)', async () => {
+    const rig = await lacking([4], {}, { easy: false });
+    rig.host.easy = true;
+    const { run } = start(rig);
+    await settle();
+    rig.end('own', 'extents');
+    await settle();
+    rig.end('own', 'read');
+    await settle();
+    rig.end('b', 'write');
+    await settle();
+    rig.end('b', 'sync');
+    const w = rig.write(4 * REGION, 512, 99);
+    await settle();
+    rig.end('own', 'write');
+    rig.end('b', 'write');
+    await settle();
+    expect(w.errno).toBe(0);
+    rig.client('b').lose();
+    await settle();
+    rig.end('own', 'sync');
+    expect(await rig.until(run)).toMatchObject({ result: 'ended' });
+    expect(rig.oos('b')).toEqual([4]);
+  });
+
   it('keeps the marks when the own leg can not be synced, and is not done', async () => {
     const rig = await lacking([4]);
     rig.host.ownLegTaken = false;
