@@ -14,7 +14,8 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
   const now = node.env.io.clock.now();
   const nodes: MirrorStatus['nodes'] = {};
   for (const [n, def] of Object.entries(d.nodes)) {
-    const reachable = n === node.env.self || (def.foreignUri === undefined ? node.env.cluster.connected(n) : source?.links.get(n)?.leg.inSession === true);
+    const reachable =
+      n === node.env.self || (def.foreignUri === undefined ? node.env.cluster.connected(n) : source?.links.get(n)?.leg.inSession === true);
     nodes[n] = { priority: def.priority, mode: def.mode, foreign: def.foreignUri !== undefined, reachable };
   }
   const decision = node.decision;

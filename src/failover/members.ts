@@ -4,7 +4,7 @@
  */
 import { ClusterError } from '../cluster/errors.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
-import type { NodeContext } from './context.ts';
+import type { Changes, NodeContext } from './context.ts';
 import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
 import type { TargetLink } from './target-link.ts';
@@ -17,6 +17,8 @@ export interface MembersOwner {
   readonly links: ReadonlyMap<NodeName, TargetLink>;
   readonly timeoutMs: number;
   readonly stopped: boolean;
+  readonly retryMs: number;
+  readonly changes: Changes;
 }
 
 export class Members {
@@ -81,12 +83,29 @@ export class Members {
     return this.#records.run(() => this.#commit());
   }
 
+  /** Under arbiter `majority` nothing is written under a new generation by a source that most nodes have not answered since (M10). */
+  async #confirmedByMajority(since: number): Promise<boolean> {
+    const { ctx, changes, timeoutMs, retryMs } = this.#o;
+    const { arbiter, nodes } = ctx.record().definition;
+    if (arbiter !== 'majority') return true;
+    const others = Object.entries(nodes).filter(([n, d]) => n !== ctx.env.self && d.foreignUri === undefined);
+    const { clock } = ctx.env.io;
+    for (;;) {
+      const heard = others.filter(([n]) => ctx.env.cluster.peerHeardUsSince(n, since)).length;
+      if ((heard + 1) * 2 > others.length + 1) return true;
+      if (this.#o.stopped || clock.now() - since > timeoutMs * 2) return false;
+      await changes.next(retryMs);
+    }
+  }
+
   async #commit(): Promise<void> {
     const { chance } = this.#o.ctx.env.io;
+    const since = this.#o.ctx.env.io.clock.now();
     const generation = chance.hex64();
     await this.#o.ctx.store.update((r) => generationOffered(r, generation));
     const next = generationCommitted(this.#o.ctx.record(), generation);
     await this.#tellMembers(membershipOf(next));
+    if (!(await this.#confirmedByMajority(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
     if (this.#o.stopped) throw new Error('the source is stopping');
     await this.#o.ctx.store.update((r) => generationCommitted(r, generation));
     this.#o.ctx.changed();

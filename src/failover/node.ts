@@ -19,7 +19,7 @@ import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
-import { hearsMajority } from './quorum.ts';
+import { hearsMajority, majorityStandsBy } from './quorum.ts';
 import { type RecordStore, viewSchema } from './record.ts';
 import { Replica } from './replica.ts';
 import { type SourceRole } from './source.ts';
@@ -58,6 +58,7 @@ export class MirrorNode implements Claimant {
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
   #noQuorumSince: number | undefined;
+  #askingQuorum = false;
 
   constructor(env: NodeEnv, store: RecordStore, flags: FlagFiles, onChanged: () => void) {
     this.env = env;
@@ -136,6 +137,7 @@ export class MirrorNode implements Claimant {
   /** The claim has been carried through: this is the source now. */
   becomes(source: SourceRole): void {
     this.#source = source;
+    this.#noQuorumSince = undefined;
     for (const [n, v] of this.#views) this.#judgePeer(n, v);
   }
 
@@ -355,14 +357,27 @@ export class MirrorNode implements Claimant {
   /** Without a majority nothing is answered; after a while, that is said with an error (M14). */
   #keepQuorum(source: SourceRole, missing: boolean): void {
     const now = this.env.io.clock.now();
-    if (!missing) {
+    if (missing) {
+      this.#noQuorumSince ??= now;
+      source.device.suspend('no quorum');
+    }
+    if (this.#noQuorumSince === undefined) return;
+    if (now - this.#noQuorumSince >= this.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX) source.device.refuseWhileSuspended(Errno.EIO);
+    if (!missing && !this.#askingQuorum) void this.#askQuorum(source);
+  }
+
+  /** Those who are heard again may have voted for another meanwhile. */
+  async #askQuorum(source: SourceRole): Promise<void> {
+    this.#askingQuorum = true;
+    try {
+      if (!(await majorityStandsBy(this, source.epoch)) || this.#hearsMajority() === false) return;
       this.#noQuorumSince = undefined;
       source.device.unsuspend('no quorum');
-      return;
+    } catch (e: unknown) {
+      this.env.log.error('the majority could not be asked', { tag: this.tag, error: String(e) });
+    } finally {
+      this.#askingQuorum = false;
     }
-    this.#noQuorumSince ??= now;
-    source.device.suspend('no quorum');
-    if (now - this.#noQuorumSince >= this.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX) source.device.refuseWhileSuspended(Errno.EIO);
   }
 
   note(d: Decision): void {

@@ -1,10 +1,43 @@
-/** The arbiter `majority`, between claims: whether most nodes of the mirror can be heard. Foreign targets have no vote. */
-import type { MirrorDefinition, NodeName } from './types.ts';
+/**
+ * The arbiter `majority`, between claims. Hearing most nodes is not enough to go on after they were not heard: meanwhile
+ * they may have voted for another. So they are asked, and a vote for a higher epoch counts against us.
+ */
+import { ClusterError } from '../cluster/errors.ts';
+import type { NodeContext } from './context.ts';
+import { isHigher } from './epoch.ts';
+import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
+
+/** Foreign targets have no vote. */
+function votersOf(definition: MirrorDefinition): NodeName[] {
+  return Object.entries(definition.nodes)
+    .filter(([, d]) => d.foreignUri === undefined)
+    .map(([n]) => n);
+}
 
 /** `silentForMs`: of another node; Infinity when it was never heard. True as well where nobody asks for a majority. */
 export function hearsMajority(definition: MirrorDefinition, self: NodeName, silentForMs: (node: NodeName) => number): boolean {
   if (definition.arbiter !== 'majority') return true;
-  const voters = Object.entries(definition.nodes).filter(([, d]) => d.foreignUri === undefined);
-  const heard = voters.filter(([n]) => n === self || silentForMs(n) < definition.failureTimeoutMs).length;
+  const voters = votersOf(definition);
+  const heard = voters.filter((n) => n === self || silentForMs(n) < definition.failureTimeoutMs).length;
   return heard * 2 > voters.length;
+}
+
+/** Asks now whether most nodes, this one among them, know of no epoch above ours. True where nobody asks for a majority. */
+export async function majorityStandsBy(ctx: NodeContext, epoch: Epoch): Promise<boolean> {
+  const { definition } = ctx.record();
+  if (definition.arbiter !== 'majority') return true;
+  const voters = votersOf(definition);
+  const answers = await Promise.all(voters.map((n) => n === ctx.env.self || standsBy(ctx, n, epoch)));
+  return answers.filter((stands) => stands).length * 2 > voters.length;
+}
+
+async function standsBy(ctx: NodeContext, node: NodeName, epoch: Epoch): Promise<boolean> {
+  if (!ctx.env.cluster.connected(node)) return false;
+  try {
+    const view = await ctx.askView(node, ctx.record().definition.failureTimeoutMs);
+    return view !== null && !isHigher(view.record.epochSeen, epoch) && !isHigher(view.record.claim, epoch);
+  } catch (e: unknown) {
+    if (e instanceof ClusterError) return false;
+    throw e;
+  }
 }

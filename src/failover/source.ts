@@ -9,7 +9,7 @@
  * through the store, one change at a time, each durable before the next step.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
-import { hearsMajority } from './quorum.ts';
+import { majorityStandsBy } from './quorum.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, type LegInfo } from '../io/types.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
@@ -196,7 +196,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
       // Every heartbeat since `since` has said so (see `outs`).
       const silent = unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs;
       // Cut off from most, a source may not go on without anybody: the others may have taken over by now.
-      if (waited >= this.timeoutMs && silent && hearsMajority(this.ctx.record().definition, this.ctx.env.self, (n) => this.ctx.silentForMs(n))) {
+      if (waited >= this.timeoutMs && silent && (await majorityStandsBy(this.ctx, this.epoch))) {
+        if (this.isStopped()) throw new Error('the source is stopping');
         this.device.refuseWrites(false);
         return false;
       }

@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
-import { hearsMajority } from '../../../src/failover/quorum.ts';
-import type { MirrorDefinition } from '../../../src/failover/types.ts';
+import { ClusterError } from '../../../src/cluster/errors.ts';
+import type { NodeContext } from '../../../src/failover/context.ts';
+import { hearsMajority, majorityStandsBy } from '../../../src/failover/quorum.ts';
+import type { Epoch, MirrorDefinition } from '../../../src/failover/types.ts';
 
 function definition(names: string[], more: Partial<MirrorDefinition> = {}): MirrorDefinition {
   return {
@@ -37,4 +39,37 @@ it('gives a foreign target no vote', () => {
 
 it('is content alone where no arbiter is asked', () => {
   expect(hearsMajority(definition(['a', 'b', 'c'], { arbiter: 'none' }), 'a', silence({}))).toBe(true);
+});
+
+const epoch = (number: number): Epoch => ({ number, owner: 'a', random: '0000000000000001' });
+
+/** What each other node answers when it is asked: the epoch it has seen, that it knows no such mirror, or nothing. */
+function asking(d: MirrorDefinition, answers: Record<string, number | 'unknown' | 'silent'>): NodeContext {
+  const context = {
+    env: { self: 'a', cluster: { connected: (n: string) => answers[n] !== undefined } },
+    record: () => ({ definition: d }),
+    askView: (n: string) => {
+      const answer = answers[n];
+      if (answer === 'silent') return Promise.reject(new ClusterError('timeout', 'no answer'));
+      if (answer === 'unknown' || answer === undefined) return Promise.resolve(null);
+      return Promise.resolve({ record: { epochSeen: epoch(answer), claim: null } });
+    },
+  };
+  return context as unknown as NodeContext;
+}
+
+it.each([
+  ['most stand by it', { b: 3 }, true],
+  ['most have voted for another', { b: 4, c: 4 }, false],
+  ['one of three has, and one still stands by it', { b: 4, c: 3 }, true],
+  ['the only one who can be asked has', { b: 4 }, false],
+  ['the others do not answer', { b: 'silent' as const, c: 'silent' as const }, false],
+  ['the others do not know the mirror', { b: 'unknown' as const, c: 'unknown' as const }, false],
+  ['nobody is connected', {}, false],
+])('goes on after it was cut off only when most stand by its epoch: %s', async (_what, answers, stands) => {
+  expect(await majorityStandsBy(asking(definition(['a', 'b', 'c']), answers), epoch(3))).toBe(stands);
+});
+
+it('asks nobody where no arbiter is asked', async () => {
+  expect(await majorityStandsBy(asking(definition(['a', 'b', 'c'], { arbiter: 'none' }), {}), epoch(3))).toBe(true);
 });
