@@ -5,6 +5,7 @@
 import { ClusterError } from '../cluster/errors.ts';
 import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
+import { NODES_MAX } from '../failover/limits.ts';
 import { decide } from '../failover/decide.ts';
 import { withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
@@ -23,8 +24,6 @@ import { asControlError, checkUri, refusal } from './action-errors.ts';
 import { mirrorStatus } from './status.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
-
-export const NODES_MAX = 8;
 
 export interface ActionDefaults {
   version: string;

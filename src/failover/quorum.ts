@@ -27,8 +27,8 @@ export async function majorityStandsBy(ctx: NodeContext, epoch: Epoch): Promise<
   const { definition } = ctx.record();
   if (definition.arbiter !== 'majority') return true;
   const voters = votersOf(definition);
-  const answers = await Promise.all(voters.map((n) => n === ctx.env.self || standsBy(ctx, n, epoch)));
-  return answers.filter((stands) => stands).length * 2 > voters.length;
+  const answers = await Promise.all(voters.filter((n) => n !== ctx.env.self).map((n) => standsBy(ctx, n, epoch)));
+  return [true, ...answers].filter((stands) => stands).length * 2 > voters.length;
 }
 
 async function standsBy(ctx: NodeContext, node: NodeName, epoch: Epoch): Promise<boolean> {
