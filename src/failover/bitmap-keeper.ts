@@ -3,8 +3,10 @@
  * account replaces it; nothing is silently made anew (M13).
  */
 import { BitmapFile, DamagedBitmapError } from '../bitmap/bitmap-file.ts';
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../bitmap/regions.ts';
 import type { Files } from '../io/types.ts';
+import { addWithin } from '../mirror/unsynced.ts';
 import { bitmapPath } from './paths.ts';
 import type { StateRecord } from './types.ts';
 
@@ -94,13 +96,18 @@ export class BitmapKeeper {
     const file = await this.#create();
     const regions = new RegionMap({ deviceBytes: sizeBytes, regionBytes: this.#record().definition.regionSizeBytes });
     for (const [name, map] of maps) {
-      for (const run of map.runs()) {
-        const last = Math.min(run.first + run.length, regions.regionCount) - 1;
-        if (last >= run.first) file.map(name).setRange(run.first, last);
-      }
+      addWithin(file.map(name), map);
     }
     await file.flush();
     return { file, regions };
+  }
+
+  /** Puts these regions under intent, durably; nothing to do while the file is damaged: everything is marked then. */
+  async addIntent(map: DirtyBitmap | undefined): Promise<void> {
+    if (map === undefined || this.#file === undefined) return;
+    addWithin(this.#file.map('intent'), map);
+    if (this.#file.poisoned) await this.#file.rewrite();
+    else await this.#file.flush();
   }
 
   async close(): Promise<void> {

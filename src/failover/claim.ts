@@ -7,7 +7,8 @@
  * intent of an earlier life is in every other node's marks, durably, before it leaves the intent map (M5).
  */
 import { ClusterError } from '../cluster/errors.ts';
-import { IoError, type LegInfo } from '../io/types.ts';
+import { errnoName, IoError, type LegInfo } from '../io/types.ts';
+import { rewriteRegions } from '../mirror/own-leg.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
@@ -71,7 +72,8 @@ export class Claims {
     this.#n.note(first);
     if (first.action !== 'go-in-service') return first;
     // Who could not serve must not claim: it would only fence the others off.
-    await this.#openLeg();
+    const leg = await this.#openLeg();
+    const trusted = await this.#makeDurable(leg);
     const { stalls } = this.#n;
     const before = this.#n.record();
     const seen = highestEpoch(before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.claim]));
@@ -88,7 +90,7 @@ export class Claims {
       const second = await this.#decideAgain(epoch, command, first);
       if (second.action === 'go-in-service' && !this.#n.stopped) {
         this.entering = true;
-        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls });
+        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls, trusted });
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
@@ -136,7 +138,7 @@ export class Claims {
     return { refused: answers.find((a) => a !== '') ?? '', votes };
   }
 
-  async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: { forced: boolean; stalls: number }): Promise<void> {
+  async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: { forced: boolean; stalls: number; trusted: boolean }): Promise<void> {
     const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
     await this.#n.replica.end();
     const leg = await this.#openLeg();
@@ -158,6 +160,7 @@ export class Claims {
       resyncingFrom: null,
       stoppedOnPurpose: false,
       session: { role: 'source', clean: false },
+      sessionBoot: this.#n.env.io.bootId,
     }));
     const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
     // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
@@ -165,7 +168,8 @@ export class Claims {
     for (const n of others) file.map(`oos:${n}`).or(intent);
     if (file.poisoned) await file.rewrite();
     else await file.flush();
-    intent.clearAll();
+    // Else they stay: the regions that are still to be written again on the own leg.
+    if (o.trusted) intent.clearAll();
     const source = new SourceRole(this.#n, {
       epoch,
       file,
@@ -173,6 +177,7 @@ export class Claims {
       regions: this.#n.keeper.regions(),
       leg,
       previousSource: previous,
+      syncFailed: !o.trusted,
       zeroed: before.legZeroed,
     });
     this.#n.keeper.repaired();
@@ -189,6 +194,31 @@ export class Claims {
     this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });
     this.#n.env.cluster.heartbeatNow();
     this.#n.changed();
+  }
+
+  /** A life that ended uncleanly may have seen a sync fail: what it was writing is written again, before any sync of ours is believed (M3). */
+  async #makeDurable(leg: LegInfo): Promise<boolean> {
+    const { replica, keeper, env, tag } = this.#n;
+    if (!replica.doubtful) return true;
+    const marks = keeper.file?.map('intent');
+    if (marks === undefined) {
+      env.log.warn('the bitmap file that says what the last session was writing is damaged: nothing is written again on the own leg', { tag });
+    } else if (marks.count > 0) {
+      await replica.end();
+      env.log.info('writing again on the own leg what the last session was writing', { tag, regions: marks.count });
+      const errno = await rewriteRegions(env.hub, leg, keeper.regions(), marks);
+      if (errno !== 0) {
+        env.emit(
+          tag,
+          'leg-failed',
+          `what a failed sync may have lost could not be written again (${errnoName(errno)}): syncs are answered with an error`,
+          {},
+        );
+        return false;
+      }
+    }
+    replica.doubtful = false;
+    return true;
   }
 
   #stoodStill(since: number): boolean {

@@ -116,6 +116,8 @@ const toldOut: Row = (s) => {
     return stayOut(s, 'told-out', `${s.self.node} is no longer part of the mirror`, ['it is added again']);
   const told = s.record.toldOut;
   if (told === null) return null;
+  if (told.by === s.self.node)
+    return stayOut(s, 'told-out', `this node found in epoch ${epochText(told.epoch)} that it is out: ${told.why}`, ['a source resyncs it']);
   return stayOut(s, 'told-out', `${told.by} told this node in epoch ${epochText(told.epoch)} that it is out: ${told.why}`, [`${told.by} resyncs it`]);
 };
 

@@ -4,6 +4,7 @@ export const NODES_MAX = 8;
 export const HISTORY_MAX = 64;
 export const OFFERED_MAX = 64;
 export const MERGE_PENDING_MAX = 16;
+export const BOOT_ID_MAX_CHARACTERS = 64;
 export const WHY_MAX_CHARACTERS = 4096;
 export const PATH_MAX_CHARACTERS = 4096;
 export const RECORD_MAX_BYTES = 128 * 1024;

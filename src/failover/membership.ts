@@ -35,6 +35,12 @@ export function targetLeft(r: StateRecord, node: NodeName, o: { confirmed: boole
   };
 }
 
+/** A target in sync has found by itself that it can't be: its source will hear of it by the error of its request. */
+export function foundOut(r: StateRecord, epoch: Epoch, why: string): StateRecord {
+  if (!r.inSync.includes(r.node)) return r;
+  return { ...r, toldOut: { by: r.node, epoch, why }, inSync: without(r.inSync, r.node) };
+}
+
 /** A target has caught up and counts from now on. */
 export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): StateRecord {
   const absentPeers = Object.fromEntries(Object.entries(r.absentPeers).filter(([n]) => n !== node));

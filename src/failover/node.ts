@@ -20,8 +20,9 @@ import type { FlagFiles } from './flags.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { hearsMajority, majorityStandsBy } from './quorum.ts';
-import { type RecordStore, viewSchema } from './record.ts';
-import { Replica } from './replica.ts';
+import { foundOut } from './membership.ts';
+import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
+import { Replica, type ReplicaSession } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
@@ -68,7 +69,12 @@ export class MirrorNode implements Claimant {
     this.tag = store.record.definition.tag;
     this.#onChanged = onChanged;
     this.#startedAt = env.io.clock.now();
-    this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '');
+    this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '', {
+      doubtful: endedInDoubt(store.record, env.io.bootId),
+      onSyncFailed: (s) => {
+        this.#replicaSyncFailed(s);
+      },
+    });
     this.#claims = new Claims(this);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
@@ -157,6 +163,7 @@ export class MirrorNode implements Claimant {
       others: this.others(),
       file: this.#bitmap.file,
       bitmapDamaged: this.#bitmap.damaged,
+      legDoubtful: this.replica.doubtful,
       inService: this.inService,
       contact: this.#contact,
       decision: this.#decision,
@@ -435,6 +442,7 @@ export class MirrorNode implements Claimant {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.
       source.stopped = true;
       this.#source = undefined;
+      if (source.device.local.syncFailed) this.replica.doubtful = true;
       this.#claimedBy = undefined;
     }
     const stoppedClean = end.clean;
@@ -510,6 +518,19 @@ export class MirrorNode implements Claimant {
       });
   }
 
+  /** The leg can't be trusted to keep what its source has sent: whoever may be asked to take over must not, from this turn on (M3). */
+  #replicaSyncFailed(s: ReplicaSession | undefined): void {
+    this.#contact = false;
+    const epoch = s?.epoch ?? this.record().epochInSync;
+    // What a force would have to write again is under intent here, before the record says why.
+    this.#bitmap
+      .addIntent(this.replica.unsynced())
+      .then(() => this.store.update((r) => (epoch === null ? r : foundOut(r, epoch, `a sync of the leg of ${this.env.self} has failed`))))
+      .catch((e: unknown) => {
+        this.env.log.error('could not write down that this node is out', { tag: this.tag, error: String(e) });
+      });
+  }
+
   /** Ends everything; `clean`: in order. */
   async stop(clean: boolean): Promise<void> {
     this.#stopped = true;
@@ -518,12 +539,15 @@ export class MirrorNode implements Claimant {
       if (this.#source !== undefined) await this.leaveService(clean, false);
       const wasTarget = this.replica.session;
       await this.replica.end();
-      if (clean && wasTarget !== undefined) {
-        await this.replica.sync();
-        await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
+      try {
+        if (clean && wasTarget !== undefined && !this.replica.doubtful) {
+          await this.replica.sync();
+          await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
+        }
+      } finally {
+        await this.replica.close();
+        await this.#bitmap.close();
       }
-      await this.replica.close();
-      await this.#bitmap.close();
     });
   }
 

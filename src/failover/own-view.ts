@@ -12,6 +12,7 @@ export interface OwnFacts {
   others: NodeName[];
   file: BitmapFile | undefined;
   bitmapDamaged: boolean;
+  legDoubtful: boolean;
   inService: boolean;
   contact: boolean;
   decision: Decision | undefined;
@@ -35,6 +36,7 @@ export function ownView(o: OwnFacts): NodeView {
     flags: o.flags,
     inService: o.inService,
     bitmapDamaged: o.bitmapDamaged,
+    legDoubtful: o.legDoubtful,
     intentBytes: bytes('intent'),
     outOfSyncBytes,
     daemonStart: env.daemonStart,

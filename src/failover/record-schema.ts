@@ -3,7 +3,7 @@
  * node sends, where keys that a newer one added are ignored.
  */
 import { z } from 'zod';
-import { HISTORY_MAX, MERGE_PENDING_MAX, NODES_MAX, OFFERED_MAX, PATH_MAX_CHARACTERS, WHY_MAX_CHARACTERS } from './limits.ts';
+import { BOOT_ID_MAX_CHARACTERS, HISTORY_MAX, MERGE_PENDING_MAX, NODES_MAX, OFFERED_MAX, PATH_MAX_CHARACTERS, WHY_MAX_CHARACTERS } from './limits.ts';
 import { isName } from './paths.ts';
 import type { NodeView, StateRecord } from './types.ts';
 
@@ -60,6 +60,7 @@ const recordShape = {
   epochInSync: epoch.nullable(),
   claim: epoch.nullable(),
   session: z.strictObject({ role: z.enum(['none', 'source', 'target']), clean: z.boolean() }),
+  sessionBoot: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),
   resyncingFrom: z.strictObject({ node: name, kind: z.enum(['partial', 'full']), generation: hex64 }).nullable(),
   toldOut: z.strictObject({ by: name, epoch, why }).nullable(),
   legBehind: z.strictObject({ since: epoch, newest: name }).nullable(),
@@ -81,6 +82,8 @@ export const viewSchema: z.ZodType<NodeView> = z.object({
   state: z.enum(['Source', 'Target', 'Resyncing', 'Paused', 'Out of Sync', 'Inconsistent', 'Waiting', 'Data Corrupt', 'Split Brain']),
   inService: z.boolean(),
   bitmapDamaged: z.boolean(),
+  // Whoever does not say is not trusted.
+  legDoubtful: z.boolean().default(true),
   intentBytes: amount,
   outOfSyncBytes: byNode(amount),
   daemonStart: z.string().max(WHY_MAX_CHARACTERS),

@@ -96,6 +96,11 @@ export function boundedWhy(why: string): string {
   return why.length <= WHY_MAX_CHARACTERS ? why : `${why.slice(0, WHY_MAX_CHARACTERS - 1)}…`;
 }
 
+/** Whether the page cache of this boot may hold what a sync that failed, and that nobody has heard of, has given up (M3). */
+export function endedInDoubt(r: StateRecord, bootId: string): boolean {
+  return r.session.role !== 'none' && !r.session.clean && (r.sessionBoot ?? bootId) === bootId;
+}
+
 /** The record of a mirror that is new on `node`. Only a node that is alone in the definition is in sync with itself. */
 export function newRecord(definition: MirrorDefinition, node: NodeName, chance: Chance): StateRecord {
   const others = Object.entries(definition.nodes).filter(([n, d]) => n !== node && d.foreignUri === undefined);

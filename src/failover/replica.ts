@@ -7,8 +7,11 @@
  * The token is the whole of the access right: it is random, known only to the source of the epoch that opened the
  * session, and dead as soon as the session is.
  */
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { RegionMap } from '../bitmap/regions.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { type Handle, IoError, type LegInfo } from '../io/types.ts';
+import { Errno, errnoName, type Handle, IoError, type LegInfo } from '../io/types.ts';
+import { Unsynced } from '../mirror/unsynced.ts';
 import { LegDevice } from '../nbd/leg-device.ts';
 import type { NodeEnv } from './env.ts';
 import type { Epoch, NodeName } from './types.ts';
@@ -26,19 +29,39 @@ export interface ReplicaSession {
 export class Replica {
   readonly #env: NodeEnv;
   readonly #path: string;
+  readonly #onSyncFailed: (s: ReplicaSession | undefined) => void;
+  /** See NodeView.legDoubtful. */
+  doubtful: boolean;
+  /** What the sessions since the last join have changed and not synced. */
+  #unsynced: Unsynced | undefined;
   #leg: LegInfo | undefined;
   #opening: Promise<LegInfo> | undefined;
   #session: ReplicaSession | undefined;
   /** Of the session that ended last: whoever ends it too waits for the same. */
   #ending: Promise<void> = Promise.resolve();
 
-  constructor(env: NodeEnv, legPath: string) {
+  /** `doubtful`: an earlier life may have left on the leg what a failed sync gave up. `onSyncFailed`: told before the source is. */
+  constructor(env: NodeEnv, legPath: string, o: { doubtful: boolean; onSyncFailed: (s: ReplicaSession | undefined) => void }) {
     this.#env = env;
     this.#path = legPath;
+    this.doubtful = o.doubtful;
+    this.#onSyncFailed = o.onSyncFailed;
   }
 
   get session(): ReplicaSession | undefined {
     return this.#session;
+  }
+
+  /** Regions that a failed sync may have lost; undefined: there was no session. */
+  unsynced(): DirtyBitmap | undefined {
+    return this.#unsynced?.regions();
+  }
+
+  /** All that was written since the last good sync has been rewritten and synced (M3). */
+  trusted(s: ReplicaSession): void {
+    if (s.device.syncFailed) return;
+    this.doubtful = false;
+    this.#unsynced?.rewritten();
   }
 
   get leg(): LegInfo | undefined {
@@ -58,9 +81,39 @@ export class Replica {
   }
 
   /** After `end` of what was before. */
-  begin(o: { id: string; from: NodeName; epoch: Epoch; kind: 'none' | 'partial' | 'full'; leg: LegInfo; sizeBytes: number }): ReplicaSession {
+  begin(o: {
+    id: string;
+    from: NodeName;
+    epoch: Epoch;
+    kind: 'none' | 'partial' | 'full';
+    leg: LegInfo;
+    sizeBytes: number;
+    regionBytes: number;
+  }): ReplicaSession {
     if (this.#session !== undefined) throw new Error('a replica has one session at a time');
-    const device = new LegDevice(this.#env.hub, { ...o.leg, sizeBytes: o.sizeBytes }, { description: `replica for ${o.from}` });
+    this.#unsynced = new Unsynced(new RegionMap({ deviceBytes: o.sizeBytes, regionBytes: o.regionBytes }), this.#unsynced);
+    const device = new LegDevice(
+      this.#env.hub,
+      { ...o.leg, sizeBytes: o.sizeBytes },
+      {
+        description: `replica for ${o.from}`,
+        watch: {
+          changed: (offset, length) => {
+            this.#unsynced?.changed(offset, length);
+          },
+          syncBegins: () => {
+            this.#unsynced?.syncBegins();
+          },
+          syncEnds: (well) => {
+            this.#unsynced?.syncEnds(well);
+          },
+          syncFailed: () => {
+            this.doubtful = true;
+            this.#onSyncFailed(s);
+          },
+        },
+      },
+    );
     const s: ReplicaSession = { id: o.id, token: this.#env.io.chance.hex64(), from: o.from, epoch: o.epoch, kind: o.kind, joined: false, device };
     this.#session = s;
     this.#env.replicas.set(s.token, device);
@@ -90,12 +143,20 @@ export class Replica {
     await s.device.drained();
   }
 
+  /** Rejects with IoError; a sync that succeeds after one that failed proves nothing (M3). */
   async sync(): Promise<void> {
     const leg = this.#leg;
     if (leg === undefined) return;
-    await this.#env.hub.must(`sync of ${this.#path}`, (op) => {
+    if (this.doubtful) throw new IoError(Errno.EIO, `sync of ${this.#path}: an earlier one has failed`);
+    this.#unsynced?.syncBegins();
+    const r = await this.#env.hub.run((op) => {
       this.#env.hub.engine.sync(op, leg.leg);
     });
+    this.#unsynced?.syncEnds(r.errno === 0);
+    if (r.errno === 0) return;
+    this.doubtful = true;
+    this.#onSyncFailed(undefined);
+    throw new IoError(r.errno, `sync of ${this.#path}: ${errnoName(r.errno)}`);
   }
 
   /** sha256 of bytes of the leg, hexadecimal. */
@@ -110,7 +171,7 @@ export class Replica {
       const d = await hub.must('digest', (op) => {
         hub.engine.digest(op, h, 0, length, 'sha256');
       });
-      if (d.value?.kind !== 'digest') throw new IoError(5, 'the engine gave no digest');
+      if (d.value?.kind !== 'digest') throw new IoError(Errno.EIO, 'the engine gave no digest');
       return d.value.hex;
     } finally {
       hub.engine.release(h);
@@ -123,6 +184,7 @@ export class Replica {
     const now = await this.#env.hub.engine.legSize(leg.leg);
     if (now < sizeBytes) await this.#env.hub.engine.setLegSize(leg.leg, sizeBytes);
     this.#leg = { ...leg, sizeBytes: Math.max(now, sizeBytes) };
+    this.#unsynced?.grow(sizeBytes);
     this.#session?.device.setSizeBytes(sizeBytes);
   }
 

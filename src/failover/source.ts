@@ -41,6 +41,8 @@ export interface SourceOptions {
   leg: LegInfo;
   /** Who was the source before, when it was somebody else. */
   previousSource: NodeName | null;
+  /** What a failed sync may have lost on the own leg could not be written again. */
+  syncFailed: boolean;
   /** Whether the node's own leg was made of zeroes and never written. */
   zeroed: boolean;
 }
@@ -84,7 +86,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
       hub: ctx.env.hub,
       clock,
       log: ctx.env.log,
-      local: { state: 'in', syncFailed: false, info: o.leg },
+      local: { state: 'in', syncFailed: o.syncFailed, info: o.leg },
       marks,
       host: this,
       settings: ctx.env.settings,

@@ -180,6 +180,7 @@ export class TargetLink {
       this.problem = `${this.node} does not know this mirror: extend or replace it`;
       return undefined;
     }
+    if (view.legDoubtful) this.leg.rewriteAll = true;
     const answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
     this.#heard(answer);
     if (answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view))) return undefined;

@@ -64,14 +64,22 @@ export class TargetRole {
     await ctx.store.update((r) => {
       // Decided again on the record as it is now: a claim may have been written since.
       this.checkEpoch(p.epoch);
-      return sessionOpened(r, p, peer);
+      return { ...sessionOpened(r, p, peer), sessionBoot: ctx.env.io.bootId };
     });
     // The source has fetched what it needs of our marks; a map of another size could not be read again.
     if (resized) await this.#d.resetBitmap(true);
     await ctx.own.setLastOwner(false);
     await ctx.own.setSource(peer);
     this.checkEpoch(p.epoch);
-    const s = replica.begin({ id: p.session, from: peer, epoch: p.epoch, kind: p.kind, leg, sizeBytes: p.definition.sizeBytes });
+    const s = replica.begin({
+      id: p.session,
+      from: peer,
+      epoch: p.epoch,
+      kind: p.kind,
+      leg,
+      sizeBytes: p.definition.sizeBytes,
+      regionBytes: p.definition.regionSizeBytes,
+    });
     ctx.changed();
     return { token: s.token, daemonStart: ctx.env.daemonStart };
   }
@@ -82,6 +90,7 @@ export class TargetRole {
     const s = replica.require(p.session);
     await ctx.store.update((r) => {
       this.checkEpoch(p.epoch);
+      if (s.device.syncFailed) throw new ClusterError('io', `a sync of the leg of ${ctx.env.self} has failed`);
       return {
         ...membershipTaken(r, p.membership, p.epoch),
         resyncingFrom: null,
@@ -97,6 +106,8 @@ export class TargetRole {
     });
     await ctx.own.setDataCorrupt(false);
     await this.#d.resetBitmap();
+    // All that was written since the last good sync has been rewritten, and synced with the join.
+    replica.trusted(s);
     s.joined = true;
     ctx.changed();
   }

@@ -82,6 +82,8 @@ export interface StateRecord {
   claim: Epoch | null;
   /** Last session: as what, and whether it was stopped cleanly. `role` source/target with clean=false while running. */
   session: { role: 'none' | 'source' | 'target'; clean: boolean };
+  /** Boot of the machine in which that session began; absent in records of earlier versions. */
+  sessionBoot?: string;
   /** A resync onto this node was begun and not finished (M7). */
   resyncingFrom: { node: NodeName; kind: 'partial' | 'full'; generation: Generation } | null;
   /** Written down before it was confirmed to the source. */
@@ -130,6 +132,11 @@ export interface NodeView {
   inService: boolean;
   /** The bitmap file could not be trusted at start: its marks mean nothing, a full resync follows. */
   bitmapDamaged: boolean;
+  /**
+   * A sync of the leg has failed, or may have in a life that ended uncleanly: no block of it may be taken as equal until all
+   * that was written since its last good sync has been rewritten (M3).
+   */
+  legDoubtful: boolean;
   /** Bytes under intent marks, and marked out of sync for each peer. */
   intentBytes: number;
   outOfSyncBytes: Record<NodeName, number>;

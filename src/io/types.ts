@@ -330,5 +330,7 @@ export interface Io {
   readonly chance: Chance;
   readonly files: Files;
   readonly net: Net;
+  /** Names the time since the machine started: what a page cache holds outlives a process and no boot. */
+  readonly bootId: string;
   createEngine(): Engine;
 }

@@ -13,6 +13,7 @@ import type { EngineHub, OpResult } from '../io/hub.ts';
 import { Errno, errnoName, type Handle, type Timer } from '../io/types.ts';
 import type { MirrorDevice } from './device.ts';
 import type { ResyncProgress, TargetLeg } from './legs.ts';
+import { isHole } from './own-leg.ts';
 import { Pacer } from './pacer.ts';
 import { WAITING } from './range-lock.ts';
 
@@ -219,7 +220,7 @@ export class Resync {
   /** One piece from here to there; false: the session is over (or has just been ended here). */
   async #move(offset: number, length: number): Promise<boolean> {
     const { hub, local } = this.#d;
-    if (local.state === 'in' && local.info.sparse && (await this.#isHole(offset, length))) {
+    if (local.state === 'in' && local.info.sparse && (await isHole(hub, local.info, offset, length))) {
       return this.#toTarget(offset, length, 0);
     }
     const read = await this.#readOwn(offset, length);
@@ -264,15 +265,6 @@ export class Resync {
     return undefined;
   }
 
-  async #isHole(offset: number, length: number): Promise<boolean> {
-    const { hub, local } = this.#d;
-    const r = await hub.run((op) => {
-      hub.engine.extents(op, local.info.leg, offset, length);
-    });
-    if (r.errno !== 0 || r.value?.kind !== 'extents') return false;
-    return r.value.extents.length > 0 && r.value.extents.every((e) => e.zero) && coveredTo(r.value.extents) >= offset + length;
-  }
-
   async #equalThere(hub: EngineHub, h: Handle, offset: number, length: number): Promise<boolean> {
     const ask = this.#o.remoteDigest;
     if (ask === undefined || !this.#d.settings.resync.skipEqual || this.#t.rewriteAll) return false;
@@ -294,7 +286,8 @@ export class Resync {
           resolve(errno);
         },
       };
-      if (h === 0) client.writeZeroes(owner, 0, offset, length, false, true);
+      // To punch where the target has a hole already changes nothing, also where a failed sync has lost that hole (M3).
+      if (h === 0) client.writeZeroes(owner, 0, offset, length, false, !this.#t.rewriteAll);
       else client.write(owner, 0, offset, length, h, 0, false);
     });
     if (r !== 0) {
@@ -378,10 +371,4 @@ export class Resync {
     this.#o.onProgress();
     return this.#alive();
   }
-}
-
-function coveredTo(extents: readonly { offset: number; length: number }[]): number {
-  let end = 0;
-  for (const e of extents) end = Math.max(end, e.offset + e.length);
-  return end;
 }

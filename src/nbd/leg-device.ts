@@ -26,6 +26,17 @@ export interface LegDeviceOptions {
   blockSizeMinBytes?: number;
   blockSizePreferredBytes?: number;
   payloadMaxBytes?: number;
+  watch?: LegWatch;
+}
+
+/** Told of what passes, for whoever must know what a failed sync may have lost. */
+export interface LegWatch {
+  /** A change begins, or has ended and a sync began meanwhile. */
+  changed(offset: number, length: number): void;
+  syncBegins(): void;
+  syncEnds(well: boolean): void;
+  /** Once, before the answer: nothing on the leg is called durable any more. */
+  syncFailed(): void;
 }
 
 type Kind = 'read' | 'change' | 'durable-change' | 'flush' | 'block-status';
@@ -36,6 +47,8 @@ interface Record {
   kind: Kind;
   offset: number;
   length: number;
+  /** How many syncs had begun when it began. */
+  syncs: number;
 }
 
 export class LegDevice implements Device, OpOwner {
@@ -47,11 +60,14 @@ export class LegDevice implements Device, OpOwner {
   #inFlight = 0;
   #refuse = NBD_SUCCESS;
   #syncFailed = false;
+  readonly #watch: LegWatch | undefined;
+  #syncsBegun = 0;
   #drainWaiters: (() => void)[] = [];
 
   constructor(hub: EngineHub, leg: LegInfo, o: LegDeviceOptions = {}) {
     this.#hub = hub;
     this.#leg = leg.leg;
+    this.#watch = o.watch;
     const min = o.blockSizeMinBytes ?? 1;
     this.#info = {
       sizeBytes: leg.sizeBytes,
@@ -75,6 +91,10 @@ export class LegDevice implements Device, OpOwner {
   /** After the leg was resized; clients learn of it when they connect again. */
   setSizeBytes(sizeBytes: number): void {
     this.#info = { ...this.#info, sizeBytes };
+  }
+
+  get syncFailed(): boolean {
+    return this.#syncFailed;
   }
 
   /** Requests that have reached the leg and are not answered. */
@@ -173,15 +193,31 @@ export class LegDevice implements Device, OpOwner {
         else r.error(rec.req, errno === 0 ? NBD_EIO : errno);
         return;
       case 'flush':
+        this.#watch?.syncEnds(errno === 0);
+        this.#durable(r, rec.req, errno);
+        return;
       case 'durable-change':
-        if (errno !== 0) this.#syncFailed = true;
-        if (errno === 0 && this.#syncFailed) r.error(rec.req, NBD_EIO);
-        else this.#okOrError(r, rec.req, errno);
+        this.#changed(rec);
+        this.#durable(r, rec.req, errno);
         return;
       case 'change':
+        this.#changed(rec);
         this.#okOrError(r, rec.req, errno);
         return;
     }
+  }
+
+  /** A sync that succeeds after one that failed says nothing of what the failed one was to make durable (M3). */
+  #durable(r: Replier, req: RequestId, errno: number): void {
+    if (errno !== 0 && !this.#syncFailed) {
+      this.#syncFailed = true;
+      this.#watch?.syncFailed();
+    }
+    this.#okOrError(r, req, errno === 0 && this.#syncFailed ? NBD_EIO : errno);
+  }
+
+  #changed(rec: Readonly<Record>): void {
+    if (rec.syncs !== this.#syncsBegun) this.#watch?.changed(rec.offset, rec.length);
   }
 
   #okOrError(r: Replier, req: RequestId, errno: number): void {
@@ -199,7 +235,7 @@ export class LegDevice implements Device, OpOwner {
     let tag = this.#free.pop();
     if (tag === undefined) {
       tag = this.#records.length;
-      this.#records.push({ replier: r, req, kind, offset, length });
+      this.#records.push({ replier: r, req, kind, offset, length, syncs: this.#syncsBegun });
     } else {
       const rec = this.#records[tag];
       if (rec === undefined) throw new Error('the free list names a record that is not there');
@@ -208,6 +244,13 @@ export class LegDevice implements Device, OpOwner {
       rec.kind = kind;
       rec.offset = offset;
       rec.length = length;
+      rec.syncs = this.#syncsBegun;
+    }
+    if (kind === 'flush') {
+      this.#syncsBegun += 1;
+      this.#watch?.syncBegins();
+    } else if (kind === 'change' || kind === 'durable-change') {
+      this.#watch?.changed(offset, length);
     }
     this.#inFlight += 1;
     return this.#hub.start(this, tag);

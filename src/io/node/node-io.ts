@@ -5,6 +5,7 @@ import type { Clock, Files, Io } from '../types.ts';
 import { nodeChance } from './chance.ts';
 import { nodeClock } from './clock.ts';
 import { nodeFiles } from './files.ts';
+import { readBootId } from './boot-id.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { nodeNet } from './net.ts';
 
@@ -21,6 +22,7 @@ export function createNodeIo(o: NodeIoOptions = {}): Io {
     chance: nodeChance,
     files: nodeFiles,
     net: nodeNet,
+    bootId: readBootId(),
     createEngine: () => new PortableEngine({ clock: nodeClock, legs }),
   };
 }

@@ -41,6 +41,7 @@ export class SimNode {
   #daemon: { process: Process; io: Io } | undefined;
   #local: { process: Process; io: Io } | undefined;
   #powered = true;
+  #powerFailures = 0;
 
   constructor(name: string, context: NodeContext) {
     this.name = name;
@@ -101,6 +102,7 @@ export class SimNode {
     this.#context.network.setPower(this.name, false);
     this.#disk.powerFail(this.#stream);
     this.#local?.process.machineLostPower();
+    this.#powerFailures += 1;
     this.#context.counters.add('powerFailures');
   }
 
@@ -202,6 +204,7 @@ export class SimNode {
         listen: (at, onConnection) => process.call('net.listen', 0.01, () => network.listen(process, this.name, at, onConnection)),
         connect: (to, timeoutMs) => network.connect(process, this.name, to, timeoutMs),
       },
+      bootId: `${this.name} ${String(this.#powerFailures)}`,
       createEngine: () => createSimEngine(process, clock, legs, engineTurns),
     };
     return { process, io };

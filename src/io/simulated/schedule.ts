@@ -92,6 +92,9 @@ export class Schedule {
     this.#h2 ^= this.#h2 >>> 15;
   }
 
+  /** Harness: looks between two events, when all that followed from the last one has happened. */
+  beforeEvent: (() => void) | undefined;
+
   /** `label` is the kind of event, `owner` the node or link it belongs to. */
   after(delayMs: number, label: string, owner: string, run: () => void): Timer {
     this.#sequence += 1;
@@ -164,6 +167,7 @@ export class Schedule {
       this.#push(entry);
       throw this.#error('the limit of events is reached');
     }
+    this.beforeEvent?.();
     this.#now = entry.at;
     this.#events += 1;
     this.#record(entry);

@@ -103,6 +103,11 @@ export class SimWorld {
     return this.#schedule.fingerprint();
   }
 
+  /** Calls `f` before each event, at a moment when all that followed from the last one has happened. */
+  betweenEvents(f: () => void): void {
+    this.#schedule.beforeEvent = f;
+  }
+
   /** The last events, oldest first. */
   tail(): readonly string[] {
     return this.#schedule.tail();

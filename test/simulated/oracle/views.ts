@@ -82,6 +82,7 @@ export function viewOf(node: NodeName, record: Partial<StateRecord> & { definiti
     state: 'Waiting',
     inService: false,
     bitmapDamaged: false,
+    legDoubtful: false,
     intentBytes: 0,
     outOfSyncBytes: {},
     daemonStart: `${node}-1`,

@@ -102,6 +102,7 @@ export class World implements Scene {
       state: h.serving ? 'Source' : 'Waiting',
       inService: h.serving,
       bitmapDamaged: false,
+      legDoubtful: false,
       intentBytes: h.intent,
       outOfSyncBytes: h.oos,
       daemonStart: '1',

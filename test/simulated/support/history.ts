@@ -5,6 +5,7 @@
 import { SimulationError } from '../../../src/io/simulated/schedule.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
 import { Cluster } from './cluster.ts';
+import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
 import { drawPlan, LEG, type Plan, type PlanOptions, TAG } from './plan.ts';
@@ -79,6 +80,10 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   const w = new Workload(c);
   w.start();
   const faults = new Faults(c);
+  const dropped = new DroppedMarks(c);
+  c.world.betweenEvents(() => {
+    dropped.look();
+  });
   let over = false as boolean;
   const watch = (async () => {
     while (!over && c.violation === undefined) {

@@ -63,9 +63,8 @@ const CHANCE: Record<Kind, number> = {
   async: 0.15,
   damage: 0.12,
   slow: 0.2,
-  // Not kept yet: a failed sync of a leg is forgotten when its source starts anew. Only when asked for.
-  sync: 0,
-  'own-sync': 0,
+  sync: 0.25,
+  'own-sync': 0.2,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {

@@ -20,6 +20,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: "a mark cleared without the target's sync",
+    only: 'crash,slow,stop',
     edits: [
       {
         file: 'src/mirror/resync.ts',
@@ -30,6 +31,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a mark cleared without the local sync',
+    only: 'crash,slow',
     edits: [
       {
         file: 'src/mirror/resync.ts',
@@ -45,6 +47,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a mark cleared over a broken session',
+    only: 'crash,power,slow,sync',
     edits: [
       {
         file: 'src/mirror/resync.ts',
@@ -86,7 +89,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'equal blocks skipped after a failed sync',
-    only: 'sync,slow',
+    only: 'crash,sync,operator',
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
 ];

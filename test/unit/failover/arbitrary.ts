@@ -104,6 +104,7 @@ export const viewOf = (name: string): fc.Arbitrary<NodeView> =>
     state: fc.constant('Waiting' as const),
     inService: fc.constantFrom(false, false, true),
     bitmapDamaged: fc.constantFrom(false, false, false, true),
+    legDoubtful: fc.boolean(),
     intentBytes: fc.constantFrom(0, 65536),
     outOfSyncBytes: byNode(fc.constantFrom(0, 65536)),
     daemonStart: fc.constant('1'),

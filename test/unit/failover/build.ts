@@ -80,6 +80,7 @@ export function view(node: NodeName, nodes: readonly NodeName[], over: ViewOver 
     state: 'Waiting',
     inService: false,
     bitmapDamaged: false,
+    legDoubtful: false,
     intentBytes: 0,
     outOfSyncBytes: {},
     daemonStart: `${node}-1`,

@@ -78,6 +78,13 @@ describe('what a node knows against itself', () => {
     expect(decided(s2({ record: told }), [s1()], COMMAND)).toMatchObject({ action: 'refuse', rule: 'told-out' });
   });
 
+  it('told-out: stays out when it has found by itself that it is out, and says so', () => {
+    const found = { toldOut: { by: 'server2', epoch: epoch(1, 'server1'), why: 'a sync of the leg of server2 has failed' } };
+    const d = afterLoss(orphan('server2', TWO, { record: found }));
+    expect(d).toMatchObject({ action: 'stay-out', rule: 'told-out' });
+    expect(d.why).toMatch(/this node found in epoch .* a sync of the leg/);
+  });
+
   it('told-out: stays out when it is no longer part of the mirror', () => {
     const newer = s2({ record: { definition: definition(['server2'], { revision: 2 }) } });
     expect(decided(s1(), [newer])).toMatchObject({ action: 'stay-out', rule: 'told-out' });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { HISTORY_MAX, OFFERED_MAX } from '../../../src/failover/limits.ts';
 import {
+  foundOut,
   fullyMarked,
   generationCommitted,
   generationOffered,
@@ -168,5 +169,14 @@ describe('membership told to a target', () => {
     expect(membershipTaken(record('server2', nodes, { definition: ours }), told, epoch(1))).toMatchObject({ definition: ours, hadData: true });
     const newer = { ...told, definition: definition(nodes, { revision: 6 }) };
     expect(membershipTaken(record('server2', nodes, { definition: ours }), newer, epoch(1)).definition.revision).toBe(6);
+  });
+});
+
+describe('a target whose own sync has failed', () => {
+  it('writes down that it is out, and is no candidate from then on (M3, M12)', () => {
+    const e = epoch(3, 'server1');
+    const r = foundOut(record('server2', nodes), e, 'a sync failed');
+    expect(r).toMatchObject({ inSync: ['server1', 'server3'], toldOut: { by: 'server2', epoch: e, why: 'a sync failed' } });
+    expect(foundOut(r, e, 'again')).toBe(r);
   });
 });

@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeRecord, encodeRecord, newRecord, readRecord, RecordStore, viewSchema, writeRecord } from '../../../src/failover/record.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  endedInDoubt,
+  newRecord,
+  readRecord,
+  RecordStore,
+  viewSchema,
+  writeRecord,
+} from '../../../src/failover/record.ts';
 import { RECORD_MAX_BYTES } from '../../../src/failover/limits.ts';
 import { boundedWhy } from '../../../src/failover/record.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
@@ -223,5 +232,28 @@ describe('a new record', () => {
   it('has room for a reason, and cuts a longer one', () => {
     expect(boundedWhy('short')).toBe('short');
     expect(boundedWhy('x'.repeat(5000))).toHaveLength(4096);
+  });
+});
+
+describe('what a leg may hold that no sync has kept (M3)', () => {
+  const ended = (role: 'none' | 'source' | 'target', clean: boolean, sessionBoot?: string): boolean =>
+    endedInDoubt(record('server1', TWO, { session: { role, clean }, ...(sessionBoot === undefined ? {} : { sessionBoot }) }), 'this boot');
+
+  it('is in doubt after a life that did not end cleanly, in the same boot or in one that nobody wrote down', () => {
+    expect([ended('source', false, 'this boot'), ended('target', false, 'this boot'), ended('source', false)]).toEqual([true, true, true]);
+  });
+
+  it('is what is on disk after a clean end, after the machine has started anew, and before any session', () => {
+    expect([ended('source', true, 'this boot'), ended('source', false, 'another boot'), ended('none', false, 'this boot')]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  it('is not trusted in a node that does not say', () => {
+    const { legDoubtful, ...older } = view('server2', TWO);
+    expect(legDoubtful).toBe(false);
+    expect(viewSchema.parse(older)).toMatchObject({ legDoubtful: true });
   });
 });

@@ -106,6 +106,44 @@ test('an error of the leg is the answer', () => {
   expect(engine.handlesAlive).toBe(0);
 });
 
+describe('M3: whoever must know what a failed sync may have lost', () => {
+  function watched(): ReturnType<typeof setup> & { told: string[] } {
+    const told: string[] = [];
+    const s = setup({
+      watch: {
+        changed: (offset, length) => told.push(`changed ${String(offset)}+${String(length)}`),
+        syncBegins: () => told.push('sync begins'),
+        syncEnds: (well) => told.push(`sync ends ${well ? 'well' : 'badly'}`),
+        syncFailed: () => told.push(`failed, ${String(s.answers.all.length)} answered`),
+      },
+    });
+    return { ...s, told };
+  }
+
+  test('is told of each change when it begins, and when it ends if a sync began meanwhile', () => {
+    const { engine, device, answers, payload, told } = watched();
+    device.write(answers, 1, 0, 512, payload(512), false);
+    engine.finish();
+    device.trim(answers, 2, 512, 1024, false);
+    device.flush(answers, 3);
+    engine.finish();
+    engine.finish();
+    expect(told).toEqual(['changed 0+512', 'changed 512+1024', 'sync begins', 'changed 512+1024', 'sync ends well']);
+  });
+
+  test('is told of a failure once, before it is answered', () => {
+    const { engine, device, answers, payload, told } = watched();
+    device.write(answers, 1, 0, 512, payload(512), false);
+    engine.finish(NBD_EIO);
+    device.flush(answers, 2);
+    engine.finish(NBD_EIO);
+    device.write(answers, 3, 0, 512, payload(512), true);
+    engine.finish(NBD_EIO);
+    expect(told.filter((t) => t.startsWith('failed'))).toEqual(['failed, 1 answered']);
+    expect(device.syncFailed).toBe(true);
+  });
+});
+
 test('M3: after a sync that failed, no flush and no FUA succeeds any more', () => {
   const { engine, device, answers, payload } = setup();
   device.flush(answers, 1);

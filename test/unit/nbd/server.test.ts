@@ -56,6 +56,7 @@ beforeEach(() => {
         });
       },
     },
+    bootId: 'test',
     createEngine: forbidden,
   };
   server = new NbdServer({

@@ -46,6 +46,7 @@ export function nodeView(node: string, over: Partial<NodeView> = {}): NodeView {
     state: 'Waiting',
     inService: false,
     bitmapDamaged: false,
+    legDoubtful: false,
     intentBytes: 0,
     outOfSyncBytes: {},
     daemonStart: 'aa',
