@@ -27,6 +27,7 @@ import {
   type Version,
 } from './sectors.ts';
 import type { Stream } from './seed.ts';
+import { copyOf, newBytes } from './slab.ts';
 
 /** More versions of one page than this are joined: fewer outcomes are explored, none becomes wrong. */
 const VERSIONS_MAX = 8;
@@ -332,7 +333,7 @@ export class FileContent {
   /** A page that may be filled: a copy of the present one, or fresh when all of it will be overwritten. */
   #copy(pageNumber: number, bytesToWrite: number): Uint8Array {
     const page = this.#pages.get(pageNumber);
-    return page === undefined || bytesToWrite === PAGE_BYTES ? new Uint8Array(PAGE_BYTES) : page.slice();
+    return page === undefined || bytesToWrite === PAGE_BYTES ? newBytes(PAGE_BYTES) : copyOf(page);
   }
 
   /** Puts a new page in place, `undefined` for a hole, and remembers what was durable before it. */
