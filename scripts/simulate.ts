@@ -71,6 +71,9 @@ const options = {
   verbose: v.verbose ? out : undefined,
 };
 
+// Errors are answers here, and nobody reads where they came from before a history is replayed.
+if (v.seed === undefined) Error.stackTraceLimit = 2;
+
 let broken: ((why: unknown) => void) | undefined;
 process.on('unhandledRejection', (why) => {
   if (broken === undefined) throw why;

@@ -114,10 +114,7 @@ export class Disk {
   }
 
   folder(path: string): FolderNode {
-    const node = this.find(path);
-    if (node === undefined) throw new IoError(Errno.ENOENT, `${path} does not exist`);
-    if (node.kind !== 'directory') throw new IoError(Errno.ENOTDIR, `${path} is not a folder`);
-    return node;
+    return asFolder(this.find(path), path);
   }
 
   stat(path: string): FileStat {
@@ -197,10 +194,7 @@ export class Disk {
 
   /** Harness: a durable file, with its folders, at once. */
   create(path: string, sizeBytes: number, kind: 'file' | 'block'): FileNode {
-    const parts = split(path);
-    parts.pop();
-    const parent = `/${parts.join('/')}`;
-    this.mkdir(parent);
+    this.mkdir(`/${split(path).slice(0, -1).join('/')}`);
     const { folder, name } = this.#place(path);
     const node: FileNode = { kind, content: new FileContent(sizeBytes), lock: undefined };
     this.#log('create', folder, [{ folder, name, node }]);
@@ -210,9 +204,11 @@ export class Disk {
 
   #place(path: string): { folder: FolderNode; name: string } {
     const parts = split(path);
-    const name = parts.pop();
+    const name = parts.at(-1);
     if (name === undefined) throw new IoError(Errno.EISDIR, `${path} is a folder`);
-    return { folder: this.folder(`/${parts.join('/')}`), name };
+    let at: DiskNode | undefined = this.#root;
+    for (let i = 0; i < parts.length - 1 && at !== undefined; i += 1) at = at.kind === 'directory' ? at.entries.get(parts[i] ?? '') : undefined;
+    return { folder: asFolder(at, `the folder of ${path}`), name };
   }
 
   #log(what: JournalEntry['what'], folder: FolderNode, changes: Change[]): void {
@@ -279,6 +275,12 @@ export class Disk {
   }
 }
 
+function asFolder(node: DiskNode | undefined, path: string): FolderNode {
+  if (node === undefined) throw new IoError(Errno.ENOENT, `${path} does not exist`);
+  if (node.kind !== 'directory') throw new IoError(Errno.ENOTDIR, `${path} is not a folder`);
+  return node;
+}
+
 function put(entries: Map<string, DiskNode>, change: Change): void {
   if (change.node === undefined) entries.delete(change.name);
   else entries.set(change.name, change.node);
@@ -288,12 +290,20 @@ function overlap(a: JournalEntry, b: JournalEntry): boolean {
   return a.changes.some((x) => b.changes.some((y) => x.folder === y.folder && x.name === y.name));
 }
 
+/** Paths that were taken apart before: a daemon asks for the same few again and again. */
+const splitBefore = new Map<string, readonly string[]>();
+const SPLIT_MAX = 1000;
+
 /** Names of an absolute path; `.` and `..` as usual. */
-export function split(path: string): string[] {
+export function split(path: string): readonly string[] {
+  const known = splitBefore.get(path);
+  if (known !== undefined) return known;
   const out: string[] = [];
   for (const part of path.split('/')) {
     if (part === '..') out.pop();
     else if (part !== '' && part !== '.') out.push(part);
   }
+  if (splitBefore.size >= SPLIT_MAX) splitBefore.clear();
+  splitBefore.set(path, out);
   return out;
 }

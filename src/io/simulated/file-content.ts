@@ -14,12 +14,11 @@
  * - a file that was never written costs nothing, however large it is
  */
 import type { Extent } from '../types.ts';
+import { FileSizes } from './file-sizes.ts';
 import {
   ALL_SECTORS,
   countSectors,
   drawOutcome,
-  keepsWrite,
-  type Outcome,
   overlay,
   PAGE_BYTES,
   sectorMask,
@@ -28,10 +27,10 @@ import {
   type Version,
 } from './sectors.ts';
 import type { Stream } from './seed.ts';
+import { copyOf, newBytes } from './slab.ts';
 
 /** More versions of one page than this are joined: fewer outcomes are explored, none becomes wrong. */
 const VERSIONS_MAX = 8;
-const SIZES_MAX = 64;
 const ZERO_PAGE = new Uint8Array(PAGE_BYTES);
 
 interface DirtyPage {
@@ -48,23 +47,21 @@ export interface PowerFailure {
 export class FileContent {
   readonly #pages = new Map<number, Uint8Array>();
   readonly #dirty = new Map<number, DirtyPage>();
-  #unsyncedSizes: { number: number; sizeBytes: number }[] = [];
-  #sizeBytes: number;
-  #durableSizeBytes: number;
+  readonly #sizes: FileSizes;
   #number = 0;
   #versions = 0;
   #anyDoomed = false;
+  #durableStamp: object = {};
   /** Numbers that a sync in flight covers up to: versions on its two sides are never joined. */
   readonly #barriers: number[] = [];
 
   /** A new file's size is durable with the file itself. */
   constructor(sizeBytes = 0) {
-    this.#sizeBytes = sizeBytes;
-    this.#durableSizeBytes = sizeBytes;
+    this.#sizes = new FileSizes(sizeBytes);
   }
 
   get sizeBytes(): number {
-    return this.#sizeBytes;
+    return this.#sizes.now;
   }
 
   /** Number of the newest change. */
@@ -94,7 +91,7 @@ export class FileContent {
 
   /** Bytes read; 0 at the end. */
   read(into: Uint8Array, position: number): number {
-    const length = Math.max(0, Math.min(into.length, this.#sizeBytes - position));
+    const length = Math.max(0, Math.min(into.length, this.#sizes.now - position));
     let done = 0;
     while (done < length) {
       const at = position + done;
@@ -108,30 +105,67 @@ export class FileContent {
     return length;
   }
 
-  /** What a power failure that keeps nothing unsynced would leave: the whole content. */
-  readDurable(): Uint8Array {
-    const out = new Uint8Array(this.#durableSizeBytes);
-    const put = (pageNumber: number, page: Uint8Array | undefined): void => {
-      const at = pageNumber * PAGE_BYTES;
-      if (at >= out.length) return;
-      if (page === undefined) out.fill(0, at, at + PAGE_BYTES);
-      else out.set(page.subarray(0, Math.min(PAGE_BYTES, out.length - at)), at);
-    };
-    for (const [pageNumber, page] of this.#pages) put(pageNumber, page);
-    for (const [pageNumber, dirty] of this.#dirty) put(pageNumber, dirty.durable);
+  /** Another object after each change of what is durable, so that whoever has read it need not read it again. */
+  get durableStamp(): object {
+    return this.#durableStamp;
+  }
+
+  get durableSizeBytes(): number {
+    return this.#sizes.durable;
+  }
+
+  /** What a power failure that keeps nothing unsynced would leave, from `offset` on, to the end or at most so many bytes. */
+  readDurable(offset = 0, lengthMax = Infinity): Uint8Array {
+    const out = new Uint8Array(Math.max(0, Math.min(lengthMax, this.#sizes.durable - offset)));
+    for (let done = 0; done < out.length; ) {
+      const inPage = (offset + done) % PAGE_BYTES;
+      const n = Math.min(PAGE_BYTES - inPage, out.length - done);
+      const page = this.#page((offset + done - inPage) / PAGE_BYTES, true);
+      if (page !== undefined) out.set(page.subarray(inPage, inPage + n), done);
+      done += n;
+    }
     return out;
   }
 
   /** Offset of the first page that differs, or where the shorter ends; -1: equal. */
   firstDifference(other: FileContent): number {
-    const numbers = new Set([...this.#pages.keys(), ...other.#pages.keys()]);
-    let first = this.#sizeBytes === other.#sizeBytes ? Infinity : Math.min(this.#sizeBytes, other.#sizeBytes);
-    for (const pageNumber of numbers) {
-      const mine = this.#pages.get(pageNumber) ?? ZERO_PAGE;
-      const theirs = other.#pages.get(pageNumber) ?? ZERO_PAGE;
-      if (mine !== theirs && pageNumber * PAGE_BYTES < first && Buffer.compare(mine, theirs) !== 0) first = pageNumber * PAGE_BYTES;
-    }
+    const end = this.#sizes.now === other.#sizes.now ? Infinity : Math.min(this.#sizes.now, other.#sizes.now);
+    const first = Math.min(end, (this.differingPages(other, false)[0] ?? Infinity) * PAGE_BYTES);
     return first === Infinity ? -1 : first;
+  }
+
+  /** Numbers of the pages that differ, ascending: as they are now, or as a power failure that keeps nothing unsynced would leave them. */
+  differingPages(other: FileContent, durable: boolean): number[] {
+    const out: number[] = [];
+    const compare = (pageNumber: number): void => {
+      const mine = this.#page(pageNumber, durable);
+      const theirs = other.#page(pageNumber, durable);
+      if (mine === theirs) return;
+      if (Buffer.compare(mine ?? ZERO_PAGE, theirs ?? ZERO_PAGE) !== 0) out.push(pageNumber);
+      // Nothing is changed in place, so both may keep one page: the next comparison sees at once that it is the same.
+      else if (mine !== undefined && theirs !== undefined) other.#share(pageNumber, mine, durable);
+    };
+    for (const n of this.#pages.keys()) compare(n);
+    for (const n of other.#pages.keys()) if (!this.#pages.has(n)) compare(n);
+    if (durable) {
+      // Holes now, but not on the platter.
+      const isHole = (n: number): boolean => !this.#pages.has(n) && !other.#pages.has(n);
+      for (const n of this.#dirty.keys()) if (isHole(n)) compare(n);
+      for (const n of other.#dirty.keys()) if (isHole(n) && !this.#dirty.has(n)) compare(n);
+    }
+    return out.sort((x, y) => x - y);
+  }
+
+  #page(pageNumber: number, durable: boolean): Uint8Array | undefined {
+    const dirty = durable && this.#dirty.size > 0 ? this.#dirty.get(pageNumber) : undefined;
+    return dirty === undefined ? this.#pages.get(pageNumber) : dirty.durable;
+  }
+
+  /** Takes a page of the same bytes in place of its own. */
+  #share(pageNumber: number, page: Uint8Array, durable: boolean): void {
+    const dirty = durable ? this.#dirty.get(pageNumber) : undefined;
+    if (dirty === undefined) this.#pages.set(pageNumber, page);
+    else dirty.durable = page;
   }
 
   write(from: Uint8Array, position: number): void {
@@ -148,12 +182,12 @@ export class FileContent {
       this.#change(pageNumber, page, sectorMask(inPage, n));
       done += n;
     }
-    if (position + from.length > this.#sizeBytes) this.#resize(position + from.length);
+    if (position + from.length > this.#sizes.now) this.#resize(position + from.length);
   }
 
   /** Reads as zero afterwards, without changing the size; `punch` gives whole pages back. */
   zero(offset: number, length: number, punch: boolean): void {
-    const end = Math.min(offset + length, this.#sizeBytes);
+    const end = Math.min(offset + length, this.#sizes.now);
     if (end <= offset) return;
     this.#number += 1;
     const first = Math.floor(offset / PAGE_BYTES);
@@ -162,7 +196,7 @@ export class FileContent {
       const from = Math.max(offset - pageNumber * PAGE_BYTES, 0);
       const to = Math.min(end - pageNumber * PAGE_BYTES, PAGE_BYTES);
       // The last page of a file is whole when only the file's end cuts it short.
-      const whole = from === 0 && (to === PAGE_BYTES || end === this.#sizeBytes);
+      const whole = from === 0 && (to === PAGE_BYTES || end === this.#sizes.now);
       if (whole) {
         this.#change(pageNumber, punch ? undefined : ZERO_PAGE, ALL_SECTORS);
       } else {
@@ -174,14 +208,14 @@ export class FileContent {
   }
 
   truncate(sizeBytes: number): void {
-    if (sizeBytes < this.#sizeBytes) this.zero(sizeBytes, this.#sizeBytes - sizeBytes, true);
+    if (sizeBytes < this.#sizes.now) this.zero(sizeBytes, this.#sizes.now - sizeBytes, true);
     this.#number += 1;
     this.#resize(sizeBytes);
   }
 
   /** Contiguous from `offset`, at most `extentsMax`; ends at or before the end of the range and of the file. */
   extents(offset: number, length: number, extentsMax: number): Extent[] {
-    const end = Math.min(offset + length, this.#sizeBytes);
+    const end = Math.min(offset + length, this.#sizes.now);
     const out: Extent[] = [];
     if (end <= offset) return out;
     const add = (from: number, to: number, hole: boolean): void => {
@@ -205,11 +239,12 @@ export class FileContent {
 
   /** A sync that covers the changes up to `number` came back well. */
   commit(number: number): void {
+    if (this.#dirty.size === 0 && this.#sizes.synced) return;
+    this.#durableStamp = {};
     if (number >= this.#number && !this.#anyDoomed) {
       this.#dirty.clear();
       this.#versions = 0;
-      this.#unsyncedSizes = [];
-      this.#durableSizeBytes = this.#sizeBytes;
+      this.#sizes.commit(number);
       return;
     }
     for (const [pageNumber, dirty] of this.#dirty) {
@@ -226,9 +261,7 @@ export class FileContent {
       }
       this.#tidy(pageNumber, dirty);
     }
-    const sizes = this.#unsyncedSizes.filter((s) => s.number <= number);
-    this.#durableSizeBytes = sizes.at(-1)?.sizeBytes ?? this.#durableSizeBytes;
-    this.#unsyncedSizes = this.#unsyncedSizes.filter((s) => s.number > number);
+    this.#sizes.commit(number);
   }
 
   /** A sync failed: of the changes up to `number` some will never be durable, whatever a later sync says. Counts sectors. */
@@ -250,6 +283,7 @@ export class FileContent {
   powerFail(stream: Stream): PowerFailure {
     const result: PowerFailure = { sectorsKept: 0, sectorsLost: 0, pagesTorn: 0 };
     const outcome = drawOutcome(stream, this.#number);
+    this.#durableStamp = {};
     for (const [pageNumber, dirty] of this.#dirty) {
       let page = dirty.durable;
       let kept = 0;
@@ -273,32 +307,13 @@ export class FileContent {
     this.#versions = 0;
     this.#anyDoomed = false;
     this.#barriers.length = 0;
-    this.#cutTo(this.#survivingSize(outcome, stream));
+    this.#cutTo(this.#sizes.surviving(outcome, stream));
     return result;
-  }
-
-  #survivingSize(outcome: Outcome, stream: Stream): number {
-    const sizes = [this.#durableSizeBytes, ...this.#unsyncedSizes.map((s) => s.sizeBytes)];
-    const last = sizes.at(-1) ?? this.#durableSizeBytes;
-    switch (outcome.kind) {
-      case 'lost':
-        return this.#durableSizeBytes;
-      case 'kept':
-        return last;
-      case 'until':
-        return this.#unsyncedSizes.filter((s) => s.number <= outcome.number).at(-1)?.sizeBytes ?? this.#durableSizeBytes;
-      case 'reordered':
-        return this.#unsyncedSizes.filter((s) => keepsWrite(s.number, outcome.salt)).at(-1)?.sizeBytes ?? this.#durableSizeBytes;
-      case 'torn':
-        return stream.pick(sizes);
-    }
   }
 
   /** What lies beyond the surviving end of the file is gone: a later extension reads zeroes there. */
   #cutTo(sizeBytes: number): void {
-    this.#sizeBytes = sizeBytes;
-    this.#durableSizeBytes = sizeBytes;
-    this.#unsyncedSizes = [];
+    this.#sizes.settle(sizeBytes);
     for (const [pageNumber, page] of this.#pages) {
       const from = sizeBytes - pageNumber * PAGE_BYTES;
       if (from <= 0) {
@@ -312,18 +327,13 @@ export class FileContent {
   }
 
   #resize(sizeBytes: number): void {
-    this.#sizeBytes = sizeBytes;
-    this.#unsyncedSizes.push({ number: this.#number, sizeBytes });
-    if (this.#unsyncedSizes.length > SIZES_MAX) {
-      const drop = this.#unsyncedSizes.findIndex((s, i) => this.#joinable(s.number, this.#unsyncedSizes[i + 1]?.number));
-      if (drop >= 0) this.#unsyncedSizes.splice(drop, 1);
-    }
+    this.#sizes.change(this.#number, sizeBytes, (earlier, later) => this.#joinable(earlier, later));
   }
 
   /** A page that may be filled: a copy of the present one, or fresh when all of it will be overwritten. */
   #copy(pageNumber: number, bytesToWrite: number): Uint8Array {
     const page = this.#pages.get(pageNumber);
-    return page === undefined || bytesToWrite === PAGE_BYTES ? new Uint8Array(PAGE_BYTES) : page.slice();
+    return page === undefined || bytesToWrite === PAGE_BYTES ? newBytes(PAGE_BYTES) : copyOf(page);
   }
 
   /** Puts a new page in place, `undefined` for a hole, and remembers what was durable before it. */

@@ -9,6 +9,7 @@ import type { Clock, Io, Timer } from '../types.ts';
 import { createSimEngine } from './engine.ts';
 import type { Counters } from './counters.ts';
 import { Disk } from './disk.ts';
+import type { FileContent } from './file-content.ts';
 import { DiskFaults, type DiskLatencies, type FailRule, type PathPattern } from './faults.ts';
 import { SimFiles } from './files.ts';
 import { SimLegOpener } from './leg.ts';
@@ -16,6 +17,7 @@ import type { Network } from './network.ts';
 import type { DiskContext } from './open-file.ts';
 import { Process } from './process.ts';
 import type { Schedule } from './schedule.ts';
+import { PAGE_BYTES } from './sectors.ts';
 import { Stream } from './seed.ts';
 
 /** What a node shares with its world. */
@@ -26,6 +28,15 @@ export interface NodeContext {
   counters: Counters;
   latencies: DiskLatencies;
   shortTransfers: number;
+}
+
+/** What is on stable storage. */
+export interface DurableFile {
+  /** Another object after each change. */
+  readonly durableStamp: object;
+  readonly durableSizeBytes: number;
+  /** From `offset` on, to the end or at most so many. */
+  readDurable(offset?: number, lengthMax?: number): Uint8Array;
 }
 
 /** Virtual time's zero for people: 2026-01-01. */
@@ -164,8 +175,13 @@ export class SimNode {
 
   /** Harness: bytes that are certain to be found after a power failure now; undefined when the file's name is not. */
   peekDurable(path: string): Uint8Array | undefined {
+    return this.durableFile(path)?.readDurable();
+  }
+
+  /** Harness: a file as it is certain to be found after a power failure now; undefined when its name is not. */
+  durableFile(path: string): DurableFile | undefined {
     const node = this.#disk.findDurable(path);
-    return node === undefined || node.kind === 'directory' ? undefined : node.content.readDurable();
+    return node === undefined || node.kind === 'directory' ? undefined : node.content;
   }
 
   /** Harness: names in a folder; undefined when it is absent. */
@@ -176,6 +192,17 @@ export class SimNode {
   /** Harness: where this file first differs from another node's, in steps of a page; -1 when they are equal. Holes cost nothing. */
   firstDifference(path: string, other: SimNode, otherPath: string): number {
     return this.#disk.file(path).content.firstDifference(other.#disk.file(otherPath).content);
+  }
+
+  /** Harness: offsets of the pages in which this file differs from another node's of the same size, ascending; on stable storage: `durable`. */
+  differences(path: string, other: SimNode, otherPath: string, durable: boolean): number[] {
+    const [mine, theirs] = [this.#content(path, durable), other.#content(otherPath, durable)];
+    return mine === undefined || theirs === undefined ? [] : mine.differingPages(theirs, durable).map((n) => n * PAGE_BYTES);
+  }
+
+  #content(path: string, durable: boolean): FileContent | undefined {
+    const node = durable ? this.#disk.findDurable(path) : this.#disk.file(path);
+    return node === undefined || node.kind === 'directory' ? undefined : node.content;
   }
 
   #running(): { process: Process; io: Io } {

@@ -1,5 +1,6 @@
 /** Pages and sectors of a simulated file: the versions a sector has had since it was durable, and which one survives. */
 import type { Stream } from './seed.ts';
+import { copyOf, newBytes } from './slab.ts';
 
 export const PAGE_BYTES = 4096;
 export const SECTOR_BYTES = 512;
@@ -65,7 +66,7 @@ export function keepsWrite(number: number, salt: number): boolean {
 /** A page like `under` (undefined: zeroes) with these sectors of `over`. */
 export function overlay(under: Uint8Array | undefined, over: Uint8Array, sectors: number): Uint8Array {
   if (sectors === ALL_SECTORS) return over;
-  const page = under === undefined ? new Uint8Array(PAGE_BYTES) : under.slice();
+  const page = under === undefined ? newBytes(PAGE_BYTES) : copyOf(under);
   for (let sector = 0; sector < SECTORS_PER_PAGE; sector += 1) {
     if ((sectors & (1 << sector)) === 0) continue;
     page.set(over.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES), sector * SECTOR_BYTES);

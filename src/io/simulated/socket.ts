@@ -19,6 +19,7 @@ import type { Counters } from './counters.ts';
 import type { Link } from './link.ts';
 import type { Owned, Process } from './process.ts';
 import type { Stream } from './seed.ts';
+import { copyOf, newBytes } from './slab.ts';
 import { Wire } from './wire.ts';
 
 export interface SocketContext {
@@ -188,7 +189,7 @@ export class SimSocket implements IoSocket, Owned {
       if (head === undefined) break;
       const n = Math.min(head.bytes.length - head.taken, windowBytes - this.#windowUsed, PIECE_MAX_BYTES);
       if (n > 0) {
-        this.#wire.send(head.bytes.slice(head.taken, head.taken + n));
+        this.#wire.send(copyOf(head.bytes.subarray(head.taken, head.taken + n)));
         head.taken += n;
         this.#windowUsed += n;
         this.#queuedBytes -= n;
@@ -289,7 +290,7 @@ export class SimSocket implements IoSocket, Owned {
       this.#received[0] = head.subarray(n);
       return head.subarray(0, n);
     }
-    const out = new Uint8Array(n);
+    const out = newBytes(n);
     let at = 0;
     while (at < n) {
       const next = this.#received[0];

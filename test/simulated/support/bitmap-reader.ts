@@ -3,6 +3,7 @@
  * mark that the product only believes to be on disk is found out. It remembers how far it has read a file: a journal grows.
  */
 import { crc32 } from 'node:zlib';
+import type { DurableFile } from '../../../src/io/simulated/node.ts';
 
 const SECTOR = 512;
 const WINDOW = 512;
@@ -20,6 +21,8 @@ interface Progress {
 
 export class BitmapReader {
   #progress: Progress | undefined;
+  #stamp: object | undefined;
+  #found: DurableMarks | undefined;
   readonly #regions: number;
 
   constructor(regions: number) {
@@ -27,20 +30,31 @@ export class BitmapReader {
   }
 
   /** Undefined when there is no such file, or one that is not whole. */
-  read(bytes: Uint8Array | undefined): DurableMarks | undefined {
-    if (bytes === undefined || bytes.length < SECTOR) return undefined;
-    const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    const head = file.subarray(0, SECTOR);
-    if (!sealed(head) || head.toString('latin1', 0, 8) !== 'NetRAIDb') return undefined;
+  read(file: DurableFile | undefined): DurableMarks | undefined {
+    if (file === undefined) return undefined;
+    // Nothing is read again while nothing has changed: this is asked at every write.
+    if (file.durableStamp !== this.#stamp) {
+      this.#found = this.#readNew(file);
+      this.#stamp = file.durableStamp;
+    }
+    return this.#found;
+  }
+
+  #readNew(file: DurableFile): DurableMarks | undefined {
+    const from = (this.#progress?.sectors ?? 1) * SECTOR;
+    const head = bufferOf(file.readDurable(0, SECTOR));
+    if (head.length < SECTOR || !sealed(head) || head.toString('latin1', 0, 8) !== 'NetRAIDb') return undefined;
     const header = head.readUInt32BE(504);
     let p = this.#progress;
-    if (p?.header !== header || file.length < p.sectors * SECTOR) p = { header, sectors: 1, maps: new Map() };
+    if (p?.header !== header || file.durableSizeBytes < from) p = { header, sectors: 1, maps: new Map() };
     this.#progress = p;
     // A flush counts when its last sector is there; each sector can be applied by itself.
     let pending: Buffer[] = [];
     let at = p.sectors;
-    for (; (at + 1) * SECTOR <= file.length; at += 1) {
-      const s = file.subarray(at * SECTOR, (at + 1) * SECTOR);
+    const first = at;
+    const rest = bufferOf(file.readDurable(first * SECTOR));
+    for (; (at + 1 - first) * SECTOR <= rest.length; at += 1) {
+      const s = rest.subarray((at - first) * SECTOR, (at + 1 - first) * SECTOR);
       if (!sealed(s) || s.readUInt32BE(8) !== header || Number(s.readBigUInt64BE(12)) !== at) break;
       pending.push(s.subarray(36, 36 + s.readUInt16BE(6)));
       if (s.readUInt16BE(4) !== 1) continue;
@@ -100,6 +114,10 @@ export class BitmapReader {
       }
     }
   }
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function sealed(s: Buffer): boolean {

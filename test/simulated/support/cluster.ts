@@ -5,7 +5,6 @@
 import { DaemonControl } from '../../../src/control/actions.ts';
 import { Daemon } from '../../../src/control/daemon.ts';
 import type { Actions, ActionName } from '../../../src/control/types.ts';
-import { bitmapPath, mirrorPaths, statePath } from '../../../src/failover/paths.ts';
 import type { MirrorNode } from '../../../src/failover/node.ts';
 import type { StateRecord } from '../../../src/failover/types.ts';
 import type { SimNode } from '../../../src/io/simulated/node.ts';
@@ -13,7 +12,7 @@ import { SimWorld } from '../../../src/io/simulated/world.ts';
 import type { Log } from '../../../src/io/log.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
-import { LEG, type Plan, ROOT, TAG } from './plan.ts';
+import { LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
 import { parseRecord } from './state-reader.ts';
 
@@ -64,14 +63,14 @@ export class Machine {
   }
 
   durableMarks(): DurableMarks | undefined {
-    return this.#reader.read(this.sim.peekDurable(bitmapPath(ROOT, TAG)));
+    return this.#reader.read(this.sim.durableFile(PATHS.bitmap));
   }
 
   /** Boots the daemon; a start that fails ends the process, as it would outside. */
   async boot(): Promise<void> {
     const io = spied(this.sim.boot(), this.#watcher());
     const { plan } = this.#c;
-    this.record = parseRecord(this.sim.peek(statePath(ROOT, TAG)));
+    this.record = parseRecord(this.sim.peek(PATHS.state));
     const { boots } = this.sim;
     const daemon = new Daemon({
       io,
@@ -173,7 +172,7 @@ export class Machine {
         if (CHANGES.has(request.cmd) && request.length > 0) this.#answersWrite(request.offset, request.length);
       },
       renamed: (to) => {
-        if (to === statePath(ROOT, TAG)) this.#recordWritten();
+        if (to === PATHS.state) this.#recordWritten();
       },
     };
   }
@@ -219,11 +218,11 @@ export class Machine {
     if (this.#answeredIn === key) return;
     this.#answeredIn = key;
     this.#c.checked('M8');
-    const durable = parseRecord(this.sim.peekDurable(statePath(ROOT, TAG)));
+    const durable = parseRecord(this.sim.peekDurable(PATHS.state));
     if (durable?.epochServed === null || durable === undefined || epochKey(durable.epochServed) !== key) {
       this.#c.violated('M8', `${this.name} answers in epoch ${key}, and its durable record has served ${JSON.stringify(durable?.epochServed)}`);
     }
-    if (this.sim.peekDurable(mirrorPaths(ROOT, TAG).lastOwner) === undefined)
+    if (this.sim.durableFile(PATHS.lastOwner) === undefined)
       this.#c.violated('M8', `${this.name} answers in epoch ${key} without a durable last_owner`);
   }
 
@@ -242,7 +241,7 @@ export class Machine {
   }
 
   #recordWritten(): void {
-    const next = parseRecord(this.sim.peek(statePath(ROOT, TAG)));
+    const next = parseRecord(this.sim.peek(PATHS.state));
     if (next === undefined) return;
     const before = this.record;
     if (

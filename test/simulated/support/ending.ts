@@ -3,13 +3,12 @@
  * one source, all targets in sync, all legs alike, nothing lost that was promised. Where the rules leave it to an operator,
  * he does what the documentation tells him, and no more.
  */
-import { bitmapPath, statePath } from '../../../src/failover/paths.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { type Branch, wroteApart } from './branches.ts';
 import { boot } from './faults.ts';
 import { readSectors } from './model.ts';
 import { checkQuietly } from './quiet-checks.ts';
-import { LEG, ROOT, TAG } from './plan.ts';
+import { LEG, PATHS, TAG } from './plan.ts';
 import type { Workload } from './workload.ts';
 
 const violated = (c: Cluster): boolean => c.violation !== undefined;
@@ -230,7 +229,7 @@ export function describe(c: Cluster): string {
     const n = m.mirror;
     if (n === undefined) {
       lines.push(
-        `  ${m.name}: ${m.sim.state}${m.daemon?.broken.has(TAG) === true ? `, broken: ${m.daemon.broken.get(TAG)?.why ?? ''}` : ''} ${statePath(ROOT, TAG)} ${bitmapPath(ROOT, TAG)}`,
+        `  ${m.name}: ${m.sim.state}${m.daemon?.broken.has(TAG) === true ? `, broken: ${m.daemon.broken.get(TAG)?.why ?? ''}` : ''} ${PATHS.state} ${PATHS.bitmap}`,
       );
       continue;
     }

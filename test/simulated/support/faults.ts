@@ -1,9 +1,8 @@
 /** What can go wrong, drawn by the seed: each fault knows when it can happen and what it does. */
 import { Errno } from '../../../src/io/types.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
-import { bitmapPath, statePath } from '../../../src/failover/paths.ts';
 import type { Cluster, Machine } from './cluster.ts';
-import { type Kind, LEG, ROOT, TAG } from './plan.ts';
+import { type Kind, LEG, PATHS, ROOT, TAG } from './plan.ts';
 
 interface Fault {
   name: string;
@@ -331,13 +330,13 @@ export class Faults {
         name: 'damaged bitmap',
         kind: 'damage',
         weight: 1,
-        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, bitmapPath(ROOT, TAG))),
+        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, PATHS.bitmap)),
       },
       {
         name: 'damaged state',
         kind: 'damage',
         weight: 0,
-        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, statePath(ROOT, TAG))),
+        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, PATHS.state)),
       },
     ];
   }

@@ -1,5 +1,6 @@
 /** What a seed decides before its history begins: the mirror, the tuning, and which kinds of faults it may meet. */
 import { Stream } from '../../../src/io/simulated/seed.ts';
+import { mirrorPaths } from '../../../src/failover/paths.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../../../src/mirror/settings.ts';
 
 export const KINDS = [
@@ -45,6 +46,7 @@ export interface PlanOptions {
 export const TAG = 'mirror';
 export const LEG = '/disk/leg';
 export const ROOT = '/var';
+export const PATHS = mirrorPaths(ROOT, TAG);
 
 /** Kinds that strike by themselves; the rest only change what the others do. */
 const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop', 'sync', 'own-sync']);
