@@ -149,11 +149,18 @@ export interface Actions {
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   resume: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   fullresync: { params: { tag: string; source: NodeName | null; nodes: NodeName[] }; result: MirrorStatus };
-  /** Compares all legs online; differences are marked for resync. Starts it; status and events tell how it goes. */
+  /** Compares all legs online; what differs is marked, and its target resynced. Starts it; status and events tell how it goes. */
   verify: { params: { tag: string }; result: { started: boolean } };
   'verify-result': {
     params: { tag: string };
-    result: { running: boolean; comparedBytes: number; differingBytes: number; ranges: { offset: number; length: number; node: NodeName }[] } | null;
+    result: {
+      running: boolean;
+      comparedBytes: number;
+      differingBytes: number;
+      ranges: { offset: number; length: number; node: NodeName }[];
+      /** Targets of which not all was compared; known when it has ended. */
+      notCompared: { node: NodeName; bytes: number; why: string }[];
+    } | null;
   };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
   force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };

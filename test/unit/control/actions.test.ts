@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { newRecord } from '../../../src/failover/record.ts';
+import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import { MIB, REGION, Sim } from './sim.ts';
 
 describe('create', () => {
@@ -390,7 +391,13 @@ describe('verify', () => {
       expect((await sim.status('server1')).verify).toMatchObject({ kind: 'verify', totalBytes: MIB });
       expect(await sim.call('server1', 'verify', { tag: 't' })).toEqual({ started: false });
       await ended(sim);
-      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toEqual({ running: false, comparedBytes: MIB, differingBytes: 0, ranges: [] });
+      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toEqual({
+        running: false,
+        comparedBytes: MIB,
+        differingBytes: 0,
+        ranges: [],
+        notCompared: [],
+      });
       expect((await sim.status('server1')).verify).toBeNull();
       expect(await sim.targetState('server1', 'server2')).toBe('Target');
     });
@@ -413,6 +420,38 @@ describe('verify', () => {
       await sim.until('healed', () => sim.legsDiffer('server1', 'server2') === -1);
       await sim.inSync('server1', 'server2');
       expect((await sim.status('server1')).targets[0]?.lastResync).toMatchObject({ kind: 'partial' });
+    });
+  });
+
+  it('names what it could not compare, and is refused when no target is in sync', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.call('server1', 'verify', { tag: 't' });
+      await ended(sim);
+      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toMatchObject({
+        differingBytes: 0,
+        notCompared: [{ node: 'server3', bytes: MIB, why: 'it is not in sync: paused by an operator' }],
+      });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.refuses('server1', 'verify', { tag: 't' }, 'refused', /no target of t is in sync/);
+    });
+  });
+
+  it('of a mirror that leaves service meanwhile finds nothing good', async () => {
+    await Sim.run({ settings: { resync: { ...DEFAULT_SETTINGS.resync, rateMaxBytesPerSec: MIB / 4, rateMinBytesPerSec: MIB / 4 } } }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'verify', { tag: 't' });
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.until('it ended', async () => {
+        try {
+          return (await sim.call('server1', 'verify-result', { tag: 't' }))?.running === false;
+        } catch (e: unknown) {
+          expect(e).toMatchObject({ code: 'io', message: 'verify failed: the mirror has left service' });
+          return true;
+        }
+      });
+      await expect(sim.call('server1', 'verify-result', { tag: 't' })).rejects.toThrow('left service');
     });
   });
 
