@@ -21,7 +21,7 @@ import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkUri, refusal } from './action-errors.ts';
-import { mirrorStatus } from './status.ts';
+import { mirrorStatus, nodeInfo } from './status.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
 
@@ -59,11 +59,7 @@ export class DaemonControl implements ControlClient {
   }
 
   readonly #handlers: Handlers = {
-    info: () => {
-      const { options, env, mirrors } = this.#d;
-      const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
-      return Promise.resolve({ node: options.node, cluster: options.cluster, version: this.#defaults.version, peers, mirrors: [...mirrors.keys()] });
-    },
+    info: () => Promise.resolve(nodeInfo(this.#d, this.#defaults.version)),
     list: () => Promise.resolve([...this.#d.mirrors.values()].map((m) => this.#status(m))),
     status: (p) => Promise.resolve(this.#status(this.#mirror(p.tag))),
     create: (p) => this.#changing.run(() => this.#create(p)),

@@ -20,7 +20,7 @@ import { type Address, Errno, type Io, IoError } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
-import type { ControlEvent } from './types.ts';
+import type { BrokenMirror, ControlEvent } from './types.ts';
 
 export interface DaemonOptions {
   io: Io;
@@ -36,12 +36,6 @@ export interface DaemonOptions {
   settings: MirrorSettings;
   tunables: NodeTunables;
   log: Log;
-}
-
-/** A mirror whose record can't be used: out of service, with a clear error (M13). */
-export interface BrokenMirror {
-  tag: string;
-  why: string;
 }
 
 const EVENTS_KEPT = 200;

@@ -74,6 +74,12 @@ export interface MirrorStatus {
   suspendedFor: string[];
 }
 
+/** A mirror whose record can't be used: out of service, with a clear error (M13). */
+export interface BrokenMirror {
+  tag: string;
+  why: string;
+}
+
 export type EventKind =
   | 'in-service'
   | 'out-of-service'
@@ -112,7 +118,15 @@ export class ControlError extends Error {
 export interface Actions {
   info: {
     params: Record<string, never>;
-    result: { node: NodeName; cluster: string; version: string; peers: Record<NodeName, { reachable: boolean }>; mirrors: string[] };
+    result: {
+      node: NodeName;
+      cluster: string;
+      version: string;
+      peers: Record<NodeName, { reachable: boolean }>;
+      mirrors: string[];
+      /** Mirrors of this node whose state can't be used, which `list` does not have. */
+      broken: BrokenMirror[];
+    };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };
   status: { params: { tag: string }; result: MirrorStatus };

@@ -681,6 +681,10 @@ describe('a damaged state record', () => {
         await sim.refuses('server1', action, { tag: 't' }, 'refused', gone);
       await sim.refuses('server1', 'force', { tag: 't', withoutLastOwner: true }, 'refused', gone);
       await sim.refuses('server1', 'create', sim.createParams({ leg: '/leg3' }), 'conflict', /mirror t exists already/);
+      expect(await sim.call('server1', 'info', {})).toMatchObject({
+        mirrors: ['u'],
+        broken: [{ tag: 't', why: expect.stringMatching(/^the state record is damaged/) as unknown }],
+      });
       expect(await sim.call('server1', 'in-service', { tag: 'u' })).toMatchObject({ inService: true });
       expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1'] });
       expect(await sim.call('server1', 'create', sim.createParams())).toMatchObject({ tag: 't' });
