@@ -248,6 +248,28 @@ describe('unextend, replace, delete', () => {
     });
   });
 
+  it('a node that was removed while it was cut off learns so, stays out for good, and can be added again', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror({ failover: 'confirm' });
+      sim.world.cut('server1', 'server2');
+      await sim.until('server2 is out', async () => (await sim.targetState('server1', 'server2')) === 'Unknown');
+      await sim.write('server1', 0, 4096, 1);
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
+      sim.world.heal('server1', 'server2');
+      await sim.until('server2 has written it down', () => sim.daemon('server2').mirrors.get('t')?.record().definition.nodes['server2'] === undefined);
+      sim.crash('server1');
+      await sim.until('server1 is silent', () => (sim.daemon('server2').env.cluster.silentForMs('server1') ?? 0) > 4000);
+      await sim.refuses('server2', 'in-service', { tag: 't' }, 'refused', /server2 is no longer part of the mirror/);
+      await sim.start('server1');
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.until('they hear each other', () => sim.daemon('server1').env.cluster.connected('server2'));
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { zeroed: false }));
+      await sim.inSync('server1', 'server2');
+      expect((await sim.status('server1')).targets[0]?.lastResync).toMatchObject({ kind: 'full' });
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
   it('replace moves a target to another leg, with a full resync', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
