@@ -256,7 +256,10 @@ describe('unextend, replace, delete', () => {
       await sim.write('server1', 0, 4096, 1);
       await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
       sim.world.heal('server1', 'server2');
-      await sim.until('server2 has written it down', () => sim.daemon('server2').mirrors.get('t')?.record().definition.nodes['server2'] === undefined);
+      await sim.until(
+        'server2 has written it down',
+        () => sim.daemon('server2').mirrors.get('t')?.record().definition.nodes['server2'] === undefined,
+      );
       sim.crash('server1');
       await sim.until('server1 is silent', () => (sim.daemon('server2').env.cluster.silentForMs('server1') ?? 0) > 4000);
       await sim.refuses('server2', 'in-service', { tag: 't' }, 'refused', /server2 is no longer part of the mirror/);
