@@ -20,7 +20,7 @@ import { VerifyRuns } from './verify-runs.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
-import { asControlError, checkUri, refusal } from './action-errors.ts';
+import { asControlError, checkForeign, refusal } from './action-errors.ts';
 import { mirrorStatus, nodeInfo } from './status.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
@@ -190,7 +190,7 @@ export class DaemonControl implements ControlClient {
       throw new ControlError('conflict', `priority ${String(p.priority)} is taken; each node of a mirror has its own`);
     if ((p.foreignUri === null) === (p.leg === null))
       throw new ControlError('bad-request', 'give either a leg on the node or the URI of a foreign target');
-    if (p.foreignUri !== null) checkUri(p.foreignUri);
+    if (p.foreignUri !== null) await checkForeign(s, p.node, p.foreignUri);
     const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
     const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
     if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);

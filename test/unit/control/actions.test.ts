@@ -189,6 +189,28 @@ describe('extend', () => {
     });
   });
 
+  it('refuses a foreign target that can not be one, and takes one that can', async () => {
+    await Sim.run({ nodes: ['server1'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'create', sim.createParams({ tag: 'small', leg: '/small', sizeBytes: MIB / 2 }));
+      await sim.call('server1', 'create', sim.createParams({ tag: 'fit', leg: '/fit' }));
+      for (const tag of ['small', 'fit']) await sim.call('server1', 'in-service', { tag });
+      const to = (foreignUri: string) => sim.extendParams('far', 10, { leg: null, foreignUri });
+      const here = (name: string) => `nbd+unix:///${name}?socket=/var/run/nbd.sock`;
+      for (const [uri, code, why] of [
+        ['nbd://', 'bad-request', /NBD URI/],
+        ['nbd://server1:1/x', 'refused', /far can not be a target of t: server1:1/],
+        [here('none'), 'refused', /far can not be a target of t: .*none/],
+        [here('small'), 'refused', /far can not be a target of t: .* has 524288 bytes, the mirror 1048576/],
+      ] as const) {
+        await sim.refuses('server1', 'extend', to(uri), code, why);
+        expect((await sim.status('server1')).targets).toEqual([]);
+      }
+      await sim.call('server1', 'extend', to(here('fit')));
+      await sim.inSync('server1', 'far');
+    });
+  });
+
   it('refuses an eighth target', async () => {
     const nodes = Array.from({ length: 9 }, (_x, i) => `server${String(i + 1)}`);
     await Sim.run({ nodes }, async (sim) => {
