@@ -7,7 +7,7 @@ import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import { decide } from '../failover/decide.ts';
-import { withoutNode } from '../failover/membership.ts';
+import { seededByWord, withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
@@ -353,10 +353,8 @@ export class DaemonControl implements ControlClient {
     const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
     s.marks.outOfSync(node).clearAll();
     if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
-    // The operator's word (M5): from here on our marks are the whole account of this target.
-    await m.store.update((r) => ({ ...r, accountComplete: [...new Set([...r.accountComplete, node])] }));
+    await m.store.update((r) => seededByWord(r, node));
     link.fullWanted = false;
-    link.takenAsSeeded = true;
     s.changed();
     this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
     return { clearedBytes };

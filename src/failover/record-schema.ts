@@ -67,6 +67,7 @@ const recordShape = {
   stoppedOnPurpose: z.boolean(),
   paused: nodeList,
   keepOut: z.boolean(),
+  seeded: z.exactOptional(nodeList),
   dataCorruptSet: z.exactOptional(z.boolean()),
 };
 

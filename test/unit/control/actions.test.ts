@@ -624,6 +624,32 @@ describe('clear-bitmap', () => {
     });
   });
 
+  it('keeps the word of an operator while the disk is on its way, also when the daemon is started anew (M5)', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.call('server1', 'create', sim.createParams());
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.write('server1', 0, MIB, 8);
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10));
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.call('server1', 'clear-bitmap', { tag: 't', node: 'server2' });
+      await sim.write('server1', REGION, 512, 9);
+      await sim.stop('server1');
+      const f = await sim.world.client('server2').files.open('/leg', { write: true });
+      await f.write(new Uint8Array(MIB).fill(8), 0);
+      await f.close();
+      await sim.start('server1');
+      await sim.until('server1 is in service', async () => (await sim.status('server1')).inService);
+      await sim.call('server1', 'resume', { tag: 't', nodes: [] });
+      await sim.inSync('server1', 'server2');
+      const [t] = (await sim.status('server1')).targets;
+      expect(t?.lastResync?.kind).toBe('partial');
+      expect(t?.lastResync?.bytes).toBeLessThan(MIB / 2);
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+      // It was used up: the next first copy is a full one.
+      expect(sim.daemon('server1').mirrors.get('t')?.record().seeded).toEqual([]);
+    });
+  });
+
   it('refuses a target in a session, and one that is none', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
