@@ -2,7 +2,7 @@
 import Table from 'cli-table3';
 import pico from 'picocolors';
 import { formatClock, formatDuration, formatSize } from '../control/units.ts';
-import type { MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
+import type { BrokenMirror, MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
 import { oneLine } from './exit.ts';
 
 const BAR_WIDTH = 16;
@@ -31,7 +31,7 @@ type Paint = (text: string) => string;
 function paintOf(state: string, colour: boolean): Paint {
   const c = pico.createColors(colour);
   if (state === 'Source' || state === 'Target') return c.green;
-  return state === 'Split Brain' || state === 'Data Corrupt' || state === 'Inconsistent' ? c.red : c.yellow;
+  return ['Split Brain', 'Data Corrupt', 'Inconsistent', 'Broken'].includes(state) ? c.red : c.yellow;
 }
 
 export interface RenderOptions {
@@ -91,8 +91,8 @@ function percent(part: number, all: number): string {
   return `${(all === 0 ? 0 : (100 * part) / all).toFixed(1)}%`;
 }
 
-/** One row a mirror. */
-export function mirrorTable(all: readonly MirrorStatus[], o: RenderOptions): string[] {
+/** One row a mirror, those last whose state can't be used. */
+export function mirrorTable(all: readonly MirrorStatus[], broken: readonly BrokenMirror[], o: RenderOptions): string[] {
   const rows = all.map((s) => [
     s.tag,
     paintOf(s.state, o.colour)(s.state),
@@ -101,6 +101,7 @@ export function mirrorTable(all: readonly MirrorStatus[], o: RenderOptions): str
     formatSize(s.sizeBytes),
     s.targets.length === 0 ? '-' : s.targets.map((t) => inShort(t, o)).join(', '),
   ]);
+  rows.push(...broken.map((b) => [b.tag, paintOf('Broken', o.colour)('Broken'), 'no', 'unknown', '-', '-']));
   return plainTable(['TAG', 'STATE', 'IN SERVICE', 'SOURCE', 'SIZE', 'TARGETS'], rows);
 }
 

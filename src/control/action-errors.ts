@@ -1,6 +1,8 @@
 /** How what went wrong below is said to people: one line, with a code that tells refusals from failures. */
 import { ClusterError } from '../cluster/errors.ts';
 import { StateError } from '../failover/paths.ts';
+import type { SourceRole } from '../failover/source.ts';
+import { tryForeign } from '../failover/target-dial.ts';
 import type { Decision, NodeName } from '../failover/types.ts';
 import { IoError } from '../io/types.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
@@ -22,11 +24,17 @@ export function asControlError(e: unknown): Error {
   return e instanceof Error ? new ControlError('internal', e.message) : new ControlError('internal', String(e));
 }
 
-/** Throws ControlError for what is no NBD URI. */
-export function checkUri(uri: string): void {
+/** Rejects with ControlError for what is no NBD URI, and for a server that can't be a target now. */
+export async function checkForeign(s: SourceRole, node: NodeName, uri: string): Promise<void> {
   try {
     parseNbdUri(uri);
   } catch (e: unknown) {
     throw e instanceof IoError ? new ControlError('bad-request', e.message) : e;
+  }
+  try {
+    await tryForeign(s, uri);
+  } catch (e: unknown) {
+    if (!(e instanceof Error)) throw e;
+    throw new ControlError('refused', `${node} can not be a target of ${s.ctx.tag}: ${e.message}`);
   }
 }

@@ -7,7 +7,7 @@ import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import { decide } from '../failover/decide.ts';
-import { withoutNode } from '../failover/membership.ts';
+import { seededByWord, withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
@@ -20,8 +20,8 @@ import { VerifyRuns } from './verify-runs.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
-import { asControlError, checkUri, refusal } from './action-errors.ts';
-import { mirrorStatus } from './status.ts';
+import { asControlError, checkForeign, refusal } from './action-errors.ts';
+import { mirrorStatus, nodeInfo } from './status.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
 
@@ -59,11 +59,7 @@ export class DaemonControl implements ControlClient {
   }
 
   readonly #handlers: Handlers = {
-    info: () => {
-      const { options, env, mirrors } = this.#d;
-      const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
-      return Promise.resolve({ node: options.node, cluster: options.cluster, version: this.#defaults.version, peers, mirrors: [...mirrors.keys()] });
-    },
+    info: () => Promise.resolve(nodeInfo(this.#d, this.#defaults.version)),
     list: () => Promise.resolve([...this.#d.mirrors.values()].map((m) => this.#status(m))),
     status: (p) => Promise.resolve(this.#status(this.#mirror(p.tag))),
     create: (p) => this.#changing.run(() => this.#create(p)),
@@ -194,7 +190,7 @@ export class DaemonControl implements ControlClient {
       throw new ControlError('conflict', `priority ${String(p.priority)} is taken; each node of a mirror has its own`);
     if ((p.foreignUri === null) === (p.leg === null))
       throw new ControlError('bad-request', 'give either a leg on the node or the URI of a foreign target');
-    if (p.foreignUri !== null) checkUri(p.foreignUri);
+    if (p.foreignUri !== null) await checkForeign(s, p.node, p.foreignUri);
     const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
     const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
     if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);
@@ -357,10 +353,8 @@ export class DaemonControl implements ControlClient {
     const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
     s.marks.outOfSync(node).clearAll();
     if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
-    // The operator's word (M5): from here on our marks are the whole account of this target.
-    await m.store.update((r) => ({ ...r, accountComplete: [...new Set([...r.accountComplete, node])] }));
+    await m.store.update((r) => seededByWord(r, node));
     link.fullWanted = false;
-    link.takenAsSeeded = true;
     s.changed();
     this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
     return { clearedBytes };

@@ -20,7 +20,7 @@ import { type Address, Errno, type Io, IoError } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
-import type { ControlEvent } from './types.ts';
+import type { BrokenMirror, ControlEvent } from './types.ts';
 
 export interface DaemonOptions {
   io: Io;
@@ -36,12 +36,6 @@ export interface DaemonOptions {
   settings: MirrorSettings;
   tunables: NodeTunables;
   log: Log;
-}
-
-/** A mirror whose record can't be used: out of service, with a clear error (M13). */
-export interface BrokenMirror {
-  tag: string;
-  why: string;
 }
 
 const EVENTS_KEPT = 200;
@@ -199,7 +193,10 @@ export class Daemon {
 
   #factsFor(peer: NodeName): unknown {
     const facts: Record<string, unknown> = {};
-    for (const m of this.mirrors.values()) if (m.record().definition.nodes[peer] !== undefined) facts[m.tag] = m.factsFor(peer);
+    for (const m of this.mirrors.values()) {
+      // Who speaks of the mirror hears of it, too: one that was removed while it was away learns so.
+      if (m.record().definition.nodes[peer] !== undefined || m.peerView(peer) !== undefined) facts[m.tag] = m.factsFor(peer);
+    }
     return facts;
   }
 
@@ -242,12 +239,12 @@ export class Daemon {
     const known = this.mirrors.get(tag);
     if (known !== undefined) {
       const ours = known.record().definition;
-      if (ours.createId === definition.createId) {
-        const leg = ours.nodes[node]?.leg;
-        if (leg === definition.nodes[node]?.leg) return;
-        throw new ClusterError('conflict', `${node} has mirror ${tag} on ${String(leg)} already: delete it there first`);
-      }
-      throw new ClusterError('conflict', `${node} already has another mirror ${tag}`);
+      if (ours.createId !== definition.createId) throw new ClusterError('conflict', `${node} already has another mirror ${tag}`);
+      const leg = ours.nodes[node]?.leg;
+      if (leg !== undefined && leg === definition.nodes[node]?.leg) return;
+      if (leg !== undefined) throw new ClusterError('conflict', `${node} has mirror ${tag} on ${leg} already: delete it there first`);
+      // It was removed while it was away, and is added again: what it knew is void.
+      await this.#forget(tag, ours.createId);
     }
     if (this.broken.has(tag)) throw new ClusterError('conflict', `${node} has a mirror ${tag} whose state can not be used: delete it there first`);
     const own = definition.nodes[node];

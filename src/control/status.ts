@@ -1,10 +1,17 @@
-/** What a node can say to people about one of its mirrors. Reads, never changes. */
+/** What a node can say to people about itself and its mirrors. Reads, never changes. */
 import type { MirrorNode } from '../failover/node.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import { peerState } from '../failover/views.ts';
 import type { ResyncProgress } from '../mirror/legs.ts';
-import type { MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
+import type { Daemon } from './daemon.ts';
+import type { Actions, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
+
+export function nodeInfo({ options, env, mirrors, broken }: Daemon, version: string): Actions['info']['result'] {
+  const { node, cluster } = options;
+  const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
+  return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()] };
+}
 
 export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: Progress | null }): MirrorStatus {
   const view = node.view();

@@ -74,6 +74,12 @@ export interface MirrorStatus {
   suspendedFor: string[];
 }
 
+/** A mirror whose record can't be used: out of service, with a clear error (M13). */
+export interface BrokenMirror {
+  tag: string;
+  why: string;
+}
+
 export type EventKind =
   | 'in-service'
   | 'out-of-service'
@@ -112,7 +118,15 @@ export class ControlError extends Error {
 export interface Actions {
   info: {
     params: Record<string, never>;
-    result: { node: NodeName; cluster: string; version: string; peers: Record<NodeName, { reachable: boolean }>; mirrors: string[] };
+    result: {
+      node: NodeName;
+      cluster: string;
+      version: string;
+      peers: Record<NodeName, { reachable: boolean }>;
+      mirrors: string[];
+      /** Mirrors of this node whose state can't be used, which `list` does not have. */
+      broken: BrokenMirror[];
+    };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };
   status: { params: { tag: string }; result: MirrorStatus };
@@ -149,11 +163,18 @@ export interface Actions {
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   resume: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   fullresync: { params: { tag: string; source: NodeName | null; nodes: NodeName[] }; result: MirrorStatus };
-  /** Compares all legs online; differences are marked for resync. Starts it; status and events tell how it goes. */
+  /** Compares all legs online; what differs is marked, and its target resynced. Starts it; status and events tell how it goes. */
   verify: { params: { tag: string }; result: { started: boolean } };
   'verify-result': {
     params: { tag: string };
-    result: { running: boolean; comparedBytes: number; differingBytes: number; ranges: { offset: number; length: number; node: NodeName }[] } | null;
+    result: {
+      running: boolean;
+      comparedBytes: number;
+      differingBytes: number;
+      ranges: { offset: number; length: number; node: NodeName }[];
+      /** Targets of which not all was compared; known when it has ended. */
+      notCompared: { node: NodeName; bytes: number; why: string }[];
+    } | null;
   };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
   force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };

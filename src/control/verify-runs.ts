@@ -13,19 +13,21 @@ interface VerifyRun {
 export class VerifyRuns {
   readonly #runs = new Map<string, VerifyRun>();
 
-  /** False: one is running already. */
+  /** False: one is running already. Throws ControlError when there is nothing to compare. */
   start({ m, s }: { m: MirrorNode; s: SourceRole }): boolean {
     if (this.#runs.get(m.tag)?.running === true) return false;
+    if (![...s.links.values()].some((l) => l.leg.phase === 'in-sync')) {
+      throw new ControlError('refused', `no target of ${m.tag} is in sync: there is nothing to compare with the leg of ${m.env.self}`);
+    }
     const run: VerifyRun = { verify: new Verify(s.device), running: true, problem: '' };
     this.#runs.set(m.tag, run);
-    void this.#run(m, s, run);
+    void this.#run(m, run);
     return true;
   }
 
-  async #run(m: MirrorNode, s: SourceRole, run: VerifyRun): Promise<void> {
+  async #run(m: MirrorNode, run: VerifyRun): Promise<void> {
     try {
-      const differing = await run.verify.run();
-      for (const t of differing) s.device.targetFailed(t, 'verify found a difference', false);
+      await run.verify.run();
     } catch (e: unknown) {
       run.problem = e instanceof Error ? e.message : String(e);
     }

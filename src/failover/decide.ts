@@ -14,6 +14,7 @@ import { compareEpoch, epochText, isHigher } from './epoch.ts';
 import { decideServing } from './serving.ts';
 import {
   brandNew,
+  claimedByAnother,
   contradiction,
   equalAndPrior,
   highestProven,
@@ -222,7 +223,14 @@ const targetAlone: Row = (s) => {
 /** A clean stop that every target wrote down, and no epoch seen since. */
 function stoppedInAgreement(s: Situation): boolean {
   const { session, stoppedOnPurpose: agreed, droppedUnconfirmed } = s.record;
-  return session.role === 'source' && session.clean && agreed && droppedUnconfirmed.length === 0 && !isHigher(highestSeen(s), s.term);
+  return (
+    session.role === 'source' &&
+    session.clean &&
+    agreed &&
+    droppedUnconfirmed.length === 0 &&
+    !claimedByAnother(s) &&
+    !isHigher(highestProven(s), s.term)
+  );
 }
 
 const sourceAlone: Row = (s) => {
@@ -248,7 +256,7 @@ function stillListening(s: Situation): boolean {
 
 const sourceAloneAgreed: Row = (s) => {
   const { record, self } = s;
-  if (!s.lastOwner || self.flags.dataCorrupt || isHigher(highestSeen(s), highestProven(s))) return null;
+  if (!s.lastOwner || self.flags.dataCorrupt || claimedByAnother(s)) return null;
   const alone = s.missing.length === 0 && record.droppedUnconfirmed.length === 0 && record.inSync.every((n) => n === self.node);
   if (!alone && !stoppedInAgreement(s)) return null;
   if (stillListening(s)) {

@@ -51,9 +51,20 @@ export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): 
     accountComplete: withNode(r.accountComplete, node),
     absentPeers,
     mergePending: r.mergePending.map((m) => ({ ...m, for: without(m.for, node) })).filter((m) => m.for.length > 0),
+    seeded: without(r.seeded ?? [], node),
     // From now on two nodes share a history, even if nothing was written yet.
     hadData: true,
   };
+}
+
+/** An operator's word (M5): the marks kept from here on are the whole account of this target. */
+export function seededByWord(r: StateRecord, node: NodeName): StateRecord {
+  return { ...r, accountComplete: withNode(r.accountComplete, node), seeded: withNode(r.seeded ?? [], node) };
+}
+
+/** Nothing is known of what the word was given for once the account of the target is not complete any more. */
+export function isSeeded(r: StateRecord, node: NodeName): boolean {
+  return r.seeded?.includes(node) === true && r.accountComplete.includes(node);
 }
 
 /** Every region is marked for the node, durably: no account is more complete, whoever else had one. */
@@ -118,6 +129,7 @@ export function withoutNode(r: StateRecord, node: NodeName): StateRecord {
     droppedUnconfirmed: not(r.droppedUnconfirmed),
     accountComplete: not(r.accountComplete),
     paused: not(r.paused),
+    seeded: not(r.seeded ?? []),
     mergePending: r.mergePending
       .filter((x) => x.from !== node)
       .map((x) => ({ ...x, for: not(x.for) }))

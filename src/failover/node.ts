@@ -227,8 +227,9 @@ export class MirrorNode implements Claimant {
   #takeDefinition(view: NodeView): void {
     const theirs = view.record.definition;
     const ours = this.record().definition;
-    if (theirs.revision <= ours.revision || theirs.sizeBytes !== ours.sizeBytes || theirs.tag !== ours.tag || !view.inService || this.inService)
-      return;
+    // Nobody in service need tell a node that it was removed.
+    const told = view.inService || theirs.nodes[this.env.self] === undefined;
+    if (theirs.revision <= ours.revision || theirs.sizeBytes !== ours.sizeBytes || theirs.tag !== ours.tag || !told || this.inService) return;
     this.store
       .update((r) => (theirs.revision > r.definition.revision ? { ...r, definition: theirs } : r))
       .catch((e: unknown) => {

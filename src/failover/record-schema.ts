@@ -68,6 +68,7 @@ const recordShape = {
   stoppedOnPurpose: z.boolean(),
   paused: nodeList,
   keepOut: z.boolean(),
+  seeded: z.exactOptional(nodeList),
   dataCorruptSet: z.exactOptional(z.boolean()),
 };
 

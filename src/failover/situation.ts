@@ -85,6 +85,16 @@ export function situationOf(facts: Facts): Situation {
   };
 }
 
+/**
+ * Another node has claimed an epoch later than all that are known to have been served: it may have served since. A claim of
+ * this node itself that was never served, such as the one that is being decided on, says nothing of others.
+ */
+export function claimedByAnother(s: Situation): boolean {
+  const seen = (r: StateRecord): (Epoch | null)[] => [r.epochSeen, r.claim];
+  const proven = highestProven(s);
+  return [s.record, ...s.heard.map((v) => v.record)].flatMap(seen).some((e) => e !== null && e.owner !== s.self.node && isHigher(e, proven));
+}
+
 export function isHeard(s: Situation, node: NodeName): boolean {
   return s.heard.some((v) => v.node === node);
 }

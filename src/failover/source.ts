@@ -66,6 +66,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   readonly outs = new Map<NodeName, string>();
   /** An operator has ended the wait for the previous source, for these or (null) for all. */
   readonly waitEndedFor = new Set<NodeName>();
+  /** An operator has released their next resync (LKDR_WAIT_TO_RESYNC). */
   readonly resyncReleased = new Set<NodeName>();
   stopped = false;
   #served = false;
@@ -265,6 +266,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     // A FLUSH answered while it was being resynced never reached it: what it vouches for must be durable there first (M3).
     if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
     await this.members.join(link, id, session);
+    this.resyncReleased.delete(node);
     await this.#settleSource();
     this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
     this.changed();

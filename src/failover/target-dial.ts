@@ -32,9 +32,20 @@ export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'non
 }
 
 /** Any other NBD server; without FLUSH nothing on it could be called durable (M3). */
-export async function dialForeign(s: Dialer, node: NodeName): Promise<NbdClient> {
+export function dialForeign(s: Dialer, node: NodeName): Promise<NbdClient> {
+  return connectForeign(s, s.ctx.record().definition.nodes[node]?.foreignUri ?? '');
+}
+
+/** Rejects with the reason why this server can't be a target now; nothing is written to it. */
+export async function tryForeign(s: Dialer, uri: string): Promise<void> {
+  const client = await connectForeign(s, uri);
+  client.close(Errno.ESHUTDOWN);
+  const { sizeBytes } = s.ctx.record().definition;
+  if (client.info.sizeBytes < sizeBytes) throw new Error(`${uri} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(sizeBytes)}`);
+}
+
+async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
   const { ctx } = s;
-  const uri = ctx.record().definition.nodes[node]?.foreignUri ?? '';
   const { address, exportName } = parseNbdUri(uri);
   const client = await NbdClient.connect({
     io: ctx.env.io,

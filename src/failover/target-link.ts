@@ -16,7 +16,7 @@ import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
 import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
-import { fullyMarked } from './membership.ts';
+import { fullyMarked, isSeeded } from './membership.ts';
 import { marksAnswerSchema } from './protocol.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
@@ -65,8 +65,6 @@ export class TargetLink {
   lastResync: FinishedResync | undefined;
   /** An operator's word: the next resync is a full one. */
   fullWanted = false;
-  /** An operator's word that this target was seeded: a first copy covers only what is marked. */
-  takenAsSeeded = false;
   /** In its present session it is written down, here and there, that it is in sync; until then it would not take over (M6). */
   joined = false;
   /** Waits for a free place among the resyncs. */
@@ -200,7 +198,7 @@ export class TargetLink {
   }
 
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {
-    if (this.takenAsSeeded) return true;
+    if (isSeeded(this.#s.ctx.record(), this.node)) return true;
     if (answer.rule !== 'blank') return false;
     return this.#s.zeroedAlike(view) || this.#s.ctx.env.tunables.noFullSync;
   }
@@ -312,7 +310,6 @@ export class TargetLink {
     const { session } = this.leg;
     await this.#s.join(this, id);
     this.joined = true;
-    this.takenAsSeeded = false;
     await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
     this.problem = this.leg.whyOut;
   }

@@ -98,6 +98,7 @@ export class TargetRole {
         legBehind: null,
         stoppedOnPurpose: false,
         accountComplete: [],
+        seeded: [],
         accountGivenTo: null,
         mergePending: [],
         claim: null,

@@ -99,6 +99,8 @@ export interface StateRecord {
   legZeroed: boolean;
   /** An operator took the mirror out of service here: this node does nothing by itself until a command says so. */
   keepOut: boolean;
+  /** Targets that an operator's word calls seeded: their first copy covers only what is marked, as long as the account is complete. */
+  seeded?: NodeName[];
   /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
   dataCorruptSet?: boolean;
 }

@@ -65,6 +65,11 @@ export class AsyncQueue implements OpOwner {
     return room;
   }
 
+  /** Whether something on its way touches these bytes. */
+  holds(start: number, end: number): boolean {
+    return this.#entries.some((e) => e.kind !== 'boundary' && e.offset < end && start < e.offset + e.length);
+  }
+
   /** Takes over one reference to `h`. */
   write(offset: number, length: number, h: Handle, first: number, last: number): void {
     this.#writes += 1;

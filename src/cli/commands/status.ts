@@ -1,6 +1,6 @@
 /** What there is, and how it is: one mirror, all mirrors, the node. */
-import type { MirrorStatus } from '../../control/types.ts';
-import { ExitCode, UsageError } from '../exit.ts';
+import type { BrokenMirror, MirrorStatus } from '../../control/types.ts';
+import { ExitCode, oneLine, UsageError } from '../exit.ts';
 import { answer, pollPause } from '../output.ts';
 import { mirrorLines, mirrorTable, plainTable } from '../render.ts';
 import type { CommandContext } from '../world.ts';
@@ -22,8 +22,15 @@ export async function status(ctx: CommandContext): Promise<number> {
   return ExitCode.OK;
 }
 
+/** What JSON shows of a mirror whose state can't be used. */
+interface Broken extends BrokenMirror {
+  node: string;
+  state: 'Broken';
+  inService: false;
+}
+
 interface Shown {
-  value: MirrorStatus | MirrorStatus[];
+  value: MirrorStatus | (MirrorStatus | Broken)[];
   lines: string[];
 }
 
@@ -33,8 +40,11 @@ async function one(ctx: CommandContext, tag: string): Promise<Shown> {
 }
 
 async function all(ctx: CommandContext): Promise<Shown> {
-  const value = await ctx.client.call('list', {});
-  return { value, lines: value.length === 0 ? ['no mirrors on this node'] : mirrorTable(value, ctx.terminal) };
+  const mirrors = await ctx.client.call('list', {});
+  const { node, broken } = await ctx.client.call('info', {});
+  const value = [...mirrors, ...broken.map((b): Broken => ({ ...b, node, state: 'Broken', inService: false }))];
+  if (value.length === 0) return { value, lines: ['no mirrors on this node'] };
+  return { value, lines: [...mirrorTable(mirrors, broken, ctx.terminal), ...broken.map((b) => oneLine(`${b.tag}: ${b.why}`))] };
 }
 
 /** On a terminal drawn over itself; elsewhere once more whenever something has changed, as JSON one line each. Ends with the daemon. */
@@ -60,6 +70,7 @@ export async function info(ctx: CommandContext): Promise<number> {
     `Version: ${i.version}`,
     `Root: ${ctx.place.root}`,
     `Mirrors: ${i.mirrors.length === 0 ? 'none' : i.mirrors.join(', ')}`,
+    ...(i.broken.length === 0 ? [] : [`Broken: ${i.broken.map((b) => b.tag).join(', ')}; netraid status says why`]),
     ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),
   ]);
   return ExitCode.OK;

@@ -1,6 +1,6 @@
 /** `netraid verify`: compares all legs online, follows it to its end, and reports what differed. */
 import { formatSize } from '../../control/units.ts';
-import { ExitCode, RefusedError } from '../exit.ts';
+import { ExitCode, oneLine, RefusedError } from '../exit.ts';
 import { answer, pollPause } from '../output.ts';
 import { progressLine, speed } from '../render.ts';
 import { say } from '../confirm.ts';
@@ -17,14 +17,15 @@ export async function verify(ctx: CommandContext): Promise<number> {
     if (result === null) throw new RefusedError(`${tag}: the verify is gone; the mirror has left service, or the daemon was started anew`);
     if (!result.running) {
       ctx.terminal.redraw([]);
-      const summary =
-        result.differingBytes === 0
-          ? `${tag}: ${formatSize(result.comparedBytes)} compared, all legs are the same`
-          : `${tag}: ${formatSize(result.comparedBytes)} compared, ${formatSize(result.differingBytes)} differ and are marked for resync`;
+      const all = result.notCompared.length === 0;
+      const same = all ? 'all legs are the same' : 'nothing that was compared differs';
+      const found = result.differingBytes === 0 ? same : `${formatSize(result.differingBytes)} differ and are resynced`;
+      const summary = `${tag}: ${formatSize(result.comparedBytes)} compared, ${found}`;
       const ranges = result.ranges.slice(0, RANGES_SHOWN_MAX).map((r) => `  ${r.node}: ${formatSize(r.length)} at byte ${String(r.offset)}`);
       const more = result.ranges.length - ranges.length;
-      answer(ctx, result, [summary, ...ranges, ...(more > 0 ? [`  and ${String(more)} ranges more; --json shows all`] : [])]);
-      return result.differingBytes === 0 ? ExitCode.OK : ExitCode.REFUSED;
+      const missed = result.notCompared.map((n) => `  ${n.node}: ${formatSize(n.bytes)} not compared: ${oneLine(n.why)}`);
+      answer(ctx, result, [summary, ...ranges, ...(more > 0 ? [`  and ${String(more)} ranges more; --json shows all`] : []), ...missed]);
+      return result.differingBytes === 0 && all ? ExitCode.OK : ExitCode.REFUSED;
     }
     if (ctx.terminal.isTTY) {
       const { verify: progress } = await ctx.client.call('status', { tag });

@@ -18,8 +18,8 @@ export const observeCommands: readonly CommandSpec[] = [
   },
   {
     name: 'verify',
-    summary: 'compares all legs online; what differs is marked for resync',
-    detail: 'Exit code 1 when something differs.',
+    summary: 'compares all legs online; what differs is resynced',
+    detail: 'Exit code 1 when something differs, or a target could not be compared.',
     positionals: [tag],
     options: [],
     examples: [['netraid verify datarep-ext3', 'shows progress, then ranges that differ']],

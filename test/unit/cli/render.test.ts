@@ -118,8 +118,8 @@ describe('the table of mirrors', () => {
       'datarep-ext3  Source        yes         server1  1 GiB  server2: Resyncing 38%, server3: Target',
       'b             Data Corrupt  no          unknown  1 GiB  -',
     ];
-    expect(mirrorTable(all, plain)).toEqual(expected);
-    const bare = mirrorTable(all, { colour: true }).map((l) => l.replace(/\u001b\[\d+m/g, ''));
+    expect(mirrorTable(all, [], plain)).toEqual(expected);
+    const bare = mirrorTable(all, [], { colour: true }).map((l) => l.replace(/\u001b\[\d+m/g, ''));
     expect(bare).toEqual(expected);
   });
 

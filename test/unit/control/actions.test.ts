@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { newRecord } from '../../../src/failover/record.ts';
+import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import { MIB, REGION, Sim } from './sim.ts';
 
 describe('create', () => {
@@ -188,6 +189,28 @@ describe('extend', () => {
     });
   });
 
+  it('refuses a foreign target that can not be one, and takes one that can', async () => {
+    await Sim.run({ nodes: ['server1'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'create', sim.createParams({ tag: 'small', leg: '/small', sizeBytes: MIB / 2 }));
+      await sim.call('server1', 'create', sim.createParams({ tag: 'fit', leg: '/fit' }));
+      for (const tag of ['small', 'fit']) await sim.call('server1', 'in-service', { tag });
+      const to = (foreignUri: string) => sim.extendParams('far', 10, { leg: null, foreignUri });
+      const here = (name: string) => `nbd+unix:///${name}?socket=/var/run/nbd.sock`;
+      for (const [uri, code, why] of [
+        ['nbd://', 'bad-request', /NBD URI/],
+        ['nbd://server1:1/x', 'refused', /far can not be a target of t: server1:1/],
+        [here('none'), 'refused', /far can not be a target of t: .*none/],
+        [here('small'), 'refused', /far can not be a target of t: .* has 524288 bytes, the mirror 1048576/],
+      ] as const) {
+        await sim.refuses('server1', 'extend', to(uri), code, why);
+        expect((await sim.status('server1')).targets).toEqual([]);
+      }
+      await sim.call('server1', 'extend', to(here('fit')));
+      await sim.inSync('server1', 'far');
+    });
+  });
+
   it('refuses an eighth target', async () => {
     const nodes = Array.from({ length: 9 }, (_x, i) => `server${String(i + 1)}`);
     await Sim.run({ nodes }, async (sim) => {
@@ -244,6 +267,31 @@ describe('unextend, replace, delete', () => {
       await sim.start('server1');
       await sim.call('server1', 'in-service', { tag: 't' });
       expect((await sim.read('server1', 0, 512))[0]).toBe(1);
+    });
+  });
+
+  it('a node that was removed while it was cut off learns so, stays out for good, and can be added again', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror({ failover: 'confirm' });
+      sim.world.cut('server1', 'server2');
+      await sim.until('server2 is out', async () => (await sim.targetState('server1', 'server2')) === 'Unknown');
+      await sim.write('server1', 0, 4096, 1);
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
+      sim.world.heal('server1', 'server2');
+      await sim.until(
+        'server2 has written it down',
+        () => sim.daemon('server2').mirrors.get('t')?.record().definition.nodes['server2'] === undefined,
+      );
+      sim.crash('server1');
+      await sim.until('server1 is silent', () => (sim.daemon('server2').env.cluster.silentForMs('server1') ?? 0) > 4000);
+      await sim.refuses('server2', 'in-service', { tag: 't' }, 'refused', /server2 is no longer part of the mirror/);
+      await sim.start('server1');
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.until('they hear each other', () => sim.daemon('server1').env.cluster.connected('server2'));
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { zeroed: false }));
+      await sim.inSync('server1', 'server2');
+      expect((await sim.status('server1')).targets[0]?.lastResync).toMatchObject({ kind: 'full' });
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });
 
@@ -390,7 +438,13 @@ describe('verify', () => {
       expect((await sim.status('server1')).verify).toMatchObject({ kind: 'verify', totalBytes: MIB });
       expect(await sim.call('server1', 'verify', { tag: 't' })).toEqual({ started: false });
       await ended(sim);
-      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toEqual({ running: false, comparedBytes: MIB, differingBytes: 0, ranges: [] });
+      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toEqual({
+        running: false,
+        comparedBytes: MIB,
+        differingBytes: 0,
+        ranges: [],
+        notCompared: [],
+      });
       expect((await sim.status('server1')).verify).toBeNull();
       expect(await sim.targetState('server1', 'server2')).toBe('Target');
     });
@@ -413,6 +467,38 @@ describe('verify', () => {
       await sim.until('healed', () => sim.legsDiffer('server1', 'server2') === -1);
       await sim.inSync('server1', 'server2');
       expect((await sim.status('server1')).targets[0]?.lastResync).toMatchObject({ kind: 'partial' });
+    });
+  });
+
+  it('names what it could not compare, and is refused when no target is in sync', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.call('server1', 'verify', { tag: 't' });
+      await ended(sim);
+      expect(await sim.call('server1', 'verify-result', { tag: 't' })).toMatchObject({
+        differingBytes: 0,
+        notCompared: [{ node: 'server3', bytes: MIB, why: 'it is not in sync: paused by an operator' }],
+      });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.refuses('server1', 'verify', { tag: 't' }, 'refused', /no target of t is in sync/);
+    });
+  });
+
+  it('of a mirror that leaves service meanwhile finds nothing good', async () => {
+    await Sim.run({ settings: { resync: { ...DEFAULT_SETTINGS.resync, rateMaxBytesPerSec: MIB / 4, rateMinBytesPerSec: MIB / 4 } } }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'verify', { tag: 't' });
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.until('it ended', async () => {
+        try {
+          return (await sim.call('server1', 'verify-result', { tag: 't' }))?.running === false;
+        } catch (e: unknown) {
+          expect(e).toMatchObject({ code: 'io', message: 'verify failed: the mirror has left service' });
+          return true;
+        }
+      });
+      await expect(sim.call('server1', 'verify-result', { tag: 't' })).rejects.toThrow('left service');
     });
   });
 
@@ -538,6 +624,32 @@ describe('clear-bitmap', () => {
     });
   });
 
+  it('keeps the word of an operator while the disk is on its way, also when the daemon is started anew (M5)', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.call('server1', 'create', sim.createParams());
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.write('server1', 0, MIB, 8);
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10));
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.call('server1', 'clear-bitmap', { tag: 't', node: 'server2' });
+      await sim.write('server1', REGION, 512, 9);
+      await sim.stop('server1');
+      const f = await sim.world.client('server2').files.open('/leg', { write: true });
+      await f.write(new Uint8Array(MIB).fill(8), 0);
+      await f.close();
+      await sim.start('server1');
+      await sim.until('server1 is in service', async () => (await sim.status('server1')).inService);
+      await sim.call('server1', 'resume', { tag: 't', nodes: [] });
+      await sim.inSync('server1', 'server2');
+      const [t] = (await sim.status('server1')).targets;
+      expect(t?.lastResync?.kind).toBe('partial');
+      expect(t?.lastResync?.bytes).toBeLessThan(MIB / 2);
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+      // It was used up: the next first copy is a full one.
+      expect(sim.daemon('server1').mirrors.get('t')?.record().seeded).toEqual([]);
+    });
+  });
+
   it('refuses a target in a session, and one that is none', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
@@ -642,6 +754,10 @@ describe('a damaged state record', () => {
         await sim.refuses('server1', action, { tag: 't' }, 'refused', gone);
       await sim.refuses('server1', 'force', { tag: 't', withoutLastOwner: true }, 'refused', gone);
       await sim.refuses('server1', 'create', sim.createParams({ leg: '/leg3' }), 'conflict', /mirror t exists already/);
+      expect(await sim.call('server1', 'info', {})).toMatchObject({
+        mirrors: ['u'],
+        broken: [{ tag: 't', why: expect.stringMatching(/^the state record is damaged/) as unknown }],
+      });
       expect(await sim.call('server1', 'in-service', { tag: 'u' })).toMatchObject({ inService: true });
       expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1'] });
       expect(await sim.call('server1', 'create', sim.createParams())).toMatchObject({ tag: 't' });

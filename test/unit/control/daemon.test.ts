@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ControlEvent } from '../../../src/control/types.ts';
-import { MIB, Sim } from './sim.ts';
+import { MIB, REGION, Sim } from './sim.ts';
 
 async function overwrite(sim: Sim, node: string, path: string, text: string): Promise<void> {
   const f = await sim.world.client(node).files.open(path, { write: true, create: true });
@@ -16,7 +16,7 @@ describe('a daemon that starts', () => {
   it('makes its folders, knows no mirror, and stops', async () => {
     await Sim.run({ nodes: ['server1'] }, async (sim) => {
       expect(sim.world.node('server1').peekFolder('/var')).toEqual(expect.arrayContaining(['run', 'subsys']));
-      expect(await sim.call('server1', 'info', {})).toEqual({ node: 'server1', cluster: 'c', version: '1.2.3', peers: {}, mirrors: [] });
+      expect(await sim.call('server1', 'info', {})).toEqual({ node: 'server1', cluster: 'c', version: '1.2.3', peers: {}, mirrors: [], broken: [] });
       await sim.stop('server1');
       await sim.start('server1');
       expect(await sim.call('server1', 'list', {})).toEqual([]);
@@ -46,6 +46,23 @@ describe('a daemon that starts', () => {
       await sim.until('server1 serves', async () => (await sim.status('server1')).inService);
       await sim.inSync('server1', 'server2');
       expect((await sim.status('server1')).targets[0]?.lastResync).toBeNull();
+    });
+  });
+
+  it('after both were stopped in order goes on alone, as every target wrote the clean stop down', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, 4096, 3);
+      await sim.stop('server1');
+      await sim.stop('server2');
+      await sim.start('server1');
+      await sim.until('server1 is in service', async () => (await sim.status('server1')).inService);
+      expect((await sim.status('server1')).decision).toMatchObject({ rule: 'source-alone-agreed' });
+      expect((await sim.read('server1', 0, 512))[0]).toBe(3);
+      await sim.write('server1', REGION, 4096, 4);
+      await sim.start('server2');
+      await sim.inSync('server1', 'server2');
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });
 

@@ -206,6 +206,17 @@ describe('source-alone-agreed', () => {
     expect(decided(s1({ record: cleanStop }))).toMatchObject({ action: 'go-in-service', rule: 'source-alone-agreed' });
   });
 
+  it('is not kept out by its own claim, neither by the one that is decided on nor by one that was given up', () => {
+    const own = epoch(2, 'server1');
+    for (const record of [cleanStop, alone]) {
+      expect(decided(s1({ record: { ...record, epochSeen: own, claim: own } }), [], { claiming: true })).toMatchObject({
+        action: 'go-in-service',
+        rule: 'source-alone-agreed',
+      });
+      expect(decided(s1({ record: { ...record, epochSeen: own } }))).toMatchObject({ action: 'go-in-service', rule: 'source-alone-agreed' });
+    }
+  });
+
   it('listens first for somebody who was forced meanwhile', () => {
     expect(decided(s1({ record: cleanStop }), [], { upForMs: 10 })).toMatchObject({ action: 'wait', rule: 'source-alone-agreed' });
   });

@@ -5,8 +5,10 @@ import {
   fullyMarked,
   generationCommitted,
   generationOffered,
+  isSeeded,
   membershipOf,
   membershipTaken,
+  seededByWord,
   targetJoined,
   targetLeft,
 } from '../../../src/failover/membership.ts';
@@ -16,6 +18,18 @@ import { definition, epoch, g, record } from './build.ts';
 
 const nodes = ['server1', 'server2', 'server3'];
 const source = (over: Partial<StateRecord> = {}): StateRecord => record('server1', nodes, over);
+
+describe('a target that was seeded, by the word of an operator', () => {
+  it('is taken as such until it joins', () => {
+    const r = seededByWord(source({ accountComplete: [] }), 'server2');
+    expect([isSeeded(r, 'server2'), isSeeded(r, 'server3'), r.accountComplete]).toEqual([true, false, ['server2']]);
+    expect(isSeeded(targetJoined(r, 'server2', false), 'server2')).toBe(false);
+  });
+
+  it('is not once the marks for it are no complete account any more', () => {
+    expect(isSeeded({ ...seededByWord(source(), 'server2'), accountComplete: [] }, 'server2')).toBe(false);
+  });
+});
 
 describe('a target that leaves', () => {
   it('confirmed is out of the set and not required; marks are kept under the generation that it has', () => {

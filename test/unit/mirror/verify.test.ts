@@ -7,8 +7,8 @@ import { REGION, Rig } from './rig.ts';
 
 const small = { resync: { ...DEFAULT_SETTINGS.resync, copyBytes: 2 * REGION } };
 
-async function equalRig(targets: Record<string, 'sync' | 'async'> = { b: 'sync', c: 'sync' }): Promise<Rig> {
-  const rig = await Rig.inSync({ targets, settings: small, easy: true });
+async function equalRig(targets: Record<string, 'sync' | 'async'> = { b: 'sync', c: 'sync' }, regions = 16): Promise<Rig> {
+  const rig = await Rig.inSync({ regions, targets, settings: small, easy: true });
   for (const c of rig.allCopies) c.bytes.forEach((_b, i) => (c.bytes[i] = i % 251));
   return rig;
 }
@@ -17,21 +17,71 @@ describe('verify', () => {
   it('of legs that are alike finds nothing, and compares every byte', async () => {
     const rig = await equalRig();
     const v = new Verify(rig.device);
-    expect(await rig.until(v.run())).toEqual([]);
-    expect(v.report).toEqual({ comparedBytes: rig.sizeBytes, differingBytes: 0, ranges: [] });
+    await rig.until(v.run());
+    expect(v.report).toEqual({ comparedBytes: rig.sizeBytes, differingBytes: 0, ranges: [], notCompared: [] });
     expect(rig.engine.handlesAlive).toBe(0);
     expect(rig.device.lock.held).toBe(0);
   });
 
-  it('finds a single differing byte, names its node and region, and marks it durably', async () => {
+  it('finds a single differing byte: its region is marked durably, and the target leaves at once (M6)', async () => {
     const rig = await equalRig();
     rig.copy('c').bytes[REGION * 5 + 17] = 255;
     const v = new Verify(rig.device);
-    const differing = await rig.until(v.run());
-    expect(differing.map((t) => t.node)).toEqual(['c']);
-    expect(v.report).toMatchObject({ differingBytes: REGION, ranges: [{ node: 'c', offset: REGION * 5, length: REGION }] });
+    const run = v.run();
+    await rig.eventually('it is found', () => v.report.differingBytes > 0);
+    expect(rig.target('c').phase).toBe('out');
+    expect(rig.host.lost.map((l) => [l.node, l.reason.why])).toEqual([['c', 'verify found a difference']]);
     expect(await rig.onDisk('oos:c')).toEqual([5]);
-    expect(rig.oos('b')).toEqual([]);
+    await rig.until(run);
+    expect(v.report).toMatchObject({ differingBytes: REGION, ranges: [{ node: 'c', offset: REGION * 5, length: REGION }] });
+    // It never came back, and so it is said what nobody looked at.
+    expect(v.report.notCompared).toEqual([{ node: 'c', bytes: rig.sizeBytes - REGION * 6, why: 'it is not in sync: verify found a difference' }]);
+    expect([rig.oos('b'), rig.target('b').phase]).toEqual([[], 'in-sync']);
+  });
+
+  it('waits for a target that left, and compares what it has missed once it is back', async () => {
+    const rig = await equalRig();
+    rig.copy('c').bytes[0] = 255;
+    rig.copy('c').bytes[rig.sizeBytes - 1] = 255;
+    const v = new Verify(rig.device);
+    const run = v.run();
+    for (const region of [0, rig.sizeBytes / REGION - 1]) {
+      await rig.eventually('it has left', () => rig.target('c').phase === 'out' && rig.oos('c').length > 0);
+      expect(rig.oos('c')).toEqual([region]);
+      const own = rig.engine.leg.bytes.subarray(region * REGION, (region + 1) * REGION);
+      rig.copy('c').bytes.set(own, region * REGION);
+      rig.marks.outOfSync('c').clearAll();
+      rig.join('c');
+      rig.easy();
+    }
+    await rig.until(run);
+    expect(v.report).toMatchObject({ differingBytes: 2 * REGION, notCompared: [] });
+  });
+
+  it('gives a target up that differs all over the place, and says so', async () => {
+    const rig = await equalRig({ b: 'sync', c: 'sync' }, 32);
+    rig.copy('c').bytes.fill(255);
+    const v = new Verify(rig.device);
+    const run = v.run();
+    for (let left = 1; left <= 8; left += 1) {
+      await rig.eventually('it has left', () => rig.target('c').phase === 'out' && rig.host.lost.length === left);
+      rig.join('c');
+      rig.easy();
+    }
+    await rig.until(run);
+    expect(rig.target('c').phase).toBe('in-sync');
+    expect(v.report.notCompared).toMatchObject([{ node: 'c', why: 'it differs in too many places: resync it fully' }]);
+  });
+
+  it('says which targets were not in sync, and could not be compared', async () => {
+    const rig = await equalRig();
+    rig.device.targetFailed(rig.target('b'), 'paused by an operator', false);
+    const v = new Verify(rig.device);
+    await rig.until(v.run());
+    expect(v.report).toMatchObject({
+      differingBytes: 0,
+      notCompared: [{ node: 'b', bytes: rig.sizeBytes, why: 'it is not in sync: paused by an operator' }],
+    });
   });
 
   it('takes no write in flight for a difference', async () => {
@@ -48,9 +98,9 @@ describe('verify', () => {
       if (i % 3 === 0) await Promise.resolve();
       if (i % 20 === 0) rig.clock.advance(5);
     }
-    expect(await rig.until(run)).toEqual([]);
+    await rig.until(run);
     await rig.endAll();
-    expect(v.report.differingBytes).toBe(0);
+    expect(v.report).toMatchObject({ differingBytes: 0, notCompared: [] });
     expect(answers.every((a) => a.errno === 0)).toBe(true);
   });
 
@@ -66,14 +116,55 @@ describe('verify', () => {
     rig.end('b', 'write');
     rig.easy();
     await rig.endAll();
-    expect(await rig.until(run)).toEqual([]);
+    await rig.until(run);
+    expect(v.report).toMatchObject({ differingBytes: 0, notCompared: [] });
   });
 
-  it('leaves an async target alone, whose queue is no difference', async () => {
+  it('compares an async target once it has what is on its way to it', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'async' }, settings: small });
+    const written = rig.write(0, 512, 9);
+    await settle();
+    rig.end('own', 'write');
+    await settle();
+    expect(written.errno).toBe(0);
+    const v = new Verify(rig.device);
+    const run = v.run();
+    await settle();
+    rig.end('own', 'read');
+    await settle();
+    // Its copy lags: that is no difference, and nothing is read before it has caught up.
+    expect(rig.copy('b').has('read')).toBe(false);
+    rig.end('b', 'write');
+    rig.easy();
+    await rig.endAll();
+    await rig.until(run);
+    expect(v.report).toMatchObject({ differingBytes: 0, notCompared: [] });
+  });
+
+  it('finds what differs on an async target', async () => {
     const rig = await equalRig({ b: 'async' });
-    rig.copy('b').bytes.fill(0);
-    expect(await rig.until(new Verify(rig.device).run())).toEqual([]);
-    expect(rig.copy('b').told).toEqual([]);
+    rig.copy('b').bytes[3] = 255;
+    const v = new Verify(rig.device);
+    await rig.until(v.run());
+    expect([v.report.differingBytes, rig.oos('b')]).toEqual([REGION, [0]]);
+  });
+
+  it('does not wait for ever for an async target that leaves with its queue', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'async' }, settings: small });
+    rig.write(0, 512, 9);
+    await settle();
+    rig.end('own', 'write');
+    await settle();
+    const v = new Verify(rig.device);
+    const run = v.run();
+    await settle();
+    rig.end('own', 'read');
+    await settle();
+    rig.device.targetFailed(rig.target('b'), 'gone', false);
+    rig.easy();
+    await rig.endAll();
+    await rig.until(run);
+    expect(v.report.notCompared).toEqual([{ node: 'b', bytes: rig.sizeBytes, why: 'it is not in sync: gone' }]);
   });
 
   it('lets a target go whose reads fail, and goes on with the others', async () => {
@@ -81,9 +172,11 @@ describe('verify', () => {
     rig.copy('b').failing.set('read', Errno.EIO);
     rig.copy('c').bytes[0] = 255;
     const v = new Verify(rig.device);
-    expect((await rig.until(v.run())).map((t) => t.node)).toEqual(['c']);
+    await rig.until(v.run());
+    expect(v.report.ranges.map((r) => r.node)).toEqual(['c']);
     expect(rig.target('b').phase).toBe('out');
     expect(rig.oos('b')).toEqual([]);
+    expect(v.report.notCompared[0]).toMatchObject({ node: 'b', bytes: rig.sizeBytes });
   });
 
   it('ends with an error when the own leg can not be read, and says so', async () => {
@@ -125,17 +218,20 @@ describe('verify', () => {
     await expect(rig.until(new Verify(rig.device).run())).rejects.toThrow('could not be marked');
   });
 
-  it('ends when it is cancelled or the device is stopped', async () => {
+  it('ends when it is cancelled', async () => {
     const rig = await equalRig();
     const v = new Verify(rig.device);
     const run = v.run();
     v.cancel();
     await rig.until(run);
     expect(v.report.comparedBytes).toBeLessThan(rig.sizeBytes);
-    const other = new Verify(rig.device);
-    const second = other.run();
+  });
+
+  it('of a mirror that leaves service is an error, and no word of legs that are the same', async () => {
+    const rig = await equalRig();
+    const run = new Verify(rig.device).run();
     rig.device.stop(Errno.ESHUTDOWN);
-    await rig.until(second);
-    expect(other.report.comparedBytes).toBeLessThan(rig.sizeBytes);
+    await expect(rig.until(run)).rejects.toThrow('the mirror has left service');
+    expect(rig.device.lock.held).toBe(0);
   });
 });

@@ -9,7 +9,7 @@ const daemon = (over: Partial<FakeDaemon['handlers']> = {}) =>
     resume: () => three,
     fullresync: () => three,
     preview: harmless(),
-    info: () => ({ node: 'server1', cluster: 'c', version: '1', peers: {}, mirrors: [] }),
+    info: () => ({ node: 'server1', cluster: 'c', version: '1', peers: {}, mirrors: [], broken: [] }),
     force: () => three,
     ...over,
   });

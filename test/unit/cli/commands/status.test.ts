@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { DaemonUnreachableError } from '../../../../src/control/http-client.ts';
+import type { Actions } from '../../../../src/control/types.ts';
 import { FakeDaemon, mirror, resyncing, run, target } from '../fake-daemon.ts';
+
+const info = (): Actions['info']['result'] => ({
+  node: 'server1',
+  cluster: 'lab',
+  version: '0.1.0',
+  peers: { server2: { reachable: true }, server3: { reachable: false } },
+  mirrors: ['a', 'b'],
+  broken: [],
+});
 
 const golden = `[-] server1 -> server2
     Status: Resynchronizing
@@ -45,7 +55,7 @@ describe('mirror_status and netraid status TAG', () => {
       if (looks > 4) throw new DaemonUnreachableError('gone');
       return [mirror({ targets: looks < 3 ? [resyncing] : [target('server2')] })];
     };
-    const { out } = await run('netraid status --watch --json', new FakeDaemon({ list }));
+    const { out } = await run('netraid status --watch --json', new FakeDaemon({ list, info }));
     expect(out).toHaveLength(2);
     expect(JSON.parse(out[1] ?? '')).toEqual([mirror()]);
   });
@@ -66,22 +76,28 @@ describe('mirror_status and netraid status TAG', () => {
 
 describe('netraid status and info', () => {
   it('show all mirrors, or that there are none', async () => {
-    const d = new FakeDaemon({ list: () => [mirror()] });
+    const d = new FakeDaemon({ list: () => [mirror()], info });
     expect((await run('netraid status', d)).out[1]).toBe('datarep-ext3  Source  yes         server1  1 GiB  server2: Target');
     d.handlers.list = () => [];
     expect((await run('netraid status', d)).out).toEqual(['no mirrors on this node']);
   });
 
+  it('show a mirror whose state can not be used, and why (M13)', async () => {
+    const broken = [{ tag: 'old', why: 'the state record is damaged:\nx' }];
+    const d = new FakeDaemon({ list: () => [mirror()], info: () => ({ ...info(), broken }) });
+    expect((await run('netraid status', d)).out.slice(2)).toEqual([
+      'old           Broken  no          unknown  -      -',
+      'old: the state record is damaged: x',
+    ]);
+    const json: unknown = JSON.parse((await run('netraid status --json', d)).out.join('\n'));
+    expect(json).toEqual([mirror(), { tag: 'old', node: 'server1', state: 'Broken', inService: false, why: 'the state record is damaged:\nx' }]);
+    d.handlers.list = () => [];
+    expect((await run('netraid status', d)).out).toHaveLength(3);
+    expect((await run('netraid info', d)).out).toContain('Broken: old; netraid status says why');
+  });
+
   it('show the node and who can be reached', async () => {
-    const d = new FakeDaemon({
-      info: () => ({
-        node: 'server1',
-        cluster: 'lab',
-        version: '0.1.0',
-        peers: { server2: { reachable: true }, server3: { reachable: false } },
-        mirrors: ['a', 'b'],
-      }),
-    });
+    const d = new FakeDaemon({ info });
     expect((await run('netraid info --root /r', d)).out).toEqual([
       'Node: server1',
       'Cluster: lab',

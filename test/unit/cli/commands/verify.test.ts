@@ -3,11 +3,16 @@ import type { Actions } from '../../../../src/control/types.ts';
 import { FakeDaemon, mirror, run } from '../fake-daemon.ts';
 
 type Result = Actions['verify-result']['result'];
-const at = (running: boolean, ranges: { offset: number; length: number; node: string }[] = []): Result => ({
+const at = (
+  running: boolean,
+  ranges: { offset: number; length: number; node: string }[] = [],
+  notCompared: { node: string; bytes: number; why: string }[] = [],
+): Result => ({
   running,
   comparedBytes: 2 ** 30,
   differingBytes: ranges.reduce((n, r) => n + r.length, 0),
   ranges,
+  notCompared,
 });
 
 function daemon(results: Result[], started = true) {
@@ -31,7 +36,18 @@ it('follows it to its end, with progress on a terminal', async () => {
 
 it('fails when something differs, and says where', async () => {
   const { code, out } = await run('netraid verify datarep-ext3', daemon([at(false, [{ offset: 1048576, length: 65536, node: 'server2' }])]));
-  expect([code, out]).toEqual([1, ['datarep-ext3: 1 GiB compared, 64 KiB differ and are marked for resync', '  server2: 64 KiB at byte 1048576']]);
+  expect([code, out]).toEqual([1, ['datarep-ext3: 1 GiB compared, 64 KiB differ and are resynced', '  server2: 64 KiB at byte 1048576']]);
+});
+
+it('fails when a target could not be compared, and says why, although nothing differs', async () => {
+  const { code, out } = await run(
+    'netraid verify datarep-ext3',
+    daemon([at(false, [], [{ node: 'server3', bytes: 2 ** 30, why: 'it is\npaused' }])]),
+  );
+  expect([code, out]).toEqual([
+    1,
+    ['datarep-ext3: 1 GiB compared, nothing that was compared differs', '  server3: 1 GiB not compared: it is paused'],
+  ]);
 });
 
 it('shows a hundred ranges, and all of them as JSON', async () => {

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
+import { MIB, REGION, Sim } from '../control/sim.ts';
+
+const detailOf = async (sim: Sim, node: string): Promise<string> => (await sim.status('server1')).targets.find((t) => t.node === node)?.detail ?? '';
+
+/** The target misses a write. */
+async function leaveBehind(sim: Sim, node: string, byte: number): Promise<void> {
+  sim.world.cut('server1', node);
+  await sim.until(`${node} is away`, async () => (await sim.targetState('server1', node)) === 'Unknown');
+  await sim.write('server1', 0, REGION, byte);
+  sim.world.heal('server1', node);
+}
+
+describe('a source that waits for a command before it resyncs (LKDR_WAIT_TO_RESYNC)', () => {
+  it('waits before every resync, also after one that was released, and says so', async () => {
+    await Sim.run({ tunables: { waitToResync: true } }, async (sim) => {
+      await sim.mirror({ failover: 'off' });
+      for (const byte of [1, 2]) {
+        await leaveBehind(sim, 'server2', byte);
+        await sim.until('it waits', async () => /LKDR_WAIT_TO_RESYNC/.test(await detailOf(sim, 'server2')));
+        await sim.world.sleep(5000);
+        expect(await sim.targetState('server1', 'server2')).toBe('Out of Sync');
+        expect(sim.legsDiffer('server1', 'server2')).toBe(0);
+        await sim.call('server1', 'resume', { tag: 't', nodes: ['server2'] });
+        await sim.inSync('server1', 'server2');
+        expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+      }
+    });
+  });
+
+  it('does not hold up a target that lacks nothing', async () => {
+    await Sim.run({ tunables: { waitToResync: true } }, async (sim) => {
+      await sim.mirror();
+      await sim.stop('server2');
+      await sim.start('server2');
+      await sim.inSync('server1', 'server2');
+    });
+  });
+});
+
+describe('a target that is taken as identical (LKDR_NO_FULL_SYNC)', () => {
+  it('is in sync without a copy, and gets what is written from then on', async () => {
+    await Sim.run({ tunables: { noFullSync: true } }, async (sim) => {
+      await sim.call('server1', 'create', sim.createParams({ zeroed: false }));
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.write('server1', 0, MIB, 8);
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { zeroed: false }));
+      await sim.inSync('server1', 'server2');
+      expect((await sim.status('server1')).targets[0]?.lastResync).toBeNull();
+      await sim.write('server1', REGION, REGION, 9);
+      // Nothing but what was written since: the operator's word stands for the rest.
+      expect(sim.legsDiffer('server1', 'server2')).toBe(0);
+      const leg = sim.world.node('server2').peek('/leg');
+      expect([leg?.[0], leg?.[REGION], leg?.[2 * REGION]]).toEqual([0, 9, 0]);
+    });
+  });
+});
+
+describe('going in service (LKDR_CONNECT_NBD_DURING_RESTORE)', () => {
+  it.each([true, false])('with targets connected first: %s', async (connectBeforeServing) => {
+    await Sim.run({ tunables: { connectBeforeServing } }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      const { targets } = await sim.call('server1', 'in-service', { tag: 't' });
+      expect(targets.map((t) => t.state)).toEqual([expect.stringMatching(connectBeforeServing ? /^(Target|Resyncing)$/ : /^Out of Sync$/)]);
+      await sim.inSync('server1', 'server2');
+    });
+  });
+
+  it('does not wait longer than failureTimeout for a target that is away', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.stop('server2');
+      await sim.until('server2 is silent', () => (sim.daemon('server1').env.cluster.silentForMs('server2') ?? 0) > 2000);
+      const began = sim.world.now();
+      expect(await sim.call('server1', 'in-service', { tag: 't' })).toMatchObject({ inService: true });
+      expect(sim.world.now() - began).toBeLessThan(4000);
+    });
+  });
+});
+
+describe('resyncs at the same time', () => {
+  it.each([1, 2])('are %i at most, as set, and all come to their end', async (resyncsMax) => {
+    const slow = { resync: { ...DEFAULT_SETTINGS.resync, rateMaxBytesPerSec: MIB / 2, rateMinBytesPerSec: MIB / 2 } };
+    await Sim.run({ nodes: ['server1', 'server2', 'server3', 'server4'], tunables: { resyncsMax }, settings: slow }, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, MIB, 5);
+      await sim.call('server1', 'fullresync', { tag: 't', source: 'server1', nodes: [] });
+      let most = 0;
+      await sim.until('all are in sync again', async () => {
+        const { targets } = await sim.status('server1');
+        most = Math.max(most, targets.filter((t) => t.progress !== null).length);
+        return most > 0 && targets.every((t) => t.state === 'Target');
+      });
+      expect(most).toBe(resyncsMax);
+      for (const n of ['server2', 'server3', 'server4']) expect(sim.legsDiffer('server1', n)).toBe(-1);
+    });
+  });
+});
