@@ -7,6 +7,7 @@ import { nodeClock } from './clock.ts';
 import { nodeFiles } from './files.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { nodeNet } from './net.ts';
+import { nodePrograms } from './programs.ts';
 
 export interface NodeIoOptions {
   /** Puts something between the engine and its legs, such as `faultyLegOpener`. */
@@ -21,6 +22,7 @@ export function createNodeIo(o: NodeIoOptions = {}): Io {
     chance: nodeChance,
     files: nodeFiles,
     net: nodeNet,
+    programs: nodePrograms,
     createEngine: () => new PortableEngine({ clock: nodeClock, legs }),
   };
 }

@@ -43,6 +43,7 @@ export function spied(io: Io, w: Watcher): Io {
     clock: io.clock,
     chance: io.chance,
     net: io.net,
+    programs: io.programs,
     files: new SpiedFiles(io.files, w),
     createEngine: () => new SpiedEngine(io.createEngine(), w),
   };

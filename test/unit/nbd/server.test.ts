@@ -56,6 +56,7 @@ beforeEach(() => {
         });
       },
     },
+    programs: { list: forbidden, run: forbidden },
     createEngine: forbidden,
   };
   server = new NbdServer({
