@@ -87,7 +87,9 @@ export type EventKind =
   | 'bitmap-damaged'
   | 'decision'
   | 'verify-done'
-  | 'config';
+  | 'config'
+  | 'confirm-failover'
+  | 'hook-failed';
 
 export interface ControlEvent {
   /** Milliseconds since 1970. */

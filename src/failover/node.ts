@@ -415,6 +415,7 @@ export class MirrorNode implements Claimant {
 
   /** Takes the mirror out of service in order. `byOperator`: it stays out until a command says otherwise. */
   async goOutOfService(byOperator: boolean): Promise<void> {
+    if (this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service' });
     await this.#roles.run(async () => {
       if (this.#source !== undefined) await this.leaveService(true, false);
       if (byOperator) await this.store.update((r) => ({ ...r, keepOut: true }));
@@ -512,6 +513,7 @@ export class MirrorNode implements Claimant {
 
   /** Ends everything; `clean`: in order. */
   async stop(clean: boolean): Promise<void> {
+    if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops' });
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#roles.run(async () => {
