@@ -19,6 +19,7 @@ import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
+import { Question } from './question.ts';
 import { hearsMajority, majorityStandsBy } from './quorum.ts';
 import { type RecordStore, viewSchema } from './record.ts';
 import { Replica } from './replica.ts';
@@ -43,6 +44,7 @@ export class MirrorNode implements Claimant {
   readonly target: TargetRole;
   readonly #claims: Claims;
   readonly #roles = new Mutex();
+  readonly #question = new Question();
   readonly #views = new Map<NodeName, NodeView>();
   readonly #startedAt: number;
   readonly #onChanged: () => void;
@@ -283,11 +285,14 @@ export class MirrorNode implements Claimant {
       const silentForMs = this.env.cluster.silentForMs(n);
       if (view !== undefined && silentForMs !== undefined) peers[n] = { view, silentForMs };
     }
+    const { failureTimeoutMs } = this.record().definition;
+    const now = this.env.io.clock.now();
     return {
       self: this.view(),
       peers,
-      failureTimeoutMs: this.record().definition.failureTimeoutMs,
-      upForMs: this.env.io.clock.now() - this.#startedAt,
+      failureTimeoutMs,
+      upForMs: now - this.#startedAt,
+      confirm: this.#question.facts(now, { peers, failureTimeoutMs }, this.inService),
       command,
       majority: this.#hearsMajority(),
       claiming,
@@ -334,8 +339,11 @@ export class MirrorNode implements Claimant {
       return;
     }
     this.note(d);
-    if (d.action !== 'go-in-service') await this.#applyFlags(d);
-    else await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    if (d.action === 'go-in-service') await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    else
+      await this.own.apply(d, () => {
+        this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
+      });
   }
 
   /** `stopped` may have changed while we waited. */
@@ -381,6 +389,8 @@ export class MirrorNode implements Claimant {
   }
 
   note(d: Decision): void {
+    if (this.#question.decided(d, this.env.io.clock.now()))
+      this.env.emit(this.tag, 'confirm-failover', d.why, { rule: d.rule, node: d.asks?.lost ?? null });
     const before = this.#decision;
     // Going on in service is no new decision: what brought the node there stays to be seen.
     if (d.action === 'stay-in-service' && d.rule !== 'split-brain' && before?.action === 'go-in-service') return;
@@ -389,15 +399,6 @@ export class MirrorNode implements Claimant {
     this.env.log.info('decision', { tag: this.tag, action: d.action, rule: d.rule, why: d.why });
     this.env.emit(this.tag, d.rule === 'split-brain' ? 'split-brain' : 'decision', `${d.action}: ${d.why}`, { rule: d.rule, action: d.action });
     this.changed();
-  }
-
-  async #applyFlags(d: Decision): Promise<void> {
-    const { dataCorrupt, lastOwner } = d.setFlags ?? {};
-    if (dataCorrupt !== undefined && dataCorrupt !== this.flags.flags.dataCorrupt) {
-      await this.own.setDataCorrupt(dataCorrupt);
-      if (dataCorrupt) this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
-    }
-    if (lastOwner !== undefined && lastOwner !== this.flags.flags.lastOwner) await this.own.setLastOwner(lastOwner);
   }
 
   /** An operator's command to go in service; the decision says whether it was done, and by which rule. */
@@ -409,6 +410,12 @@ export class MirrorNode implements Claimant {
       await this.#claims.askAll();
       return await this.#claims.run(command);
     });
+  }
+
+  /** An operator's answer to the question whether to take over; null: nothing is asked. */
+  async confirm(yes: boolean): Promise<Decision | null> {
+    if (!this.#question.answer(yes ? 'yes' : 'no')) return null;
+    return await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
   }
 
   // ------------------------------------------------------------------------------------------- out of service
