@@ -3,6 +3,7 @@ import Table from 'cli-table3';
 import pico from 'picocolors';
 import { formatClock, formatDuration, formatSize } from '../control/units.ts';
 import type { BrokenMirror, MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
+import type { ConfirmDefault, Decision } from '../failover/types.ts';
 import { oneLine } from './exit.ts';
 
 const BAR_WIDTH = 16;
@@ -73,11 +74,12 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Source: ${s.source ?? 'unknown'}`,
     `    Flags: ${set.length === 0 ? 'none' : set.join(', ')}`,
     `    Decision: ${s.decision === null ? 'none yet' : `${s.decision.action}, rule ${s.decision.rule}: ${oneLine(s.decision.why)}`}`,
+    ...askedLines(s.tag, s.decision?.asks).map((l) => `    ${l}`),
     `    Size: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}`,
     `    Leg: ${oneLine(s.leg)}, ${s.localLeg}`,
     `    Generation: ${s.generation}, epoch ${epoch}`,
     `    Intent: ${formatSize(s.intentBytes)} marked`,
-    `    Failover: ${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence`,
+    `    Failover: ${failoverText(s)}`,
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   if (s.suspendedFor.length > 0) lines.push(`    Suspended: ${s.suspendedFor.map(oneLine).join(', ')}`);
@@ -85,6 +87,26 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
   const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
   if (silent.length > 0) lines.push(`    Not Reachable: ${silent.map(([n]) => n).join(', ')}`);
   return lines;
+}
+
+/** `confirm, after 2s of silence: 1m for an answer, then it stays out` */
+export function failoverText(s: Pick<MirrorStatus, 'failover' | 'failureTimeoutMs' | 'confirm'>): string {
+  const how = `${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence`;
+  return s.confirm === null ? how : `${how}: ${formatDuration(s.confirm.timeoutSec * 1000)} for an answer, then it ${thenText(s.confirm.default)}`;
+}
+
+/** What is asked, how to answer, and until when; nothing when nothing is asked. */
+export function askedLines(tag: string, asks: Decision['asks']): string[] {
+  if (asks === undefined) return [];
+  const answer = `netraid confirm ${tag}, or --no`;
+  if (asks.leftMs === null) return [`Asks: settled; to go in service all the same: netraid confirm ${tag}`];
+  return [
+    `Asks: take over${asks.lost === null ? '' : ` from ${asks.lost}`}? ${answer}; in ${formatClock(asks.leftMs / 1000)} it ${thenText(asks.then)}`,
+  ];
+}
+
+function thenText(then: ConfirmDefault): string {
+  return then === 'go' ? 'goes in service' : 'stays out';
 }
 
 function percent(part: number, all: number): string {

@@ -15,8 +15,9 @@ import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
-import { Errno, IoError } from '../io/types.ts';
 import { VerifyRuns } from './verify-runs.ts';
+import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
+import { sizeOfLeg } from './leg-size.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
@@ -68,6 +69,8 @@ export class DaemonControl implements ControlClient {
     replace: (p) => this.#changing.run(() => this.#replace(p)),
     delete: (p) => this.#changing.run(() => this.#delete(p)),
     'in-service': (p) => this.#inService(p.tag, { kind: 'in-service' }),
+    set: (p) => this.#changing.run(async () => this.#status(await setFailover(this.#source(p.tag), p))),
+    confirm: async (p) => this.#status(await confirmFailover(this.#mirror(p.tag), p.go)),
     'out-of-service': async (p) => {
       const m = this.#mirror(p.tag);
       if (!m.inService) throw new ControlError('refused', `mirror ${p.tag} is not in service on ${this.#d.options.node}`);
@@ -143,13 +146,14 @@ export class DaemonControl implements ControlClient {
     const tag = validateTag(p.tag);
     if (this.#d.mirrors.has(tag) || this.#d.broken.has(tag)) throw new ControlError('conflict', `mirror ${tag} exists already on ${node}`);
     if (!p.leg.startsWith('/')) throw new ControlError('bad-request', `leg ${p.leg}: give an absolute path of a file or a block device`);
-    const sizeBytes = p.sizeBytes ?? (await this.#sizeOf(p.leg));
+    const sizeBytes = p.sizeBytes ?? (await sizeOfLeg(io.files, p.leg));
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 4096 || sizeBytes > 2 ** 46 || sizeBytes % 512 !== 0) {
       throw new ControlError('bad-request', `size ${String(sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
     }
     const regionSizeBytes = p.regionBytes ?? this.#defaults.regionBytes;
     if (!isRegionSize(regionSizeBytes))
       throw new ControlError('bad-request', `region size ${String(regionSizeBytes)}: allowed is a power of two from 4 KiB to 64 MiB`);
+    const failover = failoverSettings(p);
     const made = await this.#d.prepareLeg(p.leg, sizeBytes, tag);
     const definition: MirrorDefinition = {
       tag,
@@ -159,24 +163,12 @@ export class DaemonControl implements ControlClient {
       regionSizeBytes,
       nodes: { [node]: { priority: p.priority, leg: p.leg, mode: 'sync' } },
       failureTimeoutMs: p.failureTimeoutMs ?? this.#d.options.failureTimeoutMs,
-      failover: p.failover ?? 'auto',
+      ...failover,
       arbiter: p.arbiter ?? 'none',
       waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
       takeoverAfterCleanStop: false,
     };
     return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
-  }
-
-  async #sizeOf(leg: string): Promise<number> {
-    try {
-      const { kind, sizeBytes } = await this.#d.options.io.files.stat(leg);
-      if (kind !== 'file' && kind !== 'block') throw new ControlError('bad-request', `${leg} is a ${kind}; a leg is a file or a block device`);
-      return sizeBytes - (sizeBytes % 512);
-    } catch (e: unknown) {
-      if (e instanceof IoError && e.errno === Errno.ENOENT)
-        throw new ControlError('bad-request', `${leg} does not exist; give a size to make a file there`);
-      throw e;
-    }
   }
 
   async #extend(p: Actions['extend']['params']): Promise<MirrorStatus> {

@@ -10,6 +10,7 @@ import type { NodeName } from '../failover/types.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
+import { HOOK_TIMEOUT_MS } from './hooks.ts';
 import { configPath } from './places.ts';
 import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS } from './schemas.ts';
 import { parseTunables, type Tunables } from './tunables.ts';
@@ -20,6 +21,8 @@ export const CONFIG_VERSION = 1;
 const PEERS_MAX = 31;
 const PATHS_MAX = 8;
 const FILE_MAX_BYTES = 256 * 1024;
+/** A hook that is to end before ownership moves holds a switchover up for as long. */
+const HOOK_TIMEOUT_MAX_MS = 120_000;
 const MiB = 1024 * 1024;
 
 type TcpAddress = Extract<Address, { kind: 'tcp' }>;
@@ -36,6 +39,7 @@ export interface NodeConfig {
   failureTimeoutMs: number;
   connectionsPerTarget: number;
   resyncsMax: number;
+  hookTimeoutMs: number;
   localErrors: MirrorSettings['localErrors'];
   skipEqual: boolean;
   /** Regions kept marked after their data was proven, and marked at most. */
@@ -133,6 +137,7 @@ const schema = z.strictObject({
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),
   resyncsMax: count(1, 1, 7),
+  hookTimeout: duration(HOOK_TIMEOUT_MS, 1000, HOOK_TIMEOUT_MAX_MS),
   localErrors: setting(d.localErrors, 'leave or pass-on', (v) => (v === 'leave' || v === 'pass-on' ? v : undefined)),
   skipEqual: flag(d.resync.skipEqual),
   keepDirtyMax: count(d.intent.keepMax, 0, 1_000_000),
@@ -190,6 +195,7 @@ export function parseConfig(text: string, file: string): NodeConfig {
     failureTimeoutMs: c.failureTimeout,
     connectionsPerTarget: c.connectionsPerTarget,
     resyncsMax: c.resyncsMax,
+    hookTimeoutMs: c.hookTimeout,
     localErrors: c.localErrors,
     skipEqual: c.skipEqual,
     keepDirtyMax: c.keepDirtyMax,

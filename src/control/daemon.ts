@@ -21,6 +21,7 @@ import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
+import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
 
 export interface DaemonOptions {
   io: Io;
@@ -35,6 +36,8 @@ export interface DaemonOptions {
   failureTimeoutMs: number;
   settings: MirrorSettings;
   tunables: NodeTunables;
+  /** For all hooks of one event; 60 s unless set. */
+  hookTimeoutMs?: number;
   log: Log;
 }
 
@@ -51,6 +54,7 @@ export class Daemon {
   readonly #listeners = new Set<(e: ControlEvent) => void>();
   readonly recentEvents: ControlEvent[] = [];
   readonly #changing = new Mutex();
+  readonly #hooks: Hooks;
   #stopping: Promise<void> | undefined;
 
   constructor(o: DaemonOptions) {
@@ -94,6 +98,19 @@ export class Daemon {
         await this.#exportServer.closeExport(device, Errno.ESHUTDOWN, graceMs);
       },
     };
+    this.#hooks = new Hooks({
+      programs: io.programs,
+      clock: io.clock,
+      root,
+      self: o.node,
+      timeoutMs: o.hookTimeoutMs ?? HOOK_TIMEOUT_MS,
+      log,
+      mirror: (tag) => this.#forHooks(tag),
+      failed: (tag, message, fields) => {
+        log.warn(message, { tag, ...fields });
+        this.#tell(tag, 'hook-failed', message, fields);
+      },
+    });
     this.env = {
       self: o.node,
       root,
@@ -107,6 +124,7 @@ export class Daemon {
       exports,
       replicaServer,
       replicas,
+      hooks: this.#hooks,
       emit: (tag, kind, message, fields) => {
         this.#emit(tag, kind, message, fields ?? {});
       },
@@ -316,11 +334,23 @@ export class Daemon {
   // -------------------------------------------------------------------------------------------------- events
 
   #emit(tag: string, kind: NodeEventKind, message: string, fields: Record<string, unknown>): void {
+    this.options.log.info(message, { tag, event: kind, ...fields });
+    this.#hooks.heard(this.#tell(tag, kind, message, fields));
+  }
+
+  #tell(tag: string, kind: NodeEventKind, message: string, fields: Record<string, unknown>): ControlEvent {
     const e: ControlEvent = { at: this.options.io.clock.wallNow(), tag, kind, message, fields };
     this.recentEvents.push(e);
     if (this.recentEvents.length > EVENTS_KEPT) this.recentEvents.shift();
-    this.options.log.info(message, { tag, event: kind, ...fields });
     for (const f of this.#listeners) f(e);
+    return e;
+  }
+
+  #forHooks(tag: string): { nodes: NodeName[]; source: NodeName | null } | undefined {
+    const m = this.mirrors.get(tag);
+    if (m === undefined) return undefined;
+    const source = m.inService ? this.options.node : (m.replica.session?.from ?? m.flags.flags.source);
+    return { nodes: Object.keys(m.record().definition.nodes), source };
   }
 
   onEvent(f: (e: ControlEvent) => void): { stop(): void } {
@@ -348,6 +378,7 @@ export class Daemon {
         }
       }),
     );
+    await this.#hooks.stop();
     await this.#exportServer.close({ drainMs: 1000 });
     await this.env.replicaServer.close({ drainMs: 1000 });
     await this.env.cluster.stop();

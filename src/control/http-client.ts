@@ -30,6 +30,8 @@ const longActions: ReadonlySet<ActionName> = new Set([
   'replace',
   'delete',
   'in-service',
+  'set',
+  'confirm',
   'out-of-service',
   'force',
   'resize',

@@ -1,7 +1,7 @@
 /** What each action of the control interface accepts: checked once, where a request arrives; below that, types say it. */
 import { z } from 'zod';
 import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
-import { NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
+import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
 import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
 
@@ -42,6 +42,11 @@ const regionBytes = z
   .refine((n) => Number.isInteger(Math.log2(n)), 'not a power of two');
 const priority = z.number().int().min(0).max(PRIORITY_MAX);
 const mode = z.enum(['sync', 'async']);
+const failover = z.enum(['auto', 'off', 'confirm']);
+const confirm = {
+  confirmTimeoutSec: z.exactOptional(z.number().int().min(1).max(CONFIRM_TIMEOUT_MAX_SEC)),
+  confirmDefault: z.exactOptional(z.enum(['go', 'stay'])),
+};
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
@@ -59,7 +64,8 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
     regionBytes: regionBytes.nullable(),
     priority,
     failureTimeoutMs: z.number().int().min(FAILURE_TIMEOUT_MIN_MS).max(FAILURE_TIMEOUT_MAX_MS).nullable(),
-    failover: z.enum(['auto', 'off', 'confirm']).nullable(),
+    failover: failover.nullable(),
+    ...confirm,
     arbiter: z.enum(['none', 'majority']).nullable(),
     waitForPreviousSourceSec: z.number().int().min(-1).max(WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC).nullable(),
     zeroed: z.boolean(),
@@ -70,6 +76,8 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   unextend: tagAndNode,
   replace: z.strictObject({ tag, node, leg }),
   delete: onlyTag,
+  set: z.strictObject({ tag, failover: z.exactOptional(failover), ...confirm }),
+  confirm: z.strictObject({ tag, go: z.boolean() }),
   'in-service': onlyTag,
   'out-of-service': onlyTag,
   pause: tagAndNodes,

@@ -1,5 +1,6 @@
 /** What a node can say to people about itself and its mirrors. Reads, never changes. */
 import type { MirrorNode } from '../failover/node.ts';
+import type { Decision } from '../failover/types.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import { peerState } from '../failover/views.ts';
@@ -40,7 +41,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     flags: view.flags,
     generation: r.generation,
     epoch: epoch === null ? null : { number: epoch.number, owner: epoch.owner },
-    decision: decision === undefined ? null : { action: decision.action, rule: decision.rule, why: decision.why },
+    decision: decision === undefined ? null : shownDecision(decision),
     intentBytes: view.intentBytes,
     localLeg: source?.device.local.state ?? (node.replica.leg === undefined ? 'closed' : 'in'),
     nodes,
@@ -49,8 +50,13 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     export: view.inService ? { socketPath: o.socketPath, name: node.tag } : null,
     failureTimeoutMs: d.failureTimeoutMs,
     failover: d.failover,
+    confirm: d.failover === 'confirm' ? { timeoutSec: d.confirmTimeoutSec, default: d.confirmDefault } : null,
     suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
   };
+}
+
+function shownDecision({ action, rule, why, asks }: Decision): NonNullable<MirrorStatus['decision']> {
+  return { action, rule, why, ...(asks === undefined ? {} : { asks }) };
 }
 
 function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, now: number): TargetStatus {

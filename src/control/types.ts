@@ -2,7 +2,7 @@
  * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
-import type { CompareAnswer, Decision, FailoverMode, Flags, NodeName, NodeState, NodeView, PeerState } from '../failover/types.ts';
+import type { CompareAnswer, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, NodeView, PeerState } from '../failover/types.ts';
 
 /** Progress of something that lasts. */
 export interface Progress {
@@ -59,7 +59,7 @@ export interface MirrorStatus {
   generation: string;
   epoch: { number: number; owner: NodeName } | null;
   /** Rule and reason of the last decision about going in service. */
-  decision: Pick<Decision, 'action' | 'rule' | 'why'> | null;
+  decision: Pick<Decision, 'action' | 'rule' | 'why' | 'asks'> | null;
   /** What must be resynced if this node crashed now. */
   intentBytes: number;
   localLeg: 'in' | 'out' | 'closed';
@@ -71,6 +71,8 @@ export interface MirrorStatus {
   export: { socketPath: string; name: string } | null;
   failureTimeoutMs: number;
   failover: FailoverMode;
+  /** Failover `confirm`: how long an operator is asked, and what follows without an answer. */
+  confirm: { timeoutSec: number; default: ConfirmDefault } | null;
   suspendedFor: string[];
 }
 
@@ -93,7 +95,9 @@ export type EventKind =
   | 'bitmap-damaged'
   | 'decision'
   | 'verify-done'
-  | 'config';
+  | 'config'
+  | 'confirm-failover'
+  | 'hook-failed';
 
 export interface ControlEvent {
   /** Milliseconds since 1970. */
@@ -140,6 +144,9 @@ export interface Actions {
       priority: number;
       failureTimeoutMs: number | null;
       failover: FailoverMode | null;
+      /** With failover `confirm`. */
+      confirmTimeoutSec?: number;
+      confirmDefault?: ConfirmDefault;
       arbiter: 'none' | 'majority' | null;
       waitForPreviousSourceSec: number | null;
       /** The operator's word that the leg holds no data (new file, zeroed disk). */
@@ -157,6 +164,10 @@ export interface Actions {
   replace: { params: { tag: string; node: NodeName; leg: string }; result: MirrorStatus };
   /** Forgets the mirror on every reachable node; legs keep their data. */
   delete: { params: { tag: string }; result: { forgotten: NodeName[] } };
+  /** Changes settings of a mirror in service here; what is absent stays as it is. */
+  set: { params: { tag: string; failover?: FailoverMode; confirmTimeoutSec?: number; confirmDefault?: ConfirmDefault }; result: MirrorStatus };
+  /** The answer when this node asks whether to take over. */
+  confirm: { params: { tag: string; go: boolean }; result: MirrorStatus };
   'in-service': { params: { tag: string }; result: MirrorStatus };
   'out-of-service': { params: { tag: string }; result: MirrorStatus };
   /** Names of targets; empty: all. */

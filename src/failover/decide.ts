@@ -10,6 +10,7 @@
  * voted where one is asked for. An operator's `in-service` is judged by the same rows; what would wait is then refused.
  */
 import { provenEpoch } from './account.ts';
+import { leaveToGo } from './decide-confirm.ts';
 import { compareEpoch, epochText, isHigher } from './epoch.ts';
 import { decideServing } from './serving.ts';
 import {
@@ -171,10 +172,8 @@ const takeover: Row = (s) => {
   const choosing = !s.asked && !s.facts.claiming;
   if (choosing && s.heard.some((v) => v.contactWithSource && equalAndPrior(v, s) !== null)) return null;
   const why = `in sync, and ${source} has been silent on every path for ${ms(silenceOf(s, source) ?? 0)}`;
-  if (choosing && s.definition.failover !== 'auto') {
-    return wait(s, 'takeover', `${why}, but failover is '${s.definition.failover}'`, ['an operator says in-service', `${source} returns`]);
-  }
-  return go(s, 'takeover', why);
+  const leave = leaveToGo(s, 'takeover', why, source);
+  return leave.held ?? go(s, 'takeover', leave.why);
 };
 
 const betterCandidate: Row = (s) => {
@@ -274,14 +273,11 @@ const sourceAloneAgreed: Row = (s) => {
 };
 
 const evidence: Row = (s) => {
-  const { record, self, definition } = s;
+  const { record, self } = s;
   if (s.missing.length > 0) return null;
   if (s.term === null) return neverServed(s);
   if (unfit(self) !== null) return null;
   if (self.flags.dataCorrupt && s.heard.length === 0) return null;
-  if (!s.servedLast && definition.failover !== 'auto' && !s.asked && !s.facts.claiming) {
-    return wait(s, 'evidence', `this node is as new as any, but failover is '${definition.failover}'`, ['an operator says in-service']);
-  }
   if (stillListening(s)) {
     return {
       action: 'wait',
@@ -293,7 +289,9 @@ const evidence: Row = (s) => {
   const unserved = isHigher(highestSeen(s), highestProven(s)) ? `; epoch ${epochText(highestSeen(s))} was claimed and never served` : '';
   const heard = s.heard.length === 0 ? 'nobody else is required' : `${names(s.heard.map((v) => v.node))} can be heard`;
   const why = `${heard}, and by their records nobody has newer data than ${record.node}${unserved}`;
-  return go(s, 'evidence', why, self.flags.dataCorrupt ? { dataCorrupt: false } : undefined);
+  // Only the last source goes on without a change of source.
+  const leave = s.servedLast ? { held: null, why } : leaveToGo(s, 'evidence', why, null);
+  return leave.held ?? go(s, 'evidence', leave.why, self.flags.dataCorrupt ? { dataCorrupt: false } : undefined);
 };
 
 /** Before anybody ever served: only on command, and only where the data is. */

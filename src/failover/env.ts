@@ -22,13 +22,33 @@ export type NodeEventKind =
   | 'bitmap-damaged'
   | 'decision'
   | 'verify-done'
-  | 'config';
+  | 'config'
+  | 'confirm-failover'
+  | 'hook-failed';
 
 export interface DeviceExports {
   /** NBD clients may use the device under this name from now on. */
   add(name: string, device: Device): void;
   /** Ends all connections to it with ESHUTDOWN; resolves when they are closed. */
   remove(name: string, device: Device, graceMs: number): Promise<void>;
+}
+
+export interface HookFacts {
+  why: string;
+  rule?: string | undefined;
+  /** Another node that it is about. */
+  peer?: NodeName | undefined;
+}
+
+/** Programs of the operator that are told what happens. */
+export interface NodeHooks {
+  /**
+   * The mirror is about to go out of service in order, and still answers: resolves when the hooks have ended, whatever came
+   * of them, or their time is over. Never rejects. To be awaited where nothing else is held up, before ownership moves.
+   */
+  before(event: 'out-of-service', tag: string, facts: HookFacts): Promise<void>;
+  /** What `before` announced does not happen: the mirror stays in service, and hooks are told `in-service` again. */
+  abandoned(tag: string, facts: HookFacts): void;
 }
 
 export interface NodeTunables {
@@ -59,5 +79,6 @@ export interface NodeEnv {
   replicaServer: NbdServer;
   /** Leaf names that replica exports are found under. */
   replicas: Map<string, Device>;
+  hooks: NodeHooks;
   emit(tag: string, kind: NodeEventKind, message: string, fields?: Record<string, unknown>): void;
 }

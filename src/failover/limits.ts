@@ -6,6 +6,10 @@ export const OFFERED_MAX = 64;
 export const MERGE_PENDING_MAX = 16;
 export const BOOT_ID_MAX_CHARACTERS = 64;
 export const WHY_MAX_CHARACTERS = 4096;
+/** Failover `confirm`, for mirrors that say nothing else; and the longest time to answer, a week. */
+export const CONFIRM_TIMEOUT_SEC = 60;
+export const CONFIRM_DEFAULT = 'stay';
+export const CONFIRM_TIMEOUT_MAX_SEC = 604_800;
 export const PATH_MAX_CHARACTERS = 4096;
 export const RECORD_MAX_BYTES = 128 * 1024;
 export const FLAG_MAX_BYTES = 256;

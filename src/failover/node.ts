@@ -19,6 +19,7 @@ import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
+import { Question } from './question.ts';
 import { hearsMajority, majorityStandsBy } from './quorum.ts';
 import { foundOut } from './membership.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
@@ -44,6 +45,7 @@ export class MirrorNode implements Claimant {
   readonly target: TargetRole;
   readonly #claims: Claims;
   readonly #roles = new Mutex();
+  readonly #question = new Question();
   readonly #views = new Map<NodeName, NodeView>();
   readonly #startedAt: number;
   readonly #onChanged: () => void;
@@ -291,11 +293,14 @@ export class MirrorNode implements Claimant {
       const silentForMs = this.env.cluster.silentForMs(n);
       if (view !== undefined && silentForMs !== undefined) peers[n] = { view, silentForMs };
     }
+    const { failureTimeoutMs } = this.record().definition;
+    const now = this.env.io.clock.now();
     return {
       self: this.view(),
       peers,
-      failureTimeoutMs: this.record().definition.failureTimeoutMs,
-      upForMs: this.env.io.clock.now() - this.#startedAt,
+      failureTimeoutMs,
+      upForMs: now - this.#startedAt,
+      confirm: this.#question.facts(now, { peers, failureTimeoutMs }, this.inService),
       command,
       majority: this.#hearsMajority(),
       claiming,
@@ -342,8 +347,11 @@ export class MirrorNode implements Claimant {
       return;
     }
     this.note(d);
-    if (d.action !== 'go-in-service') await this.#applyFlags(d);
-    else await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    if (d.action === 'go-in-service') await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    else
+      await this.own.apply(d, () => {
+        this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
+      });
   }
 
   /** `stopped` may have changed while we waited. */
@@ -389,6 +397,8 @@ export class MirrorNode implements Claimant {
   }
 
   note(d: Decision): void {
+    if (this.#question.decided(d, this.env.io.clock.now()))
+      this.env.emit(this.tag, 'confirm-failover', d.why, { rule: d.rule, node: d.asks?.lost ?? null });
     const before = this.#decision;
     // Going on in service is no new decision: what brought the node there stays to be seen.
     if (d.action === 'stay-in-service' && d.rule !== 'split-brain' && before?.action === 'go-in-service') return;
@@ -397,15 +407,6 @@ export class MirrorNode implements Claimant {
     this.env.log.info('decision', { tag: this.tag, action: d.action, rule: d.rule, why: d.why });
     this.env.emit(this.tag, d.rule === 'split-brain' ? 'split-brain' : 'decision', `${d.action}: ${d.why}`, { rule: d.rule, action: d.action });
     this.changed();
-  }
-
-  async #applyFlags(d: Decision): Promise<void> {
-    const { dataCorrupt, lastOwner } = d.setFlags ?? {};
-    if (dataCorrupt !== undefined && dataCorrupt !== this.flags.flags.dataCorrupt) {
-      await this.own.setDataCorrupt(dataCorrupt);
-      if (dataCorrupt) this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
-    }
-    if (lastOwner !== undefined && lastOwner !== this.flags.flags.lastOwner) await this.own.setLastOwner(lastOwner);
   }
 
   /** An operator's command to go in service; the decision says whether it was done, and by which rule. */
@@ -419,10 +420,17 @@ export class MirrorNode implements Claimant {
     });
   }
 
+  /** An operator's answer to the question whether to take over; null: nothing is asked. */
+  async confirm(yes: boolean): Promise<Decision | null> {
+    if (!this.#question.answer(yes ? 'yes' : 'no')) return null;
+    return await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+  }
+
   // ------------------------------------------------------------------------------------------- out of service
 
   /** Takes the mirror out of service in order. `byOperator`: it stays out until a command says otherwise. */
   async goOutOfService(byOperator: boolean): Promise<void> {
+    if (this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service' });
     await this.#roles.run(async () => {
       if (this.#source !== undefined) await this.leaveService(true, false);
       if (byOperator) await this.store.update((r) => ({ ...r, keepOut: true }));
@@ -534,6 +542,7 @@ export class MirrorNode implements Claimant {
 
   /** Ends everything; `clean`: in order. */
   async stop(clean: boolean): Promise<void> {
+    if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops' });
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#roles.run(async () => {

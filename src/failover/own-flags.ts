@@ -1,7 +1,7 @@
 /** The flag files of one node, together with what the record must remember of them. */
 import type { FlagFiles } from './flags.ts';
 import type { RecordStore } from './record.ts';
-import type { NodeName } from './types.ts';
+import type { Decision, NodeName } from './types.ts';
 
 export class OwnFlags {
   readonly #files: FlagFiles;
@@ -18,6 +18,16 @@ export class OwnFlags {
 
   setSource(node: NodeName | null): Promise<void> {
     return this.#files.setSource(node);
+  }
+
+  /** What a decision orders. `onCorrupt`: the data must not be used from now on. */
+  async apply(d: Pick<Decision, 'setFlags'>, onCorrupt: () => void): Promise<void> {
+    const { dataCorrupt, lastOwner } = d.setFlags ?? {};
+    if (dataCorrupt !== undefined && dataCorrupt !== this.#files.flags.dataCorrupt) {
+      await this.setDataCorrupt(dataCorrupt);
+      if (dataCorrupt) onCorrupt();
+    }
+    if (lastOwner !== undefined && lastOwner !== this.#files.flags.lastOwner) await this.setLastOwner(lastOwner);
   }
 
   /** The record remembers that the flag is ours: one that is gone without us was deleted by an operator. */

@@ -3,6 +3,7 @@
  * that changes a peer's record is answered only when it is durable there.
  */
 import { z } from 'zod';
+import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC } from './limits.ts';
 
 const name = z.string().min(1).max(64);
 const hex = z.string().regex(/^[0-9a-f]{16}$/);
@@ -26,6 +27,8 @@ export const definitionSchema = z.object({
   nodes: z.record(name, nodeDefinition),
   failureTimeoutMs: z.number().int().min(100).max(3_600_000),
   failover: z.enum(['auto', 'off', 'confirm']),
+  confirmTimeoutSec: z.number().int().min(1).max(1_000_000_000).default(CONFIRM_TIMEOUT_SEC),
+  confirmDefault: z.enum(['go', 'stay']).default(CONFIRM_DEFAULT),
   arbiter: z.enum(['none', 'majority']),
   waitForPreviousSourceSec: z.number().int().min(-1).max(1_000_000_000),
   takeoverAfterCleanStop: z.boolean(),

@@ -3,7 +3,17 @@
  * node sends, where keys that a newer one added are ignored.
  */
 import { z } from 'zod';
-import { BOOT_ID_MAX_CHARACTERS, HISTORY_MAX, MERGE_PENDING_MAX, NODES_MAX, OFFERED_MAX, PATH_MAX_CHARACTERS, WHY_MAX_CHARACTERS } from './limits.ts';
+import {
+  BOOT_ID_MAX_CHARACTERS,
+  CONFIRM_DEFAULT,
+  CONFIRM_TIMEOUT_SEC,
+  HISTORY_MAX,
+  MERGE_PENDING_MAX,
+  NODES_MAX,
+  OFFERED_MAX,
+  PATH_MAX_CHARACTERS,
+  WHY_MAX_CHARACTERS,
+} from './limits.ts';
 import { isName } from './paths.ts';
 import type { NodeView, StateRecord } from './types.ts';
 
@@ -38,6 +48,9 @@ const definitionShape = {
   nodes: byNode(nodeDefinition),
   failureTimeoutMs: positive,
   failover: z.enum(['auto', 'off', 'confirm']),
+  // Records written before there was a choice do not say.
+  confirmTimeoutSec: positive.default(CONFIRM_TIMEOUT_SEC),
+  confirmDefault: z.enum(['go', 'stay']).default(CONFIRM_DEFAULT),
   arbiter: z.enum(['none', 'majority']),
   waitForPreviousSourceSec: z.number().min(-1),
   takeoverAfterCleanStop: z.boolean(),

@@ -15,6 +15,8 @@ export interface Epoch {
 }
 
 export type FailoverMode = 'auto' | 'off' | 'confirm';
+/** What a node does when it has asked whether to take over and nobody has answered. */
+export type ConfirmDefault = 'go' | 'stay';
 export type ArbiterKind = 'none' | 'majority';
 
 export interface NodeDefinition {
@@ -39,6 +41,9 @@ export interface MirrorDefinition {
   nodes: Record<NodeName, NodeDefinition>;
   failureTimeoutMs: number;
   failover: FailoverMode;
+  /** Failover `confirm`: how long an operator is asked, and what follows without an answer. */
+  confirmTimeoutSec: number;
+  confirmDefault: ConfirmDefault;
   arbiter: ArbiterKind;
   /** LKDR_WAIT_FOR_PREVIOUS_SOURCE_TIMEOUT: seconds; 0 do not wait, -1 without end. */
   waitForPreviousSourceSec: number;
@@ -193,6 +198,24 @@ export type DecideRule =
   | 'no-quorum'
   | 'forced';
 
+/** What an operator is asked before a failover. */
+export interface Asked {
+  /** Names the situation: what was asked in another one is no answer to this. */
+  about: string;
+  /** The source that is lost, whose return settles it; null: none. */
+  lost: NodeName | null;
+  /** Until the default is taken; null: it was answered, or the default was taken. */
+  leftMs: number | null;
+  then: ConfirmDefault;
+}
+
+/** What has come of the question. */
+export interface Confirm {
+  about: string;
+  askedForMs: number;
+  word: 'yes' | 'no' | null;
+}
+
 /** Everything `decide` may look at. */
 export interface Facts {
   self: NodeView;
@@ -208,6 +231,8 @@ export interface Facts {
   majority: boolean | null;
   /** The next step of a claim decides again: rows that only begin a claim are read as "go on". */
   claiming: boolean;
+  /** The question before a failover; absent: nothing has been asked. */
+  confirm?: Confirm | undefined;
 }
 
 export interface Decision {
@@ -217,4 +242,6 @@ export interface Decision {
   setFlags?: Partial<{ lastOwner: boolean; dataCorrupt: boolean }>;
   /** What would change the answer, for `netraid explain`. */
   changesIf?: string[];
+  /** Failover `confirm`: what an operator may answer now. */
+  asks?: Asked;
 }

@@ -4,7 +4,7 @@
  * Everything NetRAID does to the outside world goes through an `Io`, so that the seeded simulator runs the code that
  * ships. Two storeys:
  *
- *   control plane   Files, Net, Clock, Chance: plain asynchronous calls
+ *   control plane   Files, Net, Clock, Chance, Programs: plain asynchronous calls
  *   data plane      Engine: "descriptors, not bytes". After a handshake the engine owns a connection, parses requests,
  *                   and hands over batches of descriptors; payloads stay behind integer handles
  *
@@ -175,6 +175,37 @@ export interface Net {
   connect(to: Address, timeoutMs: number): Promise<IoSocket>;
 }
 
+// ---------------------------------------------------------------------------------------------------- programs
+
+export interface ProgramLimits {
+  /** From here on it is asked to end (SIGTERM), with all that it has started. */
+  timeoutMs: number;
+  /** After this much more it is killed (SIGKILL), and not waited for any longer. */
+  graceMs: number;
+  /** Output kept, its beginning; the rest is read and thrown away. */
+  outputMaxBytes: number;
+}
+
+export interface ProgramEnd {
+  /** Exit status; null when a signal ended it, or nothing did in time. */
+  exit: number | null;
+  signal: string | null;
+  timedOut: boolean;
+  /** What it wrote to standard output and standard error, in the order in which it came. */
+  output: string;
+}
+
+/** Programs of the machine's operator. Whatever a program has left running in the background lives on after its end. */
+export interface Programs {
+  /** Names of the executable files in a folder, sorted. Rejects with IoError ENOENT when it is absent. */
+  list(folder: string): Promise<string[]>;
+  /**
+   * Runs one, without a shell, in the folder `/`, with an empty standard input and in a process group of its own. Its
+   * environment is `env` and a PATH. Rejects with IoError only when it could not be started.
+   */
+  run(path: string, args: readonly string[], env: Readonly<Record<string, string>>, limits: ProgramLimits): Promise<ProgramEnd>;
+}
+
 // ------------------------------------------------------------------------------------------------------ engine
 
 export type Handle = number; // engine-owned bytes; 0 is "none"
@@ -332,5 +363,6 @@ export interface Io {
   readonly net: Net;
   /** Names the time since the machine started: what a page cache holds outlives a process and no boot. */
   readonly bootId: string;
+  readonly programs: Programs;
   createEngine(): Engine;
 }

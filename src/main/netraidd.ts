@@ -34,8 +34,10 @@ Exit codes: 0 stopped in order, 1 could not start or had to stop, 2 wrong usage 
 SIGTERM and SIGINT stop it in order: mirrors leave service cleanly.
 `;
 
-/** How long a clean stop may take before the daemon leaves as after a crash. */
+/** How long a clean stop may take, besides hooks, before the daemon leaves as after a crash. */
 const STOP_MAX_MS = 60_000;
+/** A hook that runs when the stop begins, and those for out-of-service. */
+const HOOK_EVENTS_AT_STOP = 2;
 
 interface Arguments {
   root: string;
@@ -118,10 +120,13 @@ async function main(): Promise<number> {
     control = await startControlServer({ client, socketPath: controlSocketPath(root), log });
     log.info('stopping', { signal: await stopping });
     await control.close();
-    const late = setTimeout(() => {
-      process.stderr.write('netraidd: the clean stop takes too long; leaving as after a crash\n');
-      process.exit(1);
-    }, STOP_MAX_MS);
+    const late = setTimeout(
+      () => {
+        process.stderr.write('netraidd: the clean stop takes too long; leaving as after a crash\n');
+        process.exit(1);
+      },
+      STOP_MAX_MS + HOOK_EVENTS_AT_STOP * config.hookTimeoutMs,
+    );
     await daemon.stop();
     clearTimeout(late);
     log.info('stopped', {});

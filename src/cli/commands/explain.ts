@@ -3,7 +3,7 @@ import type { CompareAnswer, NodeView } from '../../failover/types.ts';
 import { ExitCode, oneLine, UsageError } from '../exit.ts';
 import { formatSize } from '../../control/units.ts';
 import { answer } from '../output.ts';
-import { plainTable } from '../render.ts';
+import { askedLines, plainTable } from '../render.ts';
 import type { CommandContext } from '../world.ts';
 
 export async function explain(ctx: CommandContext): Promise<number> {
@@ -17,6 +17,7 @@ export async function explain(ctx: CommandContext): Promise<number> {
     `${tag} on ${e.facts.node}${whatIf === null ? '' : `, if ${oneLine(whatIf)}`}: ${decision.action}`,
     `  Rule: ${decision.rule}`,
     `  Why: ${oneLine(decision.why)}`,
+    ...askedLines(tag, decision.asks).map((l) => `  ${l}`),
     ...(decision.changesIf ?? []).map((c) => `  Changes If: ${oneLine(c)}`),
     'Facts:',
     ...plainTable(['NODE', 'STATE', 'GENERATION', 'EPOCH SERVED', 'FLAGS', 'MARKED'], rows).map((l) => `  ${l}`),

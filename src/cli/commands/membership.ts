@@ -6,7 +6,9 @@ import { isRegionSize, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../../bitmap/r
 import { confirm, say, showPreview } from '../confirm.ts';
 import { ExitCode, UsageError } from '../exit.ts';
 import { answer, waitInSync, waitOf } from '../output.ts';
-import { arbiters, failoverModes } from '../choices.ts';
+import { failoverText } from '../render.ts';
+import { arbiters } from '../choices.ts';
+import { failoverWishes } from '../failover-options.ts';
 import type { CommandContext } from '../world.ts';
 
 const FIRST_PRIORITY = 1;
@@ -23,6 +25,7 @@ export async function create(ctx: CommandContext): Promise<number> {
     const range = `a power of two from ${formatSize(REGION_MIN_BYTES)} to ${formatSize(REGION_MAX_BYTES)}`;
     throw new UsageError(`--region ${formatSize(regionBytes)} is not allowed; allowed: ${range}`);
   }
+  const wishes = failoverWishes(args);
   const s = await ctx.client.call('create', {
     tag: args.tag(),
     leg: args.absolutePath('LEG'),
@@ -30,7 +33,8 @@ export async function create(ctx: CommandContext): Promise<number> {
     regionBytes,
     priority: args.integer('priority', 0, PRIORITY_MAX) ?? FIRST_PRIORITY,
     failureTimeoutMs,
-    failover: args.choice('failover', failoverModes) ?? null,
+    ...wishes,
+    failover: wishes.failover ?? null,
     arbiter: args.choice('arbiter', arbiters) ?? null,
     waitForPreviousSourceSec: args.integer('wait-for-previous-source', -1, WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC) ?? null,
     zeroed: args.flag('zeroed'),
@@ -60,6 +64,14 @@ export async function extend(ctx: CommandContext): Promise<number> {
   const priority = wishedPriority ?? nextPriority(await ctx.client.call('status', { tag }));
   const params = { tag, node, leg, foreignUri, mode: args.flag('async') ? ('async' as const) : ('sync' as const), priority, zeroed };
   return await finish(ctx, await ctx.client.call('extend', params), node, waitMs, `${tag} is extended to ${node}`);
+}
+
+export async function set(ctx: CommandContext): Promise<number> {
+  const wishes = failoverWishes(ctx.args);
+  if (Object.keys(wishes).length === 0) throw new UsageError('nothing to set; allowed: --failover, --confirm-timeout, --confirm-default');
+  const s = await ctx.client.call('set', { tag: ctx.args.tag(), ...wishes });
+  answer(ctx, s, [`${s.tag}: failover ${failoverText(s)}`]);
+  return ExitCode.OK;
 }
 
 /** 1, 10, 20, …: room to put one in between. */

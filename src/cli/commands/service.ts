@@ -19,6 +19,14 @@ export async function inService(ctx: CommandContext): Promise<number> {
   return ExitCode.OK;
 }
 
+export async function confirmFailover(ctx: CommandContext): Promise<number> {
+  const tag = ctx.args.tag();
+  const go = !ctx.args.flag('no');
+  const s = await ctx.client.call('confirm', { tag, go });
+  answer(ctx, s, [go ? `${tag} is in service on ${s.node}` : `${tag} stays out of service on ${s.node}`]);
+  return ExitCode.OK;
+}
+
 export async function outOfService(ctx: CommandContext): Promise<number> {
   const tag = ctx.args.tag();
   const s = await ctx.client.call('out-of-service', { tag });

@@ -1,7 +1,7 @@
 /** Commands that make, change and forget mirrors, and take them in and out of service. */
-import { arbiters, failoverModes } from '../choices.ts';
+import { arbiters } from '../choices.ts';
 import { type CommandSpec, yes } from '../spec.ts';
-import { leg, tag, target, wait } from './parts.ts';
+import { failoverOptions, leg, tag, target, wait } from './parts.ts';
 
 const load = () => import('../commands/membership.ts');
 const loadService = () => import('../commands/service.ts');
@@ -16,7 +16,7 @@ export const membershipCommands: readonly CommandSpec[] = [
       { name: 'region', value: 'SIZE', describe: 'what one bit of the bitmap stands for; default: LKDR_CHUNK_SIZE or 256KiB' },
       { name: 'priority', value: 'N', describe: 'lower goes first; default: 1' },
       { name: 'failure-timeout', value: 'DURATION', describe: "silence after which a node counts as lost; default: the node's configuration" },
-      { name: 'failover', value: 'MODE', describe: 'what follows the loss of the source', choices: failoverModes },
+      ...failoverOptions,
       { name: 'arbiter', value: 'KIND', describe: 'whose word a takeover needs', choices: arbiters },
       {
         name: 'wait-for-previous-source',
@@ -83,6 +83,29 @@ export const membershipCommands: readonly CommandSpec[] = [
     options: [{ name: 'without-last-owner', describe: 'where it equals a force: your word that losing newer data is meant' }, yes],
     examples: [['netraid in-service datarep-ext3', 'this node becomes the source']],
     load: async () => (await loadService()).inService,
+  },
+  {
+    name: 'confirm',
+    summary: 'answers this node, which asks whether it shall take over',
+    detail: 'Under failover `confirm`. A no holds until the lost source returns, or in-service is said.',
+    positionals: [tag],
+    options: [{ name: 'no', describe: 'it stays out of service' }],
+    examples: [
+      ['netraid confirm datarep-ext3', 'it goes in service now'],
+      ['netraid confirm datarep-ext3 --no', 'it does not, and does not ask again'],
+    ],
+    load: async () => (await loadService()).confirmFailover,
+  },
+  {
+    name: 'set',
+    summary: 'changes settings of a mirror in service here, on all its nodes',
+    positionals: [tag],
+    options: failoverOptions,
+    examples: [
+      ['netraid set datarep-ext3 --failover off', 'nobody takes over by himself'],
+      ['netraid set datarep-ext3 --failover confirm --confirm-timeout 5m --confirm-default go', 'an operator has five minutes to say no'],
+    ],
+    load: async () => (await load()).set,
   },
   {
     name: 'out-of-service',

@@ -8,6 +8,7 @@ import { nodeFiles } from './files.ts';
 import { readBootId } from './boot-id.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { nodeNet } from './net.ts';
+import { nodePrograms } from './programs.ts';
 
 export interface NodeIoOptions {
   /** Puts something between the engine and its legs, such as `faultyLegOpener`. */
@@ -23,6 +24,7 @@ export function createNodeIo(o: NodeIoOptions = {}): Io {
     files: nodeFiles,
     net: nodeNet,
     bootId: readBootId(),
+    programs: nodePrograms,
     createEngine: () => new PortableEngine({ clock: nodeClock, legs }),
   };
 }

@@ -16,6 +16,7 @@ import { SimLegOpener } from './leg.ts';
 import type { Network } from './network.ts';
 import type { DiskContext } from './open-file.ts';
 import { Process } from './process.ts';
+import { type SimProgram, SimPrograms } from './programs.ts';
 import type { Schedule } from './schedule.ts';
 import { PAGE_BYTES } from './sectors.ts';
 import { Stream } from './seed.ts';
@@ -48,6 +49,7 @@ export class SimNode {
   readonly #disk: Disk;
   readonly #faults: DiskFaults;
   readonly #stream: Stream;
+  readonly #programs = new Map<string, SimProgram>();
   #boots = 0;
   #daemon: { process: Process; io: Io } | undefined;
   #local: { process: Process; io: Io } | undefined;
@@ -163,6 +165,12 @@ export class SimNode {
     this.#disk.create(path, sizeBytes, kind);
   }
 
+  /** Harness: an executable file at this path, which does what `program` says; undefined takes it away. */
+  install(path: string, program: SimProgram | undefined): void {
+    if (program === undefined) this.#programs.delete(path);
+    else this.#programs.set(path, program);
+  }
+
   /** Harness: bytes as a reader would find them now, without passing time; undefined when the file is absent. */
   peek(path: string, offset = 0, length?: number): Uint8Array | undefined {
     const node = this.#disk.find(path);
@@ -232,6 +240,7 @@ export class SimNode {
         connect: (to, timeoutMs) => network.connect(process, this.name, to, timeoutMs),
       },
       bootId: `${this.name} ${String(this.#powerFailures)}`,
+      programs: new SimPrograms(process, this.#programs),
       createEngine: () => createSimEngine(process, clock, legs, engineTurns),
     };
     return { process, io };

@@ -41,6 +41,8 @@ export function definitionOf(w: DefinitionWords): MirrorDefinition {
     nodes: Object.fromEntries(w.nodes.map((n) => [n, { priority: PRIORITIES[n] ?? 50, leg: `/legs/${n}`, mode: 'sync' }])),
     failureTimeoutMs: TIMEOUT_MS,
     failover: w.failover ?? 'auto',
+    confirmTimeoutSec: 60,
+    confirmDefault: 'stay',
     arbiter: w.arbiter ?? 'none',
     waitForPreviousSourceSec: -1,
     takeoverAfterCleanStop: w.takeoverAfterCleanStop ?? false,

@@ -44,6 +44,7 @@ export function spied(io: Io, w: Watcher): Io {
     chance: io.chance,
     net: io.net,
     bootId: io.bootId,
+    programs: io.programs,
     files: new SpiedFiles(io.files, w),
     createEngine: () => new SpiedEngine(io.createEngine(), w),
   };

@@ -30,6 +30,7 @@ describe('the configuration', () => {
       failureTimeoutMs: 2000,
       connectionsPerTarget: 4,
       resyncsMax: 1,
+      hookTimeoutMs: 60_000,
       localErrors: 'leave',
       skipEqual: false,
       keepDirtyMax: 1024,
@@ -55,6 +56,7 @@ exports:
 failureTimeout: 500ms
 connectionsPerTarget: 2
 resyncsMax: 3
+hookTimeout: 90s
 localErrors: pass-on
 skipEqual: true
 keepDirtyMax: 10
@@ -74,6 +76,7 @@ resyncCopiesMax: 1
     });
     expect(c.exportListen).toEqual([{ kind: 'tcp', host: '127.0.0.1', port: 10809 }]);
     expect([c.failureTimeoutMs, c.connectionsPerTarget, c.resyncsMax, c.localErrors, c.skipEqual]).toEqual([500, 2, 3, 'pass-on', true]);
+    expect(c.hookTimeoutMs).toBe(90_000);
     expect([c.keepDirtyMax, c.dirtyMax, c.asyncQueueMaxBytes, c.payloadMaxBytes, c.resyncCopyBytes, c.resyncCopiesMax]).toEqual([
       10,
       20,
@@ -113,6 +116,12 @@ resyncCopiesMax: 1
       '"50ms" is not allowed; allowed: a number with ms, s, m or h, such as 500ms or 2s, from 100ms to 1h; 2s when',
     ],
     [`${least}failureTimeout: 2\n`, 4, 'failureTimeout', '2 is not allowed'],
+    [
+      `${least}hookTimeout: 3m\n`,
+      4,
+      'hookTimeout',
+      '"3m" is not allowed; allowed: a number with ms, s, m or h, such as 500ms or 2s, from 1s to 2m; 1m when it is left out',
+    ],
     [`${least}resyncsMax: 0\n`, 4, 'resyncsMax', '0 is not allowed; allowed: a whole number from 1 to 7; 1 when it is left out'],
     [`${least}localErrors: ignore\n`, 4, 'localErrors', '"ignore" is not allowed; allowed: leave or pass-on'],
     [`${least}skipEqual: yes\n`, 4, 'skipEqual', '"yes" is not allowed; allowed: true or false'],

@@ -27,6 +27,8 @@ export function definition(nodes: readonly NodeName[], over: Partial<MirrorDefin
     nodes: Object.fromEntries(nodes.map((n) => [n, one(n)])),
     failureTimeoutMs: TIMEOUT_MS,
     failover: 'auto',
+    confirmTimeoutSec: 60,
+    confirmDefault: 'stay',
     arbiter: 'none',
     waitForPreviousSourceSec: -1,
     takeoverAfterCleanStop: false,

@@ -10,7 +10,12 @@ describe('paths below the root', () => {
       bitmap: '/var/lib/netraid/bitmap_datarep-ext3',
       state: '/var/lib/netraid/state_datarep-ext3',
     });
-    expect(nodePaths('/r')).toEqual({ resources: '/r/subsys/scsi/resources/netraid', tunables: '/r/etc/default/LifeKeeper', run: '/r/run' });
+    expect(nodePaths('/r')).toEqual({
+      hooks: '/r/etc/hooks.d',
+      resources: '/r/subsys/scsi/resources/netraid',
+      tunables: '/r/etc/default/LifeKeeper',
+      run: '/r/run',
+    });
     expect([bitmapPath('/r', 't'), statePath('/r', 't')]).toEqual(['/r/bitmap_t', '/r/state_t']);
   });
 

@@ -14,6 +14,8 @@ function definition(names: string[], more: Partial<MirrorDefinition> = {}): Mirr
     nodes: Object.fromEntries(names.map((n, i) => [n, { priority: i, leg: '/leg', mode: 'sync' as const }])),
     failureTimeoutMs: 1000,
     failover: 'auto',
+    confirmTimeoutSec: 60,
+    confirmDefault: 'stay',
     arbiter: 'majority',
     waitForPreviousSourceSec: -1,
     takeoverAfterCleanStop: false,

@@ -57,6 +57,7 @@ beforeEach(() => {
       },
     },
     bootId: 'test',
+    programs: { list: forbidden, run: forbidden },
     createEngine: forbidden,
   };
   server = new NbdServer({

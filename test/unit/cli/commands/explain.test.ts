@@ -48,3 +48,16 @@ it.each([[['a', '--what-if', ' ']], [['a', '--what-if', '']], [['a/b']], [[]]])(
   const { code, errors } = await run(['netraid', 'explain', ...words], d);
   expect([code, errors.length, d.calls]).toEqual([2, 1, []]);
 });
+
+it('shows what is asked, how to answer, and until when', async () => {
+  const asks = { about: 'x', lost: 'server1', leftMs: 42_000, then: 'go' as const };
+  const explained = { facts: nodeView('server2'), peers: {}, compares: [] };
+  const asking = new FakeDaemon({ explain: () => ({ ...explained, decision: { action: 'wait', rule: 'takeover', why: 'w', asks } }) });
+  expect((await run('netraid explain a', asking)).out).toContain(
+    '  Asks: take over from server1? netraid confirm a, or --no; in 00:00:42 it goes in service',
+  );
+  const settled = new FakeDaemon({
+    explain: () => ({ ...explained, decision: { action: 'stay-out', rule: 'takeover', why: 'w', asks: { ...asks, leftMs: null } } }),
+  });
+  expect((await run('netraid explain a', settled)).out).toContain('  Asks: settled; to go in service all the same: netraid confirm a');
+});

@@ -47,6 +47,12 @@ describe('netraid create', () => {
     });
   });
 
+  it('says how an operator is asked', async () => {
+    const d = daemon();
+    expect((await run('netraid create a /l --failover confirm --confirm-timeout 5m --confirm-default go', d)).code).toBe(0);
+    expect(d.calls[0]?.[1]).toMatchObject({ failover: 'confirm', confirmTimeoutSec: 300, confirmDefault: 'go' });
+  });
+
   it.each([
     ['a/b /l', '"a/b" is not a tag'],
     ['a l', 'LEG "l" is not allowed'],
@@ -55,6 +61,8 @@ describe('netraid create', () => {
     ['a /l --priority -1', '--priority "-1" is not allowed'],
     ['a /l --failure-timeout 1ms', '--failure-timeout 1ms is not allowed; allowed: 100ms to 1h'],
     ['a /l --wait-for-previous-source -2', '--wait-for-previous-source "-2" is not allowed'],
+    ['a /l --failover confirm --confirm-timeout 500ms', '--confirm-timeout 500ms is not allowed; allowed: whole seconds from 1s to 168h'],
+    ['a /l --failover confirm --confirm-default maybe', 'allowed: go, stay'],
     ['a /l more', 'not known: more'],
   ])('refuses %s', async (words, message) => {
     const d = daemon();
@@ -165,5 +173,20 @@ describe('netraid unextend', () => {
   it.each(['a', 'a b c', 'a ../b'])('refuses %s', async (words) => {
     const d = new FakeDaemon();
     expect([(await run(`netraid unextend ${words} --yes`, d)).code, d.calls]).toEqual([2, []]);
+  });
+});
+
+describe('netraid set', () => {
+  it('sends what is given, and shows what holds now', async () => {
+    const d = new FakeDaemon({ set: () => mirror({ failover: 'confirm', confirm: { timeoutSec: 60, default: 'stay' } }) });
+    const { code, out } = await run('netraid set datarep-ext3 --failover confirm', d);
+    expect([code, out]).toEqual([0, ['datarep-ext3: failover confirm, after 2s of silence: 1m for an answer, then it stays out']]);
+    expect(d.calls).toEqual([['set', { tag: 'datarep-ext3', failover: 'confirm' }]]);
+  });
+
+  it.each(['set', 'set a', 'set a --failover maybe', 'set a --confirm-timeout x'])('refuses netraid %s', async (words) => {
+    const d = new FakeDaemon();
+    const { code, errors } = await run(`netraid ${words}`, d);
+    expect([code, errors.length, d.calls]).toEqual([2, 1, []]);
   });
 });

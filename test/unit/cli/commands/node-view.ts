@@ -14,6 +14,8 @@ export function nodeView(node: string, over: Partial<NodeView> = {}): NodeView {
         nodes: {},
         failureTimeoutMs: 2000,
         failover: 'auto',
+        confirmTimeoutSec: 60,
+        confirmDefault: 'stay',
         arbiter: 'none',
         waitForPreviousSourceSec: -1,
         takeoverAfterCleanStop: false,

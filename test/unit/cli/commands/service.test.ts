@@ -40,8 +40,23 @@ describe('netraid out-of-service', () => {
   });
 });
 
-it.each(['in-service', 'in-service a b', 'in-service a/b', 'out-of-service', 'out-of-service a --yes'])('refuses netraid %s', async (words) => {
-  const d = new FakeDaemon();
-  const { code, errors } = await run(`netraid ${words}`, d);
-  expect([code, errors.length, d.calls]).toEqual([2, 1, []]);
+describe('netraid confirm', () => {
+  it('is a yes, or a no', async () => {
+    const d = new FakeDaemon({ confirm: (p) => mirror({ inService: p.go }) });
+    expect((await run('netraid confirm datarep-ext3', d)).out).toEqual(['datarep-ext3 is in service on server1']);
+    expect((await run('netraid confirm datarep-ext3 --no', d)).out).toEqual(['datarep-ext3 stays out of service on server1']);
+    expect(d.calls.map(([, p]) => p)).toEqual([
+      { tag: 'datarep-ext3', go: true },
+      { tag: 'datarep-ext3', go: false },
+    ]);
+  });
 });
+
+it.each(['confirm', 'confirm a --maybe', 'in-service', 'in-service a b', 'in-service a/b', 'out-of-service', 'out-of-service a --yes'])(
+  'refuses netraid %s',
+  async (words) => {
+    const d = new FakeDaemon();
+    const { code, errors } = await run(`netraid ${words}`, d);
+    expect([code, errors.length, d.calls]).toEqual([2, 1, []]);
+  },
+);

@@ -1,0 +1,69 @@
+/** Hooks of a real daemon: shell scripts in its folder, told what happens, in the order in which it happens. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { Daemons } from '../support/daemons.ts';
+import { testWith } from '../support/programs.ts';
+
+const TAG = 'data';
+let daemons: Daemons;
+
+beforeEach(async () => {
+  const config = { hookTimeout: '3s' };
+  daemons = await Daemons.start({ nodes: ['server1', 'server2'], failureTimeoutMs: 1000, config: { server1: config, server2: config } });
+});
+
+afterEach(async () => {
+  await daemons.close();
+});
+
+function install(node: string, name: string, lines: readonly string[]): void {
+  const folder = path.join(daemons.node(node).root, 'etc/hooks.d');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, name), ['#!/bin/sh', ...lines, ''].join('\n'));
+  chmodSync(path.join(folder, name), 0o755);
+}
+
+/** What the hook of a node has written so far, one line a call. */
+function told(node: string): string[] {
+  const file = daemons.path(`${node}.told`);
+  return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
+}
+
+testWith(['nbdinfo'], 'scripts are told of a failover, and have unmounted before a clean end', async () => {
+  for (const node of ['server1', 'server2']) {
+    const file = daemons.path(`${node}.told`);
+    // The export still answers while the hook for out-of-service runs.
+    const stillServed = `served=$(nbdinfo --size "nbd+unix:///$2?socket=$NETRAID_ROOT/run/nbd.sock" 2>/dev/null || echo no)`;
+    install(node, '10-tell', [stillServed, `echo "$1 $2 $NETRAID_NODE $NETRAID_RULE $served" >> ${file}`]);
+    install(node, '20-fails', ['echo went wrong >&2', 'exit 7']);
+  }
+  await daemons.createMirror({
+    tag: TAG,
+    sizeBytes: 1024 * 1024,
+    regionBytes: 64 * 1024,
+    legs: { server1: daemons.path('leg1'), server2: daemons.path('leg2') },
+  });
+  await daemons.until('server1 is told', () => Promise.resolve(told('server1').length > 0));
+  expect(told('server1')[0]).toBe('in-service data server1 evidence 1048576');
+  await daemons.node('server1').kill();
+  await daemons.until('server2 is told', () => Promise.resolve(told('server2').length > 0));
+  expect(told('server2')).toEqual(['in-service data server2 takeover 1048576']);
+  await daemons.until('the failed hook is logged', () =>
+    Promise.resolve(daemons.node('server2').logged(/hook 20-fails for in-service failed: exit status 7.*went wrong/).length > 0),
+  );
+  await daemons.node('server2').control.call('out-of-service', { tag: TAG });
+  expect(told('server2').slice(1)).toEqual(['out-of-service data server2  1048576']);
+});
+
+it('a hook that hangs is ended, and the daemon stops in order', async () => {
+  install('server1', '10-hangs', ["trap '' TERM", 'sleep 600']);
+  await daemons.createMirror({
+    tag: TAG,
+    sizeBytes: 1024 * 1024,
+    regionBytes: 64 * 1024,
+    legs: { server1: daemons.path('leg1'), server2: daemons.path('leg2') },
+  });
+  await daemons.node('server1').stop();
+  expect(daemons.node('server1').logged(/hook 10-hangs for out-of-service failed: its time was over/)).toHaveLength(1);
+});
