@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Totals } from '../test/simulated/support/report.ts';
+import { FAILOVER_PLANTS } from '../test/simulated/support/plants-failover.ts';
 import { PLANTS, type Plant } from '../test/simulated/support/plants.ts';
 
 const HELP = `scripts/plant-faults [options]
@@ -75,14 +76,17 @@ if (v.help) {
   process.stdout.write(HELP);
   process.exit(0);
 }
-const chosen = PLANTS.filter((p) => v.only === undefined || p.name.includes(v.only));
+const chosen = [...PLANTS, ...FAILOVER_PLANTS].filter((p) => v.only === undefined || p.name.includes(v.only));
 if (v.list) {
   for (const p of chosen) out(p.name);
   process.exit(0);
 }
 
-const kinds = (p: Plant): string[] => (p.only === undefined ? [] : ['--only', p.only]);
-/** For each choice of kinds, the last seed that was used. */
+const kinds = (p: Plant): string[] => [
+  ...(p.only === undefined ? [] : ['--only', p.only]),
+  ...(p.nodes === undefined ? [] : ['--nodes', String(p.nodes)]),
+];
+/** For each choice of histories, the last seed that was used. */
 const used = new Map<string, number>();
 let passed = 0;
 let failed = 0;

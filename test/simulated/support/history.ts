@@ -8,6 +8,7 @@ import { Cluster } from './cluster.ts';
 import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
+import { FlagChecks } from './flag-checks.ts';
 import { drawPlan, LEG, type Plan, type PlanOptions, TAG } from './plan.ts';
 import { checkProofs, checkQuietly } from './quiet-checks.ts';
 import { Workload } from './workload.ts';
@@ -81,6 +82,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   w.start();
   const faults = new Faults(c);
   const dropped = new DroppedMarks(c);
+  const flags = new FlagChecks(c);
   c.world.betweenEvents(() => {
     dropped.look();
   });
@@ -90,6 +92,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
       await c.world.sleep(s.between(15, 100));
       checkQuietly(c);
       checkProofs(c);
+      flags.look();
     }
   })();
   while (faults.struck < plan.faults && c.violation === undefined) {

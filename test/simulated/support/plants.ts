@@ -4,6 +4,8 @@ export interface Plant {
   name: string;
   /** Kinds of faults that show it; absent: as the seeds have it. */
   only?: string;
+  /** Histories with so many nodes alone. */
+  nodes?: number;
   edits: { file: string; find: string; replace: string }[];
 }
 

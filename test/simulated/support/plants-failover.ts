@@ -1,0 +1,179 @@
+/** Faults in ownership, generations and the merge of accounts that the simulator must find; see plants.ts. */
+import type { Plant } from './plants.ts';
+
+export const FAILOVER_PLANTS: readonly Plant[] = [
+  {
+    name: 'merge pending is not durable',
+    only: 'crash,slow',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/failover/merge.ts',
+        find: 'accountComplete: wasInSync && r.inSync.includes(previous) ? [previous] : [],',
+        replace: 'accountComplete: wasInSync && r.inSync.includes(previous) ? [previous, ...others] : [],',
+      },
+      {
+        file: 'src/failover/merge.ts',
+        find: 'mergePending: others.length === 0 || !wasInSync ? [] : [{ from: previous, for: others }],',
+        replace: 'mergePending: [],',
+      },
+    ],
+  },
+  {
+    name: 'a merge that copies instead of uniting',
+    only: 'crash,slow',
+    edits: [
+      {
+        file: 'src/failover/merge-account.ts',
+        find: "marks.outOfSync(into.slice('oos:'.length)).or(map);",
+        replace: "marks.outOfSync(into.slice('oos:'.length)).clearAll();\n    marks.outOfSync(into.slice('oos:'.length)).or(map);",
+      },
+    ],
+  },
+  {
+    name: 'a mark dropped at the handshake',
+    only: 'crash,slow',
+    edits: [
+      {
+        file: 'src/mirror/sessions.ts',
+        find: 't.toCopy = this.#owner.marks.outOfSync(t.node).clone();',
+        replace: 't.toCopy = this.#owner.marks.outOfSync(t.node).clone();\n    this.#owner.marks.outOfSync(t.node).clearAll();',
+      },
+    ],
+  },
+  {
+    name: 'data_corrupt is not set when the source returns alone',
+    only: 'crash,power',
+    edits: [
+      {
+        file: 'src/failover/decide.ts',
+        find: "return stayOut(s, 'source-alone', why, changesIf, { dataCorrupt: true });",
+        replace: "return stayOut(s, 'source-alone', why, changesIf);",
+      },
+    ],
+  },
+  {
+    name: 'a target that is being resynced is promoted',
+    only: 'crash,power,slow,cuts',
+    edits: [
+      {
+        file: 'src/failover/decide.ts',
+        find: '  if (cut === null) return null;\n  return stayOut(s,',
+        replace: "  if (cut === null || cut.kind !== '') return null;\n  return stayOut(s,",
+      },
+      {
+        file: 'src/failover/situation.ts',
+        find: "  if (!servedLast && !r.inSync.includes(v.node)) return 'it was not in sync';",
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a target does not look at the epoch',
+    only: 'crash,power,cuts,freeze',
+    edits: [
+      { file: 'src/failover/target.ts', find: '    if (seen === null) return;', replace: '    if (seen === null || epoch.number > 0) return;' },
+    ],
+  },
+  {
+    name: 'last_owner written after the first answer',
+    only: 'crash,power',
+    edits: [
+      { file: 'src/failover/claim.ts', find: '    await this.#n.own.setLastOwner(true);\n', replace: '' },
+      {
+        file: 'src/failover/claim.ts',
+        find: '    this.#n.env.exports.add(this.#n.tag, source.export);\n',
+        replace:
+          '    this.#n.env.exports.add(this.#n.tag, source.export);\n    await new Promise<void>((resolve) => void this.#n.env.io.clock.after(300, resolve));\n    await this.#n.own.setLastOwner(true);\n',
+      },
+    ],
+  },
+  {
+    name: 'priority before generation',
+    only: 'crash,power,slow',
+    edits: [
+      { file: 'src/failover/situation.ts', find: '  if (holdsUnknown(v.record, s.record)) return true;\n', replace: '' },
+      { file: 'src/failover/situation.ts', find: '  return isHigher(termOf(v.record), s.term);\n}', replace: '  return false;\n}' },
+      {
+        file: 'src/failover/decide.ts',
+        find: "    const order = compareEpoch(proven, s.term);\n    if (order === 'conflict')\n      return stayOut",
+        replace:
+          "    const order = compareEpoch(proven, s.term);\n    if (order === 'higher') continue;\n    if (order === 'conflict')\n      return stayOut",
+      },
+    ],
+  },
+  {
+    name: 'a generation made at the source only',
+    only: 'crash,power,slow',
+    nodes: 3,
+    edits: [{ file: 'src/failover/members.ts', find: '    await this.#tellMembers(membershipOf(next));\n', replace: '    membershipOf(next);\n' }],
+  },
+  {
+    name: 'a write in flight when a target was lost is answered before the new generation is committed',
+    only: 'crash,power,cuts',
+    edits: [
+      {
+        file: 'src/mirror/losses.ts',
+        find: 'const newGeneration = wasInSync && this.#owner.writesInHand();',
+        replace: 'const newGeneration = false && wasInSync && this.#owner.writesInHand();',
+      },
+    ],
+  },
+  {
+    name: 'a claim served without deciding again',
+    only: 'crash,power,freeze,stop',
+    edits: [
+      {
+        file: 'src/failover/claim.ts',
+        find: "return refused === '' ? decide(facts) : { action: 'wait', rule: first.rule, why: refused };",
+        replace: 'decide(facts);\n    void refused;\n    return first;',
+      },
+    ],
+  },
+  {
+    name: "a node that accepted another's epoch keeps its own in-sync mark",
+    only: 'crash,power,freeze,stop',
+    nodes: 3,
+    edits: [{ file: 'src/failover/node.ts', find: 'return { ...r, epochSeen: epoch, inSync: [] };', replace: 'return { ...r, epochSeen: epoch };' }],
+  },
+  {
+    name: 'a stalled target is kept as a candidate',
+    only: 'freeze,crash',
+    edits: [
+      {
+        file: 'src/failover/node.ts',
+        find: '    this.#stalls += 1;\n    this.#contact = false;\n',
+        replace: '    this.#stalls += 1;\n',
+      },
+    ],
+  },
+  {
+    name: 'an account used after it was handed over',
+    only: 'crash,power,slow',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/failover/account.ts',
+        find: '  if (f.accountGivenTo !== null && f.accountGivenTo !== from.node) return',
+        replace: "  if (f.accountGivenTo === '') return",
+      },
+      {
+        file: 'src/failover/merge.ts',
+        find: '  if (p.record.accountGivenTo !== null) return',
+        replace: "  if (p.record.accountGivenTo === '') return",
+      },
+      { file: 'src/failover/merge.ts', find: ' && r.legBehind === null && r.accountGivenTo === null;', replace: ' && r.legBehind === null;' },
+    ],
+  },
+  {
+    name: 'demotion that does not wait for late local writes',
+    only: 'freeze,crash,cuts',
+    edits: [
+      {
+        file: 'src/failover/source.ts',
+        find: '    await this.#end();\n    await this.device.idle();\n',
+        replace: '    await this.#end();\n',
+      },
+    ],
+  },
+];
