@@ -313,6 +313,7 @@ export class DaemonControl implements ControlClient {
     for (const l of links) {
       if (l.leg.inSession) s.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);
     }
+    await s.members.announce();
     s.changed();
     const out = (): boolean => s.stopped || links.every((l) => l.leg.phase === 'out');
     await s.changes.until(out, () => this.#d.options.io.clock.now(), m.record().definition.failureTimeoutMs * 3);
@@ -323,6 +324,7 @@ export class DaemonControl implements ControlClient {
     const { m, s, links } = this.#links(tag, nodes);
     const names = links.map((l) => l.node);
     await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
+    await s.members.announce();
     for (const n of names) s.resyncReleased.add(n);
     s.changed();
     return this.#status(m);

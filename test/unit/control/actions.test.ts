@@ -359,6 +359,27 @@ describe('pause and resume', () => {
     });
   });
 
+  it('is known to whoever takes over, who leaves the target alone until it is resumed', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.write('server1', 0, 4096, 5);
+      sim.crash('server1');
+      const serves = (e: { tag: string; kind: string }): boolean => e.kind === 'in-service';
+      await sim.until('server2 took over', () => sim.daemon('server2').recentEvents.some(serves));
+      await sim.write('server2', REGION, 4096, 6);
+      await sim.start('server1');
+      await sim.inSync('server2', 'server1');
+      await sim.world.sleep(5000);
+      expect(await sim.targetState('server2', 'server3')).toBe('Paused');
+      expect(sim.world.node('server3').peek('/leg')?.[0]).toBe(0);
+      await sim.call('server2', 'resume', { tag: 't', nodes: ['server3'] });
+      await sim.inSync('server2', 'server3');
+      expect(sim.legsDiffer('server2', 'server3')).toBe(-1);
+      for (const n of ['server1', 'server3']) expect(sim.daemon(n).mirrors.get('t')?.record().paused).toEqual([]);
+    });
+  });
+
   it('refuses nodes that are no targets, and a mirror without targets', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
