@@ -19,6 +19,7 @@ import { Errno, IoError } from '../io/types.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
+import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkForeign, refusal } from './action-errors.ts';
 import { mirrorStatus, nodeInfo } from './status.ts';
@@ -301,6 +302,7 @@ export class DaemonControl implements ControlClient {
 
   async #inService(tag: string, command: { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
     const m = this.#mirror(tag);
+    if (command.kind === 'in-service' && !m.inService) await refuseOldSize(m);
     const d = await m.goInService(command);
     if (d.action !== 'go-in-service' && d.action !== 'stay-in-service') throw refusal(tag, this.#d.options.node, d);
     return this.#status(m);

@@ -619,6 +619,36 @@ describe('resize', () => {
       expect((await sim.read('server1', 0, 512))[0]).toBe(3);
     });
   });
+
+  it('out of service: nobody serves the old size afterwards, and the others follow when the new one is served', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true });
+      await sim.refuses(
+        'server2',
+        'in-service',
+        { tag: 't' },
+        'refused',
+        /t has 512 KiB on server1, where it was resized, and 1 MiB here: take it in service on server1 first/,
+      );
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.inSync('server1', 'server2');
+      expect((await sim.status('server2')).sizeBytes).toBe(MIB / 2);
+    });
+  });
+
+  it('out of service: a node that is forced with the old size gets no session where it was resized', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true });
+      await sim.call('server2', 'force', { tag: 't', withoutLastOwner: true });
+      const detail = async (): Promise<string> => (await sim.status('server2')).targets[0]?.detail ?? '';
+      await sim.until('it says why', async () => /524288 bytes since it was resized here/.test(await detail()));
+      expect((await sim.status('server1')).sizeBytes).toBe(MIB / 2);
+    });
+  });
 });
 
 describe('clear-bitmap', () => {
