@@ -77,7 +77,7 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Leg: ${oneLine(s.leg)}, ${s.localLeg}`,
     `    Generation: ${s.generation}, epoch ${epoch}`,
     `    Intent: ${formatSize(s.intentBytes)} marked`,
-    `    Failover: ${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence`,
+    `    Failover: ${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence${s.takeoverAfterCleanStop ? ', also after a clean stop' : ''}`,
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   if (s.suspendedFor.length > 0) lines.push(`    Suspended: ${s.suspendedFor.map(oneLine).join(', ')}`);

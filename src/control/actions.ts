@@ -163,7 +163,7 @@ export class DaemonControl implements ControlClient {
       failover: p.failover ?? 'auto',
       arbiter: p.arbiter ?? 'none',
       waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
-      takeoverAfterCleanStop: false,
+      takeoverAfterCleanStop: p.takeoverAfterCleanStop ?? false,
     };
     return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
   }

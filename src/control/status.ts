@@ -49,6 +49,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     export: view.inService ? { socketPath: o.socketPath, name: node.tag } : null,
     failureTimeoutMs: d.failureTimeoutMs,
     failover: d.failover,
+    takeoverAfterCleanStop: d.takeoverAfterCleanStop,
     suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
   };
 }

@@ -71,6 +71,7 @@ export interface MirrorStatus {
   export: { socketPath: string; name: string } | null;
   failureTimeoutMs: number;
   failover: FailoverMode;
+  takeoverAfterCleanStop: boolean;
   suspendedFor: string[];
 }
 
@@ -142,6 +143,8 @@ export interface Actions {
       failover: FailoverMode | null;
       arbiter: 'none' | 'majority' | null;
       waitForPreviousSourceSec: number | null;
+      /** A target takes over although its source stopped in order; left out: it waits for the source. */
+      takeoverAfterCleanStop?: boolean;
       /** The operator's word that the leg holds no data (new file, zeroed disk). */
       zeroed: boolean;
     };

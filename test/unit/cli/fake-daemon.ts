@@ -100,6 +100,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     export: { socketPath: '/r/run/nbd.sock', name: 'datarep-ext3' },
     failureTimeoutMs: 2000,
     failover: 'auto',
+    takeoverAfterCleanStop: false,
     suspendedFor: [],
     ...over,
   };

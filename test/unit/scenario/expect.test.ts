@@ -40,6 +40,7 @@ const status: MirrorStatus = {
   export: null,
   failureTimeoutMs: 2000,
   failover: 'auto',
+  takeoverAfterCleanStop: false,
   suspendedFor: [],
 };
 
