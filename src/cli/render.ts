@@ -90,8 +90,8 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
 }
 
 /** `confirm, after 2s of silence: 1m for an answer, then it stays out` */
-export function failoverText(s: Pick<MirrorStatus, 'failover' | 'failureTimeoutMs' | 'confirm'>): string {
-  const how = `${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence`;
+export function failoverText(s: Pick<MirrorStatus, 'failover' | 'failureTimeoutMs' | 'confirm' | 'takeoverAfterCleanStop'>): string {
+  const how = `${s.failover}, after ${formatDuration(s.failureTimeoutMs)} of silence${s.takeoverAfterCleanStop ? ', also after a clean stop' : ''}`;
   return s.confirm === null ? how : `${how}: ${formatDuration(s.confirm.timeoutSec * 1000)} for an answer, then it ${thenText(s.confirm.default)}`;
 }
 

@@ -20,6 +20,7 @@ import { confirmFailover, failoverSettings, setFailover } from './failover-setti
 import { sizeOfLeg } from './leg-size.ts';
 import { preview } from './preview.ts';
 import type { Daemon } from './daemon.ts';
+import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkForeign, refusal } from './action-errors.ts';
 import { mirrorStatus, nodeInfo } from './status.ts';
@@ -166,7 +167,7 @@ export class DaemonControl implements ControlClient {
       ...failover,
       arbiter: p.arbiter ?? 'none',
       waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
-      takeoverAfterCleanStop: false,
+      takeoverAfterCleanStop: p.takeoverAfterCleanStop ?? false,
     };
     return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
   }
@@ -293,6 +294,7 @@ export class DaemonControl implements ControlClient {
 
   async #inService(tag: string, command: { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
     const m = this.#mirror(tag);
+    if (command.kind === 'in-service' && !m.inService) await refuseOldSize(m);
     const d = await m.goInService(command);
     if (d.action !== 'go-in-service' && d.action !== 'stay-in-service') throw refusal(tag, this.#d.options.node, d);
     return this.#status(m);
@@ -305,6 +307,7 @@ export class DaemonControl implements ControlClient {
     for (const l of links) {
       if (l.leg.inSession) s.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);
     }
+    await s.members.announce();
     s.changed();
     const out = (): boolean => s.stopped || links.every((l) => l.leg.phase === 'out');
     await s.changes.until(out, () => this.#d.options.io.clock.now(), m.record().definition.failureTimeoutMs * 3);
@@ -315,6 +318,7 @@ export class DaemonControl implements ControlClient {
     const { m, s, links } = this.#links(tag, nodes);
     const names = links.map((l) => l.node);
     await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
+    await s.members.announce();
     for (const n of names) s.resyncReleased.add(n);
     s.changed();
     return this.#status(m);

@@ -68,6 +68,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
     ...confirm,
     arbiter: z.enum(['none', 'majority']).nullable(),
     waitForPreviousSourceSec: z.number().int().min(-1).max(WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC).nullable(),
+    takeoverAfterCleanStop: z.exactOptional(z.boolean()),
     zeroed: z.boolean(),
   }),
   extend: z

@@ -51,6 +51,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     failureTimeoutMs: d.failureTimeoutMs,
     failover: d.failover,
     confirm: d.failover === 'confirm' ? { timeoutSec: d.confirmTimeoutSec, default: d.confirmDefault } : null,
+    takeoverAfterCleanStop: d.takeoverAfterCleanStop,
     suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
   };
 }

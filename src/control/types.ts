@@ -73,6 +73,7 @@ export interface MirrorStatus {
   failover: FailoverMode;
   /** Failover `confirm`: how long an operator is asked, and what follows without an answer. */
   confirm: { timeoutSec: number; default: ConfirmDefault } | null;
+  takeoverAfterCleanStop: boolean;
   suspendedFor: string[];
 }
 
@@ -149,6 +150,8 @@ export interface Actions {
       confirmDefault?: ConfirmDefault;
       arbiter: 'none' | 'majority' | null;
       waitForPreviousSourceSec: number | null;
+      /** A target takes over although its source stopped in order; left out: it waits for the source. */
+      takeoverAfterCleanStop?: boolean;
       /** The operator's word that the leg holds no data (new file, zeroed disk). */
       zeroed: boolean;
     };

@@ -219,8 +219,9 @@ const targetAlone: Row = (s) => {
   ]);
 };
 
-/** A clean stop that every target wrote down, and no epoch seen since. */
+/** A clean stop that every target wrote down, after which none takes over on silence, and no epoch seen since. */
 function stoppedInAgreement(s: Situation): boolean {
+  if (s.definition.takeoverAfterCleanStop) return false;
   const { session, stoppedOnPurpose: agreed, droppedUnconfirmed } = s.record;
   return (
     session.role === 'source' &&

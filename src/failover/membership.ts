@@ -15,6 +15,7 @@ export function membershipOf(r: StateRecord): Membership {
     absentPeers: r.absentPeers,
     droppedUnconfirmed: r.droppedUnconfirmed,
     hadData: r.hadData,
+    paused: r.paused,
     definition: r.definition,
   };
 }
@@ -110,6 +111,8 @@ export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): St
     absentPeers: m.absentPeers,
     droppedUnconfirmed: m.droppedUnconfirmed,
     hadData: r.hadData || m.hadData,
+    // Whoever takes over leaves alone what an operator has paused.
+    paused: without(m.paused, r.node),
     definition: m.definition.revision > r.definition.revision ? m.definition : r.definition,
     epochInSync: epoch,
   };

@@ -45,6 +45,8 @@ export const membershipSchema = z.object({
   absentPeers: z.record(name, hex),
   droppedUnconfirmed: z.array(name).max(8),
   hadData: z.boolean(),
+  /** Absent in what an older node says. */
+  paused: z.array(name).max(8).default([]),
   definition: definitionSchema,
 });
 export type Membership = z.infer<typeof membershipSchema>;

@@ -51,8 +51,13 @@ export class TargetRole {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
     if (p.epoch.owner !== peer) throw new ClusterError('refused', `${peer} opened a session for the epoch of ${p.epoch.owner}`);
+    const own = ctx.record().definition;
+    const resized = p.definition.sizeBytes !== own.sizeBytes;
+    if (resized && p.definition.revision < own.revision) {
+      const sizes = `${String(own.sizeBytes)} bytes since it was resized here, and ${String(p.definition.sizeBytes)} on ${peer}`;
+      throw new ClusterError('old-size', `mirror ${ctx.tag} has ${sizes}: resize it there, or take it in service here`);
+    }
     await replica.end();
-    const resized = p.definition.sizeBytes !== ctx.record().definition.sizeBytes;
     let leg = await replica.open();
     if (leg.sizeBytes < p.definition.sizeBytes) {
       await replica.grow(p.definition.sizeBytes);

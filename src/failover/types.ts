@@ -98,7 +98,7 @@ export interface StateRecord {
   mergePending: MergePending[];
   /** The source stopped on purpose and said so: no takeover on silence. */
   stoppedOnPurpose: boolean;
-  /** Targets an operator paused (on the source). */
+  /** Targets that an operator paused, on the source; on its targets, so that whoever takes over knows. */
   paused: NodeName[];
   /** The leg was made of zeroes (or the operator gave his word for it) and never held data. */
   legZeroed: boolean;

@@ -37,6 +37,7 @@ export async function create(ctx: CommandContext): Promise<number> {
     failover: wishes.failover ?? null,
     arbiter: args.choice('arbiter', arbiters) ?? null,
     waitForPreviousSourceSec: args.integer('wait-for-previous-source', -1, WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC) ?? null,
+    ...(args.flag('takeover-after-clean-stop') ? { takeoverAfterCleanStop: true } : {}),
     zeroed: args.flag('zeroed'),
   });
   answer(ctx, s, [

@@ -23,6 +23,7 @@ export const membershipCommands: readonly CommandSpec[] = [
         value: 'SECONDS',
         describe: 'how long others wait for the bitmap of a lost source; 0: not at all, -1: without end',
       },
+      { name: 'takeover-after-clean-stop', describe: 'a target takes over although its source was stopped in order' },
       { name: 'zeroed', describe: 'your word that the leg holds zeroes only' },
     ],
     examples: [

@@ -101,6 +101,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     failureTimeoutMs: 2000,
     failover: 'auto',
     confirm: null,
+    takeoverAfterCleanStop: false,
     suspendedFor: [],
     ...over,
   };

@@ -359,6 +359,27 @@ describe('pause and resume', () => {
     });
   });
 
+  it('is known to whoever takes over, who leaves the target alone until it is resumed', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.write('server1', 0, 4096, 5);
+      sim.crash('server1');
+      const serves = (e: { tag: string; kind: string }): boolean => e.kind === 'in-service';
+      await sim.until('server2 took over', () => sim.daemon('server2').recentEvents.some(serves));
+      await sim.write('server2', REGION, 4096, 6);
+      await sim.start('server1');
+      await sim.inSync('server2', 'server1');
+      await sim.world.sleep(5000);
+      expect(await sim.targetState('server2', 'server3')).toBe('Paused');
+      expect(sim.world.node('server3').peek('/leg')?.[0]).toBe(0);
+      await sim.call('server2', 'resume', { tag: 't', nodes: ['server3'] });
+      await sim.inSync('server2', 'server3');
+      expect(sim.legsDiffer('server2', 'server3')).toBe(-1);
+      for (const n of ['server1', 'server3']) expect(sim.daemon(n).mirrors.get('t')?.record().paused).toEqual([]);
+    });
+  });
+
   it('refuses nodes that are no targets, and a mirror without targets', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
@@ -596,6 +617,36 @@ describe('resize', () => {
       expect(await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true })).toMatchObject({ sizeBytes: MIB / 2 });
       await sim.call('server1', 'in-service', { tag: 't' });
       expect((await sim.read('server1', 0, 512))[0]).toBe(3);
+    });
+  });
+
+  it('out of service: nobody serves the old size afterwards, and the others follow when the new one is served', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true });
+      await sim.refuses(
+        'server2',
+        'in-service',
+        { tag: 't' },
+        'refused',
+        /t has 512 KiB on server1, where it was resized, and 1 MiB here: take it in service on server1 first/,
+      );
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.inSync('server1', 'server2');
+      expect((await sim.status('server2')).sizeBytes).toBe(MIB / 2);
+    });
+  });
+
+  it('out of service: a node that is forced with the old size gets no session where it was resized', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB / 2, force: true });
+      await sim.call('server2', 'force', { tag: 't', withoutLastOwner: true });
+      const detail = async (): Promise<string> => (await sim.status('server2')).targets[0]?.detail ?? '';
+      await sim.until('it says why', async () => /524288 bytes since it was resized here/.test(await detail()));
+      expect((await sim.status('server1')).sizeBytes).toBe(MIB / 2);
     });
   });
 });

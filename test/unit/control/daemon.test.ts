@@ -66,6 +66,23 @@ describe('a daemon that starts', () => {
     });
   });
 
+  it('takes over after a clean stop where the mirror is set so, and its source does not go on alone then', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror({ takeoverAfterCleanStop: true });
+      expect((await sim.status('server2')).takeoverAfterCleanStop).toBe(true);
+      await sim.stop('server1');
+      await sim.until('server2 took over', () => sim.daemon('server2').recentEvents.some((e) => e.kind === 'in-service'));
+      await sim.write('server2', 0, 4096, 7);
+      sim.crash('server2');
+      await sim.start('server1');
+      await sim.world.sleep(10_000);
+      expect(await sim.status('server1')).toMatchObject({ inService: false, decision: { rule: 'source-alone' } });
+      await sim.start('server2');
+      await sim.inSync('server2', 'server1');
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
   it('while the source was stopped on purpose does not take over on silence', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();

@@ -217,6 +217,11 @@ describe('source-alone-agreed', () => {
     }
   });
 
+  it('does not after a clean stop where the mirror is set to take over then', () => {
+    const set = { ...cleanStop, definition: definition(TWO, { takeoverAfterCleanStop: true }) };
+    expect(decided(s1({ record: set }))).toMatchObject({ action: 'stay-out', rule: 'source-alone' });
+  });
+
   it('listens first for somebody who was forced meanwhile', () => {
     expect(decided(s1({ record: cleanStop }), [], { upForMs: 10 })).toMatchObject({ action: 'wait', rule: 'source-alone-agreed' });
   });

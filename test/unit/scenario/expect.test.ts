@@ -41,6 +41,7 @@ const status: MirrorStatus = {
   failureTimeoutMs: 2000,
   failover: 'auto',
   confirm: null,
+  takeoverAfterCleanStop: false,
   suspendedFor: [],
 };
 

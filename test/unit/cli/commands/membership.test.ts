@@ -31,7 +31,7 @@ describe('netraid create', () => {
   it('says everything', async () => {
     const d = daemon();
     const options =
-      '--size 64MiB --region 128KiB --priority 5 --failure-timeout 500ms --failover confirm --arbiter majority --wait-for-previous-source -1 --zeroed';
+      '--size 64MiB --region 128KiB --priority 5 --failure-timeout 500ms --failover confirm --arbiter majority --wait-for-previous-source -1 --takeover-after-clean-stop --zeroed';
     expect((await run(`netraid create a /l ${options} --json`, d)).code).toBe(0);
     expect(d.calls[0]?.[1]).toEqual({
       tag: 'a',
@@ -43,6 +43,7 @@ describe('netraid create', () => {
       failover: 'confirm',
       arbiter: 'majority',
       waitForPreviousSourceSec: -1,
+      takeoverAfterCleanStop: true,
       zeroed: true,
     });
   });
