@@ -319,7 +319,10 @@ export class DaemonControl implements ControlClient {
     const names = links.map((l) => l.node);
     await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
     await s.members.announce();
-    for (const n of names) s.resyncReleased.add(n);
+    for (const l of links) {
+      s.resyncReleased.add(l.node);
+      l.damping.reset();
+    }
     s.changed();
     return this.#status(m);
   }
@@ -334,6 +337,7 @@ export class DaemonControl implements ControlClient {
     await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
     for (const l of links) {
       l.fullWanted = true;
+      l.damping.reset();
       s.waitEndedFor.add(l.node);
       s.resyncReleased.add(l.node);
       if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);

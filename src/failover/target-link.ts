@@ -16,6 +16,7 @@ import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
 import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
+import { Damping } from './damping.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { marksAnswerSchema } from './protocol.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
@@ -69,6 +70,8 @@ export class TargetLink {
   joined = false;
   /** Waits for a free place among the resyncs. */
   queued = false;
+  /** Of one that is lost again and again. */
+  readonly damping: Damping;
   #ended = false;
   #wake: () => void = () => undefined;
   #running: Promise<void> | undefined;
@@ -77,6 +80,7 @@ export class TargetLink {
     this.#s = s;
     this.node = node;
     this.leg = leg;
+    this.damping = new Damping(s.timeoutMs);
   }
 
   get foreign(): boolean {
@@ -135,6 +139,8 @@ export class TargetLink {
   async #once(): Promise<void> {
     if (this.#s.ctx.record().paused.includes(this.node)) return;
     if (this.leg.phase !== 'out') return;
+    const damped = this.damping.waits(this.#now());
+    if (damped !== null) throw new Error(damped.why);
     const kind = this.foreign ? await this.#prepareForeign() : await this.#prepare();
     if (kind === undefined || !this.#alive()) return;
     if (kind !== 'none') {
@@ -312,6 +318,8 @@ export class TargetLink {
     this.joined = true;
     await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
     this.problem = this.leg.whyOut;
+    const ordered = this.fullWanted || this.#s.ctx.record().paused.includes(this.node);
+    if (this.#alive() && !ordered) this.damping.lost(this.#now());
   }
 
   /** Much may have been written or ordered since the kind of the session was chosen: what the target wrote down must hold (M7). */

@@ -14,7 +14,7 @@ const CIRCLES = 80_000;
 
 function story(f: Facts): string {
   const peers = Object.values(f.peers).map((p) => `silent for ${String(p.silentForMs)}: ${shown(p.view)}`);
-  const rest = { upForMs: f.upForMs, command: f.command, majority: f.majority, claiming: f.claiming };
+  const rest = { upForMs: f.upForMs, command: f.command, majority: f.majority, claiming: f.claiming, confirm: f.confirm };
   return [JSON.stringify(rest), shown(f.self), ...peers].join('\n  ');
 }
 

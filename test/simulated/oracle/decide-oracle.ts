@@ -88,7 +88,7 @@ function mustNotGo(f: Facts, d: Decision): string[] {
     const why = sourceNotLost(f);
     if (why !== null) found.push(`takeover: ${why}`);
     if (!r.inSync.includes(self.node)) found.push('M12: takeover by a node that is not in sync');
-    if (settings.failover !== 'auto' && command.kind === 'none' && !f.claiming) found.push('takeover by itself against the setting');
+    if (!operatorLets(f) && command.kind === 'none' && !f.claiming) found.push('takeover by itself against the setting');
     const rival = heard.find((v) => isAble(v) && isEqualTo(v, self) && priority(v) < priority(self) && v.contactWithSource && !v.record.keepOut);
     if (rival !== undefined && command.kind === 'none' && !f.claiming) found.push('a better candidate is reachable');
   } else if (d.rule === 'source-alone-agreed') {
@@ -98,6 +98,17 @@ function mustNotGo(f: Facts, d: Decision): string[] {
   else if (away.length > 0) found.push(`evidence: ${String(away.length)} required missing`);
   else if (!servedLast(r) && !r.inSync.includes(self.node) && mates.length > 0) found.push('evidence: neither the last source nor in sync');
   return found;
+}
+
+/** By the mirror's setting it may take over without a further word: always, or because of what was answered, or was not. */
+function operatorLets(f: Facts): boolean {
+  const { failover, confirmTimeoutSec, confirmDefault } = f.self.record.definition;
+  if (failover !== 'confirm') return failover === 'auto';
+  const { confirm } = f;
+  const t = term(f.self.record);
+  if (confirm === undefined || t === null || confirm.about !== `takeover, epoch ${String(t.number)} (${t.owner})`) return false;
+  if (confirm.word !== null) return confirm.word === 'yes';
+  return confirmDefault === 'go' && confirm.askedForMs >= confirmTimeoutSec * 1000;
 }
 
 const priority = (v: NodeView): number => v.record.definition.nodes[v.node]?.priority ?? 0;

@@ -1,5 +1,6 @@
 /** Facts for `decide`: a core of two nodes walked whole, three nodes with every field sampled by a seed. */
 import type { Epoch, Facts, NodeName, NodeView, StateRecord } from '../../../src/failover/types.ts';
+import { term } from './decide-oracle.ts';
 import type { Pick } from './pick.ts';
 import { A, B, C, definitionOf, epochOf, gen, TIMEOUT_MS, viewOf } from './views.ts';
 
@@ -109,6 +110,7 @@ export function* coreFacts(): Generator<Facts> {
 export interface Settings {
   nodes: readonly NodeName[];
   failover: 'auto' | 'off' | 'confirm';
+  confirmDefault: 'go' | 'stay';
   arbiter: 'none' | 'majority';
   takeoverAfterCleanStop: boolean;
 }
@@ -160,6 +162,7 @@ export function sampledFacts(p: Pick): Facts {
   const settings: Settings = {
     nodes,
     failover: p.mostly(['auto', 'off', 'confirm'], 6),
+    confirmDefault: p.of(['stay', 'go']),
     arbiter: p.mostly(['none', 'majority'], 8),
     takeoverAfterCleanStop: p.mostly([false, true], 6),
   };
@@ -182,7 +185,15 @@ export function sampledFacts(p: Pick): Facts {
     ),
     majority: p.of([null, true, false]),
     claiming: p.mostly([false, true], 6) && self.record.claim !== null,
+    confirm: sampledAnswer(self, p),
   });
+}
+
+/** What has come of a question to the operator, or of one that was asked in another situation. */
+function sampledAnswer(self: NodeView, p: Pick): Facts['confirm'] {
+  const t = term(self.record);
+  const about = p.of([`takeover, epoch ${String(t?.number ?? 0)} (${t?.owner ?? ''})`, 'takeover, epoch 9 (nobody)']);
+  return p.of([undefined, { about, askedForMs: p.of([0, 60_000]), word: p.of([null, 'yes' as const, 'no' as const]) }]);
 }
 
 /** Nodes that all hear each other, seen from each of them. */
@@ -191,7 +202,7 @@ export function sampledCircle(p: Pick): Facts[] {
     [A, B],
     [A, B, C],
   ]);
-  const settings: Settings = { nodes, failover: 'auto', arbiter: 'none', takeoverAfterCleanStop: p.of([false, true]) };
+  const settings: Settings = { nodes, failover: 'auto', confirmDefault: 'stay', arbiter: 'none', takeoverAfterCleanStop: p.of([false, true]) };
   const [mine, theirs] = p.mostly(relations, 2);
   const views = nodes.map((n, i) => {
     const v = sampledView(n, settings, p, i === 0 ? mine : theirs, false);

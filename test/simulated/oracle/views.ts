@@ -22,6 +22,7 @@ export interface DefinitionWords {
   nodes: readonly NodeName[];
   createId?: string;
   failover?: FailoverMode;
+  confirmDefault?: 'go' | 'stay';
   arbiter?: 'none' | 'majority';
   takeoverAfterCleanStop?: boolean;
 }
@@ -42,7 +43,7 @@ export function definitionOf(w: DefinitionWords): MirrorDefinition {
     failureTimeoutMs: TIMEOUT_MS,
     failover: w.failover ?? 'auto',
     confirmTimeoutSec: 60,
-    confirmDefault: 'stay',
+    confirmDefault: w.confirmDefault ?? 'stay',
     arbiter: w.arbiter ?? 'none',
     waitForPreviousSourceSec: -1,
     takeoverAfterCleanStop: w.takeoverAfterCleanStop ?? false,
@@ -109,6 +110,8 @@ export function shown(v: NodeView): string {
   tell(v.flags, plain.flags);
   tell({ ...v, flags: null }, { ...plain, flags: null });
   const d = v.record.definition;
-  words.push(`${d.failover}${d.arbiter === 'majority' ? ' majority' : ''}${d.takeoverAfterCleanStop ? ' takeoverAfterCleanStop' : ''}`);
+  words.push(
+    `${d.failover}${d.confirmDefault === 'go' ? ' go' : ''}${d.arbiter === 'majority' ? ' majority' : ''}${d.takeoverAfterCleanStop ? ' takeoverAfterCleanStop' : ''}`,
+  );
   return `${v.node}: ${words.join(' ').replaceAll('a00000000000000', 'g').replaceAll('"', '')}`;
 }

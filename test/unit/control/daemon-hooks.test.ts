@@ -67,6 +67,24 @@ describe('hooks of a daemon', () => {
     });
   });
 
+  it('hear once of the question before a failover, and what is lost', async () => {
+    await Sim.run({}, async (sim) => {
+      const told = withHooks(sim);
+      await sim.mirror({ failover: 'confirm', confirmTimeoutSec: 10, confirmDefault: 'go' });
+      await sim.write('server1', 0, 4096, 1);
+      sim.crash('server1');
+      await sim.until('server2 serves', () => of(told, 'server2').includes('in-service'));
+      expect(of(told, 'server2')).toEqual(['confirm-failover', 'in-service']);
+      const [asked, served] = told.filter((t) => t.node === 'server2');
+      expect(asked?.env).toMatchObject({ NETRAID_PEER: 'server1', NETRAID_RULE: 'takeover', NETRAID_SOURCE: 'server1' });
+      expect(served?.env).toMatchObject({
+        NETRAID_RULE: 'takeover',
+        NETRAID_WHY: expect.stringContaining('nobody has answered within 10 s') as unknown,
+      });
+      expect((served?.at ?? 0) - (asked?.at ?? 0)).toBeGreaterThanOrEqual(10_000);
+    });
+  });
+
   it('hear of a split brain once on each side', async () => {
     await Sim.run({}, async (sim) => {
       const told = withHooks(sim);

@@ -12,6 +12,7 @@ import {
 } from '../../../src/failover/record.ts';
 import { RECORD_MAX_BYTES } from '../../../src/failover/limits.ts';
 import { boundedWhy } from '../../../src/failover/record.ts';
+import type { StateRecord } from '../../../src/failover/types.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import { Errno, type Files } from '../../../src/io/types.ts';
 import { recordOf, viewOf } from './arbitrary.ts';
@@ -54,6 +55,14 @@ describe('the form of a state record', () => {
     );
     for (const length of [0, 1, 20, bytes.length - 1]) expect(decodeRecord(bytes.slice(0, length)).kind).toBe('damaged');
     expect(decodeRecord(new Uint8Array([...bytes, 0x0a])).kind).toBe('damaged');
+  });
+
+  it('of a time before there was a question says that one minute is waited, and the node then stays out', () => {
+    const { definition: whole, ...rest } = record('server1', TWO, { definition: definition(TWO, { failover: 'confirm' }) });
+    const { confirmTimeoutSec, confirmDefault, ...old } = whole;
+    // What it was written as then: the same record, without the two fields.
+    const written = { ...rest, definition: old } as StateRecord;
+    expect(decodeRecord(encodeRecord(written))).toMatchObject({ kind: 'ok', record: { definition: { ...old, confirmTimeoutSec, confirmDefault } } });
   });
 
   it('never throws, whatever the bytes', () => {
