@@ -10,7 +10,7 @@
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { Errno, type Timer } from '../io/types.ts';
+import { type Timer } from '../io/types.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
@@ -20,7 +20,7 @@ import type { FlagFiles } from './flags.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { Question } from './question.ts';
-import { hearsMajority, majorityStandsBy } from './quorum.ts';
+import { QuorumKeeper } from './quorum-keeper.ts';
 import { foundOut } from './membership.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
 import { Replica, type ReplicaSession } from './replica.ts';
@@ -31,9 +31,6 @@ import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
 
 type Command = Facts['command'];
-
-/** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
-const QUORUM_WAIT_MAX = 2;
 
 export class MirrorNode implements Claimant {
   readonly env: NodeEnv;
@@ -60,8 +57,7 @@ export class MirrorNode implements Claimant {
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
-  #noQuorumSince: number | undefined;
-  #askingQuorum = false;
+  readonly #quorum: QuorumKeeper;
 
   constructor(env: NodeEnv, store: RecordStore, flags: FlagFiles, onChanged: () => void) {
     this.env = env;
@@ -78,6 +74,7 @@ export class MirrorNode implements Claimant {
       },
     });
     this.#claims = new Claims(this);
+    this.#quorum = new QuorumKeeper(this, () => this.inService);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -145,7 +142,7 @@ export class MirrorNode implements Claimant {
   /** The claim has been carried through: this is the source now. */
   becomes(source: SourceRole): void {
     this.#source = source;
-    this.#noQuorumSince = undefined;
+    this.#quorum.begin();
     for (const [n, v] of this.#views) this.#judgePeer(n, v);
   }
 
@@ -302,17 +299,9 @@ export class MirrorNode implements Claimant {
       upForMs: now - this.#startedAt,
       confirm: this.#question.facts(now, { peers, failureTimeoutMs }, this.inService),
       command,
-      majority: this.#hearsMajority(),
+      majority: this.#quorum.heard(),
       claiming,
     };
-  }
-
-  /** Under arbiter `majority`, in service: whether most nodes can be heard now. Else null: not asked yet; whom nobody hears can not vote. */
-  #hearsMajority(): boolean | null {
-    const { definition } = this.record();
-    if (definition.arbiter !== 'majority') return null;
-    const hears = hearsMajority(definition, this.env.self, (n) => this.silentForMs(n));
-    return this.inService || !hears ? hears : null;
   }
 
   async #tick(): Promise<void> {
@@ -343,7 +332,7 @@ export class MirrorNode implements Claimant {
     if (source !== undefined) {
       this.note(d);
       if (d.action === 'demote') this.superseded(source.epoch, d.why, d.setFlags?.lastOwner === false);
-      this.#keepQuorum(source, d.action === 'suspend');
+      this.#quorum.keep(source, d.action === 'suspend');
       return;
     }
     this.note(d);
@@ -368,32 +357,6 @@ export class MirrorNode implements Claimant {
     if (higher && this.silentForMs(by) < this.record().definition.failureTimeoutMs) return;
     this.#claimedBy = undefined;
     source.device.unsuspend('claim');
-  }
-
-  /** Without a majority nothing is answered; after a while, that is said with an error (M14). */
-  #keepQuorum(source: SourceRole, missing: boolean): void {
-    const now = this.env.io.clock.now();
-    if (missing) {
-      this.#noQuorumSince ??= now;
-      source.device.suspend('no quorum');
-    }
-    if (this.#noQuorumSince === undefined) return;
-    if (now - this.#noQuorumSince >= this.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX) source.device.refuseWhileSuspended(Errno.EIO);
-    if (!missing && !this.#askingQuorum) void this.#askQuorum(source);
-  }
-
-  /** Those who are heard again may have voted for another meanwhile. */
-  async #askQuorum(source: SourceRole): Promise<void> {
-    this.#askingQuorum = true;
-    try {
-      if (!(await majorityStandsBy(this, source.epoch)) || this.#hearsMajority() === false) return;
-      this.#noQuorumSince = undefined;
-      source.device.unsuspend('no quorum');
-    } catch (e: unknown) {
-      this.env.log.error('the majority could not be asked', { tag: this.tag, error: String(e) });
-    } finally {
-      this.#askingQuorum = false;
-    }
   }
 
   note(d: Decision): void {

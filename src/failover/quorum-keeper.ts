@@ -1,0 +1,71 @@
+/**
+ * A source under arbiter `majority` (rule no-quorum): without most nodes in hearing it answers nothing, after a while it
+ * answers errors (M14), and when they are heard again it goes on only if most of them still stand by its epoch (M10).
+ */
+import type { MirrorDevice } from '../mirror/device.ts';
+import { Errno } from '../io/types.ts';
+import type { NodeContext } from './context.ts';
+import { hearsMajority, majorityStandsBy } from './quorum.ts';
+import type { Epoch } from './types.ts';
+
+/** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
+export const QUORUM_WAIT_MAX = 2;
+
+const REASON = 'no quorum';
+
+export interface Serving {
+  readonly epoch: Epoch;
+  readonly device: Pick<MirrorDevice, 'suspend' | 'unsuspend' | 'refuseWhileSuspended'>;
+}
+
+export class QuorumKeeper {
+  readonly #ctx: NodeContext;
+  readonly #inService: () => boolean;
+  #missingSince: number | undefined;
+  #asking = false;
+
+  constructor(ctx: NodeContext, inService: () => boolean) {
+    this.#ctx = ctx;
+    this.#inService = inService;
+  }
+
+  /** `Facts.majority`: in service, whether most nodes can be heard now. Else null: not asked yet; whom nobody hears can not vote. */
+  heard(): boolean | null {
+    const { definition } = this.#ctx.record();
+    if (definition.arbiter !== 'majority') return null;
+    const hears = hearsMajority(definition, this.#ctx.env.self, (n) => this.#ctx.silentForMs(n));
+    return this.#inService() || !hears ? hears : null;
+  }
+
+  /** Another term begins. */
+  begin(): void {
+    this.#missingSince = undefined;
+  }
+
+  /** To be called again and again; `missing`: no majority is heard now. */
+  keep(source: Serving, missing: boolean): void {
+    const now = this.#ctx.env.io.clock.now();
+    if (missing) {
+      this.#missingSince ??= now;
+      source.device.suspend(REASON);
+    }
+    if (this.#missingSince === undefined) return;
+    const waitMs = this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
+    if (now - this.#missingSince >= waitMs) source.device.refuseWhileSuspended(Errno.EIO);
+    if (!missing && !this.#asking) void this.#ask(source);
+  }
+
+  /** Those who are heard again may have voted for another meanwhile. */
+  async #ask(source: Serving): Promise<void> {
+    this.#asking = true;
+    try {
+      if (!(await majorityStandsBy(this.#ctx, source.epoch)) || this.heard() === false) return;
+      this.#missingSince = undefined;
+      source.device.unsuspend(REASON);
+    } catch (e: unknown) {
+      this.#ctx.env.log.error('the majority could not be asked', { tag: this.#ctx.tag, error: String(e) });
+    } finally {
+      this.#asking = false;
+    }
+  }
+}
