@@ -32,6 +32,7 @@ const longActions: ReadonlySet<ActionName> = new Set([
   'in-service',
   'out-of-service',
   'force',
+  'switchover',
   'resize',
   'fullresync',
 ]);

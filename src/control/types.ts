@@ -156,12 +156,14 @@ export interface Actions {
     result: { running: boolean; comparedBytes: number; differingBytes: number; ranges: { offset: number; length: number; node: NodeName }[] } | null;
   };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
+  /** Moves the source to that node; carried out by the node in service, wherever it is asked for. */
+  switchover: { params: { tag: string; node: NodeName }; result: { tag: string; from: NodeName; to: NodeName } };
   force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };
   /** What a destructive command would do, before anybody is asked. */
   preview: {
     params: {
       tag: string;
-      action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend';
+      action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend' | 'switchover';
       nodes: NodeName[];
       source: NodeName | null;
     };

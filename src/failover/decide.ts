@@ -11,6 +11,7 @@
  */
 import { provenEpoch } from './account.ts';
 import { compareEpoch, epochText, isHigher } from './epoch.ts';
+import { grantGiven } from './grant.ts';
 import { decideServing } from './serving.ts';
 import {
   brandNew,
@@ -160,7 +161,8 @@ function lostSource(s: Situation): string | null {
 
 const takeover: Row = (s) => {
   const source = lostSource(s);
-  if (source === null || s.serving !== undefined || s.heard.some((v) => isNewer(v, s))) return null;
+  // Whoever was granted the mirror need not wait for silence: see `evidence`.
+  if (source === null || s.granted !== null || s.serving !== undefined || s.heard.some((v) => isNewer(v, s))) return null;
   const witness = whoHears(s, source);
   if (witness !== undefined) {
     return wait(s, 'takeover', `${witness.node} still hears ${source}: it is not lost`, [`${source} is silent for every node`]);
@@ -173,6 +175,8 @@ const takeover: Row = (s) => {
   }
   return go(s, 'takeover', why);
 };
+
+const PRIOR = { granted: 'the mirror was handed over to it', 'last source': 'was the last source', priority: 'comes first' } as const;
 
 const betterCandidate: Row = (s) => {
   const { serving } = s;
@@ -192,9 +196,8 @@ const betterCandidate: Row = (s) => {
   for (const v of s.heard) {
     const because = equalAndPrior(v, s);
     if (because === null || (because === 'priority' && s.facts.claiming)) continue;
-    if (lostSource(s) !== null && !v.contactWithSource) continue;
-    const why = because === 'priority' ? `${v.node} is as new, and comes first` : `${v.node} is as new, and was the last source`;
-    return wait(s, 'better-candidate', why, [`${v.node} goes in service, or cannot`, 'an operator says in-service here']);
+    if (because !== 'granted' && lostSource(s) !== null && !v.contactWithSource) continue;
+    return wait(s, 'better-candidate', `${v.node} is as new, and ${PRIOR[because]}`, [`${v.node} goes in service, or cannot`, 'an operator says in-service here']);
   }
   return null;
 };
@@ -227,7 +230,9 @@ const sourceAlone: Row = (s) => {
   if (!s.servedLast || s.missing.length === 0) return null;
   const { flags } = s.self;
   if (s.lastOwner && stoppedInAgreement(s) && !flags.dataCorrupt) return null;
-  const why = `this node was the last source, and ${names(s.missing)}, who may have taken over, cannot be heard`;
+  const to = grantGiven(s.record)?.to;
+  const given = to === undefined ? '' : ` and handed the mirror over to ${to}`;
+  const why = `this node was the last source${given}, and ${names(s.missing)}, who may have taken over, cannot be heard`;
   const changesIf = [`${names(s.missing)} can be heard`, 'an operator forces it online'];
   if (s.record.dataCorruptSet === true && !flags.dataCorrupt) {
     if (s.facts.command.kind === 'in-service')
@@ -269,7 +274,7 @@ const evidence: Row = (s) => {
   if (s.term === null) return neverServed(s);
   if (unfit(self) !== null) return null;
   if (self.flags.dataCorrupt && s.heard.length === 0) return null;
-  if (!s.servedLast && definition.failover !== 'auto' && !s.asked && !s.facts.claiming) {
+  if (!s.servedLast && definition.failover !== 'auto' && !s.asked && !s.facts.claiming && s.granted === null) {
     return wait(s, 'evidence', `this node is as new as any, but failover is '${definition.failover}'`, ['an operator says in-service']);
   }
   if (stillListening(s)) {
@@ -282,7 +287,8 @@ const evidence: Row = (s) => {
   }
   const unserved = isHigher(highestSeen(s), highestProven(s)) ? `; epoch ${epochText(highestSeen(s))} was claimed and never served` : '';
   const heard = s.heard.length === 0 ? 'nobody else is required' : `${names(s.heard.map((v) => v.node))} can be heard`;
-  const why = `${heard}, and by their records nobody has newer data than ${record.node}${unserved}`;
+  const given = s.granted === null ? '' : `${s.granted.from} has handed the mirror over to this node in epoch ${epochText(s.granted.epoch)}; `;
+  const why = `${given}${heard}, and by their records nobody has newer data than ${record.node}${unserved}`;
   return go(s, 'evidence', why, self.flags.dataCorrupt ? { dataCorrupt: false } : undefined);
 };
 

@@ -17,6 +17,7 @@ import { decide } from './decide.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
+import { grantAfterClaim } from './grant.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { hearsMajority, majorityStandsBy } from './quorum.ts';
@@ -24,7 +25,8 @@ import { type RecordStore, viewSchema } from './record.ts';
 import { Replica } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
-import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
+import type { Decision, Epoch, Facts, Grant, NodeName, NodeView, StateRecord } from './types.ts';
+import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
 
@@ -41,6 +43,7 @@ export class MirrorNode implements Claimant {
   readonly own: OwnFlags;
   readonly replica: Replica;
   readonly target: TargetRole;
+  readonly switchovers: Switchovers;
   readonly #claims: Claims;
   readonly #roles = new Mutex();
   readonly #views = new Map<NodeName, NodeView>();
@@ -70,6 +73,7 @@ export class MirrorNode implements Claimant {
     this.#startedAt = env.io.clock.now();
     this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '');
     this.#claims = new Claims(this);
+    this.switchovers = new Switchovers(this, this.#claims, (f) => this.#roles.run(f));
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -321,7 +325,7 @@ export class MirrorNode implements Claimant {
       this.#forgetClaim(source);
       source.changes.notify();
     }
-    if (this.#roles.busy || this.#stopped) return;
+    if (this.#roles.busy || this.#stopped || this.switchovers.underWay) return;
     // Whatever made it, a claim that is not being carried out holds all others up.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));
     await this.flags.refresh();
@@ -402,6 +406,7 @@ export class MirrorNode implements Claimant {
 
   /** An operator's command to go in service; the decision says whether it was done, and by which rule. */
   async goInService(command: Command): Promise<Decision> {
+    if (this.switchovers.underWay) return { action: 'wait', rule: 'better-candidate', why: 'a switchover is under way' };
     return await this.#roles.run(async () => {
       if (this.inService) return { action: 'stay-in-service', rule: 'evidence', why: 'the mirror is in service here already' };
       // An operator may have changed them just before this command.
@@ -421,15 +426,16 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  async leaveService(clean: boolean, dropOwnership: boolean): Promise<void> {
+  /** `grant`: durable together with the end, if that is a clean one. */
+  async leaveService(clean: boolean, dropOwnership: boolean, grant: Grant | null = null): Promise<void> {
     const source = this.#source;
     if (source === undefined) return;
     await this.env.exports.remove(this.tag, source.export, clean ? 5000 : 0);
     let end = { clean: false, agreed: false };
     try {
-      if (clean) end = await source.stopClean();
+      if (clean) end = await source.stopClean(grant === null);
       await source.abort();
-      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed }));
+      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed, grant: end.clean ? grant : null }));
       if (dropOwnership) await this.own.setLastOwner(false);
     } finally {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.
@@ -463,7 +469,7 @@ export class MirrorNode implements Claimant {
       const order = compareEpoch(epoch, r.epochSeen);
       accepted = (order === 'higher' || order === 'equal') && r.claim === null && !this.inService && !this.#claims.entering;
       if (!accepted) return r;
-      return { ...r, epochSeen: epoch, inSync: [] };
+      return { ...r, epochSeen: epoch, inSync: [], grant: grantAfterClaim(r) };
     });
     // After the epoch is down, no session of an earlier one can begin; the one that runs is drained before we answer (M4).
     if (accepted) await this.replica.end();

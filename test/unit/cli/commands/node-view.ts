@@ -37,6 +37,7 @@ export function nodeView(node: string, over: Partial<NodeView> = {}): NodeView {
       toldOut: null,
       legBehind: null,
       mergePending: [],
+      grant: null,
       stoppedOnPurpose: false,
       paused: [],
       legZeroed: false,
