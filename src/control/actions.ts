@@ -10,6 +10,7 @@ import { withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
+import { orderFullResync } from '../failover/resolve.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
@@ -18,7 +19,7 @@ import { Errno, IoError } from '../io/types.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { servingElsewhere } from './elsewhere.ts';
 import { preview } from './preview.ts';
-import { previewSwitchover, switchover } from './switchover.ts';
+import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
 import type { Daemon } from './daemon.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkUri, refusal } from './action-errors.ts';
@@ -87,7 +88,11 @@ export class DaemonControl implements ControlClient {
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
-    preview: async (p) => (p.action === 'switchover' ? await previewSwitchover(this.#mirror(p.tag), p.nodes[0]) : preview(this.#mirror(p.tag), p)),
+    resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim),
+    preview: async (p) =>
+      p.action === 'switchover' || p.action === 'resolve'
+        ? await previewOfMove(this.#mirror(p.tag), p.action, p.nodes[0])
+        : preview(this.#mirror(p.tag), p),
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
     explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
   };
@@ -326,14 +331,7 @@ export class DaemonControl implements ControlClient {
     if (p.source !== null && p.source !== node) {
       throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service, which is ${node}`);
     }
-    await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
-    for (const l of links) {
-      l.fullWanted = true;
-      s.waitEndedFor.add(l.node);
-      s.resyncReleased.add(l.node);
-      if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
-    }
-    s.changed();
+    await orderFullResync(s, links);
     return this.#status(m);
   }
 

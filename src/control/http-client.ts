@@ -33,6 +33,7 @@ const longActions: ReadonlySet<ActionName> = new Set([
   'out-of-service',
   'force',
   'switchover',
+  'resolve',
   'resize',
   'fullresync',
 ]);

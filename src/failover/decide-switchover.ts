@@ -47,10 +47,12 @@ export function decideSwitchover(f: SwitchoverFacts): SwitchoverDecision {
     return refuse('better-candidate', `${to} is not a target of ${s.definition.tag}; targets: ${known}`);
   }
   if (target.foreign) return refuse('better-candidate', `${to} is a foreign target, which never goes in service`);
-  if (source.suspendedFor.includes('no quorum')) return refuse('no-quorum', `${self} answers nothing: it hears no majority of the nodes`, 'a majority is heard');
+  if (source.suspendedFor.includes('no quorum'))
+    return refuse('no-quorum', `${self} answers nothing: it hears no majority of the nodes`, 'a majority is heard');
   if (source.suspendedFor.length > 0)
     return refuse('superseded', `${self} answers nothing now (${source.suspendedFor.join(', ')})`, 'it is known whether it may go on');
-  if (source.localLeg !== 'in') return refuse('leg-behind', `the local leg of ${self} has failed, and what it holds is not proven`, `${self} is resynced`);
+  if (source.localLeg !== 'in')
+    return refuse('leg-behind', `the local leg of ${self} has failed, and what it holds is not proven`, `${self} is resynced`);
   const view = s.heard.find((v) => v.node === to);
   if (view === undefined) return refuse('target-alone', `${to} cannot be heard`, `${to} can be heard`);
   if (view.record.resyncingFrom !== null) return refuse('cut-short', `${to} is not in sync: its resync is not finished`, 'the resync is finished');
@@ -60,7 +62,11 @@ export function decideSwitchover(f: SwitchoverFacts): SwitchoverDecision {
   }
   const claimant = s.heard.find((v) => v.record.claim !== null);
   if (claimant !== undefined)
-    return refuse('better-candidate', `${claimant.node} holds an unfinished claim of epoch ${epochText(claimant.record.claim)}`, 'it gives its claim up');
+    return refuse(
+      'better-candidate',
+      `${claimant.node} holds an unfinished claim of epoch ${epochText(claimant.record.claim)}`,
+      'it gives its claim up',
+    );
   const later = s.heard.find((v) => isHigher(v.record.epochSeen, s.record.epochServed));
   if (later !== undefined)
     return refuse('superseded', `${later.node} has seen epoch ${epochText(later.record.epochSeen)}, later than ${epochText(s.record.epochServed)}`);

@@ -197,7 +197,10 @@ const betterCandidate: Row = (s) => {
     const because = equalAndPrior(v, s);
     if (because === null || (because === 'priority' && s.facts.claiming)) continue;
     if (because !== 'granted' && lostSource(s) !== null && !v.contactWithSource) continue;
-    return wait(s, 'better-candidate', `${v.node} is as new, and ${PRIOR[because]}`, [`${v.node} goes in service, or cannot`, 'an operator says in-service here']);
+    return wait(s, 'better-candidate', `${v.node} is as new, and ${PRIOR[because]}`, [
+      `${v.node} goes in service, or cannot`,
+      'an operator says in-service here',
+    ]);
   }
   return null;
 };

@@ -435,7 +435,12 @@ export class MirrorNode implements Claimant {
     try {
       if (clean) end = await source.stopClean(grant === null);
       await source.abort();
-      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed, grant: end.clean ? grant : null }));
+      await this.store.update((r) => ({
+        ...r,
+        session: { role: 'source', clean: end.clean },
+        stoppedOnPurpose: end.clean && end.agreed,
+        grant: end.clean ? grant : null,
+      }));
       if (dropOwnership) await this.own.setLastOwner(false);
     } finally {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.

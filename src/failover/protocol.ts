@@ -82,6 +82,7 @@ export const methods = {
   'switchover.take': z.object({ tag: name, grant: grantSchema }),
   /** An operator asked another node: the one in service carries it out, or says what it would do. */
   switchover: z.object({ tag: name, to: name, preview: z.boolean() }),
+  resolve: z.object({ tag: name, victim: name, preview: z.boolean() }),
   /** The caller has merged this node's account durably. */
   'marks.given': z.object({ tag: name, to: name, epoch: epochSchema }),
   /** Digest of bytes of the replica, for a resync that leaves equal pieces alone. */
@@ -119,6 +120,10 @@ export const marksAnswerSchema = z.object({
 export const takeAnswerSchema = z.object({ taken: z.boolean(), why: z.string().max(4096) });
 
 /** `lines`: what it would do, for a preview. */
-export const switchoverAnswerSchema = z.object({ lines: z.array(z.string().max(4096)).max(64), refused: z.string().max(4096).nullable() });
+export const operatorAnswerSchema = z.object({
+  lines: z.array(z.string().max(4096)).max(64),
+  refused: z.string().max(4096).nullable(),
+  bytesOverwritten: count,
+});
 
 export const claimAnswerSchema = z.object({ accepted: z.boolean(), why: z.string().max(1024), view: z.unknown() });

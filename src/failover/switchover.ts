@@ -151,7 +151,7 @@ export class Switchovers {
       if (!(await source.within(device.closeEntrance('switchover'), source.timeoutMs * DRAIN_MAX))) {
         throw new ClusterError('refused', 'the requests in hand were not answered in time');
       }
-      let proven = false;
+      let proven = false as boolean;
       await source.within(
         source.prover.prove().then((all) => {
           proven = all;

@@ -351,7 +351,7 @@ export class Faults {
         name: 'operator: switchover',
         kind: 'switchover',
         weight: 3,
-        strike: () => on(this.#source(), (m) => this.#switchover(m, s.pick(c.plan.nodes))),
+        strike: () => on(this.#source(), (m) => this.#switchover(m, s.pick(c.plan.nodes.filter((n) => n !== m.name)))),
       },
       {
         name: 'operator: switchover, and something in the middle of it',
