@@ -25,7 +25,7 @@ import { type RecordStore, viewSchema } from './record.ts';
 import { Replica } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
-import type { Decision, Epoch, Facts, Grant, NodeName, NodeView, StateRecord } from './types.ts';
+import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
 import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
@@ -426,21 +426,16 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  /** `grant`: durable together with the end, if that is a clean one. */
-  async leaveService(clean: boolean, dropOwnership: boolean, grant: Grant | null = null): Promise<void> {
+  /** `handedOver`: it has ceased already, with everything proven, and tells nobody to wait for it. */
+  async leaveService(clean: boolean, dropOwnership: boolean, handedOver = false): Promise<void> {
     const source = this.#source;
     if (source === undefined) return;
     await this.env.exports.remove(this.tag, source.export, clean ? 5000 : 0);
-    let end = { clean: false, agreed: false };
+    let end = { clean: handedOver, agreed: false };
     try {
-      if (clean) end = await source.stopClean(grant === null);
+      if (clean && !handedOver) end = await source.stopClean();
       await source.abort();
-      await this.store.update((r) => ({
-        ...r,
-        session: { role: 'source', clean: end.clean },
-        stoppedOnPurpose: end.clean && end.agreed,
-        grant: end.clean ? grant : null,
-      }));
+      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed }));
       if (dropOwnership) await this.own.setLastOwner(false);
     } finally {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.

@@ -336,25 +336,20 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   // -------------------------------------------------------------------------------------------------- the end
 
-  /**
-   * Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it
-   * down. `tell`: they are told, and do not take over on silence any more.
-   */
-  async stopClean(tell: boolean): Promise<{ clean: boolean; agreed: boolean }> {
+  /** Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it down. */
+  async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
     // Suspended or waiting for somebody's word, the device may never be idle: then it is no clean stop (M14).
     const idle = await this.within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
     const proven = idle && (await this.prover.prove());
     if (proven) this.marks.collect(false);
     // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
     this.device.stop(Errno.ESHUTDOWN);
-    // Nobody is to be told: from here on this node is not in service.
-    if (!tell) this.stopped = true;
-    const told = tell ? await this.members.tellStopping() : [];
+    const told = await this.members.tellStopping();
     const clean = (await this.marks.durable()) && proven && this.device.local.state === 'in';
     this.ctx.env.log.info('stopping as source', { tag: this.ctx.tag, clean, told });
     await this.#end();
     const members = this.ctx.record().inSync.filter((n) => n !== this.ctx.env.self);
-    return { clean, agreed: tell && members.every((n) => told.includes(n)) };
+    return { clean, agreed: members.every((n) => told.includes(n)) };
   }
 
   /** Whether it has resolved within that time. */
@@ -368,6 +363,12 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
         resolve(true);
       });
     });
+  }
+
+  /** From this turn on nothing is answered, and this node is not in service. */
+  cease(): void {
+    this.stopped = true;
+    this.device.stop(Errno.ESHUTDOWN);
   }
 
   /** Stops answering now; resolves when the legs have done with everything (M4, M9). */

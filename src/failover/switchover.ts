@@ -4,15 +4,18 @@
  *   old source                                             new source
  *   entrance closed, requests in hand answered
  *   every leg flushed, no mark left
+ *   grant durable; is the new one alive?
  *   stopped: clients get ESHUTDOWN
- *   grant durable ------------------ switchover.take ----> grant durable
+ *   the grant on its way ----------- switchover.take ----> grant durable
  *   accepts the epoch, durably <---- claim --------------- epoch + 1, told to all who can be reached
  *                                                          last_owner, served durable, in service
  *   last_owner goes, becomes target <- session.open ------ joins all others
  *
- * A crash before the grant is durable: the old source is a source that has died, and anybody in sync takes over. After it: the
- * old source stays out until it has heard the new one; the new one goes in service on the grant, also alone. Whoever of the two
- * is first accepted by the other makes the grant void. Not knowing whether the new source has got it, the old one stays out.
+ * Until it stops, the old source is a source as any other: whatever is lost by then, it goes on or somebody takes over. After
+ * that it stays out until it has heard the new one, while the new one goes in service on the grant, also alone; and whoever of
+ * the two is first accepted by the other makes the grant void. Targets are not told to wait, so that they take over from a
+ * source that dies in the middle. Only the loss of the new source between its last sign of life and its answer leaves the
+ * mirror out of service, until it can be heard: it may have served.
  */
 import { ClusterCode, ClusterError } from '../cluster/errors.ts';
 import { Errno, IoError } from '../io/types.ts';
@@ -39,7 +42,7 @@ export interface SwitchoverNode extends NodeContext {
   readonly inService: boolean;
   readonly stopped: boolean;
   facts(command: Facts['command'], claiming: boolean): Facts;
-  leaveService(clean: boolean, dropOwnership: boolean, grant: Grant | null): Promise<void>;
+  leaveService(clean: boolean, dropOwnership: boolean, handedOver: boolean): Promise<void>;
   goInService(command: Facts['command']): Promise<Decision>;
 }
 
@@ -108,13 +111,14 @@ export class Switchovers {
     this.#underWay = true;
     let refused: string;
     try {
-      const grant = await this.#exclusively(() => this.#release(to));
-      const answer = await this.#offer(grant);
+      const { grant, answered } = await this.#exclusively(() => this.#release(to));
+      const answer = await answered;
+      if (answer instanceof ClusterError) throw answer;
       if (answer.taken) {
         await this.#exclusively(() => this.#gone(grant));
         return;
       }
-      await this.#n.store.update((r) => (sameGrant(r.grant, grant) ? { ...r, grant: null } : r));
+      await this.#withdraw(grant);
       refused = answer.why;
     } finally {
       this.#underWay = false;
@@ -125,7 +129,8 @@ export class Switchovers {
     throw new ClusterError('refused', `${to} did not take ${this.#n.tag} over: ${refused}; ${now}`);
   }
 
-  async #release(to: NodeName): Promise<Grant> {
+  /** Until the grant is on its way this node is the source, and goes on as before when anything is in the way. */
+  async #release(to: NodeName): Promise<{ grant: Grant; answered: Promise<TakeAnswer | ClusterError> }> {
     const d = this.decide(to);
     const { source } = this.#n;
     if (d.action === 'refuse' || source === undefined) throw new ClusterError('refused', `${d.why} (rule ${d.rule})`);
@@ -133,58 +138,74 @@ export class Switchovers {
       const { self } = this.#n.env;
       throw new ClusterError('refused', `a block device of ${this.#n.tag} is attached on ${self}: run this there with --detach, or detach it first`);
     }
-    const grant = await this.#drained(source, to);
-    await this.#n.leaveService(true, false, grant);
-    // What could not be proven while stopping is no basis for a grant: the records decide, and this node may be first again.
-    if (!sameGrant(this.#n.record().grant, grant)) {
-      throw new ClusterError('refused', `${this.#n.tag} could not be taken out of service in order, and is not handed over`);
+    let grant: Grant | undefined;
+    try {
+      grant = await this.#drained(source, to);
+      const given = grant;
+      await this.#n.store.update((r) => ({ ...r, grant: given }));
+      await this.#answersNow(source, given);
+    } catch (e: unknown) {
+      source.device.openEntrance('switchover');
+      if (grant !== undefined) await this.#withdraw(grant);
+      throw e;
     }
-    return grant;
+    source.cease();
+    // Already on its way while this node takes leave of its clients: the sooner it is known there, the less a crash can leave open.
+    const answered = this.#offer(grant);
+    await this.#n.leaveService(true, false, true);
+    return { grant, answered };
   }
 
-  /** Nothing more is admitted, nothing is in hand, and every leg has everything durably. On a rejection the device goes on as before. */
+  /** It is alive just now and would take the grant: whatever it holds against it is said while this node can still go on. */
+  async #answersNow(source: SourceRole, grant: Grant): Promise<void> {
+    const view = await this.#n.askView(grant.to, source.timeoutMs);
+    const not = view === null ? 'it does not know the mirror' : grantRefusal(view.record, grant);
+    if (not !== null) throw new ClusterError('refused', `${grant.to} can not take the mirror over: ${not}`);
+    const again = this.decide(grant.to);
+    if (again.action === 'refuse' || source.stopped || source.device.stopped) throw new ClusterError('refused', `${again.why} (rule ${again.rule})`);
+  }
+
+  /** Certain that nobody acts on it. */
+  async #withdraw(grant: Grant): Promise<void> {
+    await this.#n.store.update((r) => (sameGrant(r.grant, grant) ? { ...r, grant: null } : r));
+  }
+
+  /** Nothing more is admitted, nothing is in hand, and every leg has everything durably. */
   async #drained(source: SourceRole, to: NodeName): Promise<Grant> {
     const { device } = source;
     const before = [...source.links.values()].filter((l) => l.leg.phase === 'in-sync' && l.joined && !l.foreign);
     const sessions = new Map(before.map((l) => [l.node, l.leg.session]));
-    try {
-      if (!(await source.within(device.closeEntrance('switchover'), source.timeoutMs * DRAIN_MAX))) {
-        throw new ClusterError('refused', 'the requests in hand were not answered in time');
-      }
-      let proven = false as boolean;
-      await source.within(
-        source.prover.prove().then((all) => {
-          proven = all;
-        }),
-        source.timeoutMs * DRAIN_MAX,
-      );
-      if (!proven) throw new ClusterError('refused', 'not every leg could be flushed');
-      source.marks.collect(false);
-      if (!(await source.marks.durable())) throw new ClusterError('refused', 'the bitmap file can not be written');
-      const again = this.decide(to);
-      if (again.action === 'refuse' || source.stopped || device.stopped) throw new ClusterError('refused', `${again.why} (rule ${again.rule})`);
-      const leaving = [...source.links.values()].find((l) => l.leg.phase === 'leaving');
-      if (leaving !== undefined) throw new ClusterError('refused', `${leaving.node} is leaving the mirror just now`);
-      if (source.marks.intent.markedRegions > 0) throw new ClusterError('refused', 'not all that was written is proven to be on every leg');
-      const r = this.#n.record();
-      const synced = before.filter(
-        ({ node, leg }) =>
-          leg.phase === 'in-sync' &&
-          leg.session === sessions.get(node) &&
-          (leg.queue?.outstandingWrites ?? 0) === 0 &&
-          source.marks.outOfSync(node).count === 0 &&
-          r.inSync.includes(node),
-      );
-      if (!synced.some((l) => l.node === to)) throw new ClusterError('refused', `${to} is no longer in sync`);
-      return { epoch: source.epoch, from: this.#n.env.self, to, synced: [this.#n.env.self, ...synced.map((l) => l.node)], paused: r.paused };
-    } catch (e: unknown) {
-      device.openEntrance('switchover');
-      throw e;
-    }
+    const refuse = (why: string): never => {
+      throw new ClusterError('refused', why);
+    };
+    if (!(await source.within(device.closeEntrance('switchover'), source.timeoutMs * DRAIN_MAX)))
+      refuse('the requests in hand were not answered in time');
+    let proven = false as boolean;
+    const proof = source.prover.prove().then((all) => {
+      proven = all;
+    });
+    await source.within(proof, source.timeoutMs * DRAIN_MAX);
+    if (!proven) refuse('not every leg could be flushed');
+    source.marks.collect(false);
+    if (!(await source.marks.durable())) refuse('the bitmap file can not be written');
+    const leaving = [...source.links.values()].find((l) => l.leg.phase === 'leaving');
+    if (leaving !== undefined) refuse(`${leaving.node} is leaving the mirror just now`);
+    if (source.marks.intent.markedRegions > 0) refuse('not all that was written is proven to be on every leg');
+    const r = this.#n.record();
+    const synced = before.filter(
+      ({ node, leg }) =>
+        leg.phase === 'in-sync' &&
+        leg.session === sessions.get(node) &&
+        (leg.queue?.outstandingWrites ?? 0) === 0 &&
+        source.marks.outOfSync(node).count === 0 &&
+        r.inSync.includes(node),
+    );
+    if (!synced.some((l) => l.node === to)) refuse(`${to} is no longer in sync`);
+    return { epoch: source.epoch, from: this.#n.env.self, to, synced: [this.#n.env.self, ...synced.map((l) => l.node)], paused: r.paused };
   }
 
-  /** What the other node made of it. Rejects when that is not known: then only its word can bring this node back in service. */
-  async #offer(grant: Grant): Promise<TakeAnswer> {
+  /** What the other node made of it. An error when that is not known: then only its word can bring this node back in service. */
+  async #offer(grant: Grant): Promise<TakeAnswer | ClusterError> {
     const { env, tag } = this.#n;
     const timeoutMs = this.#n.record().definition.failureTimeoutMs * ANSWER_MAX;
     try {
@@ -192,7 +213,7 @@ export class Switchovers {
     } catch (e: unknown) {
       if (!(e instanceof ClusterError)) throw e;
       if (NOT_DONE.includes(e.code)) return { taken: false, why: e.message };
-      throw new ClusterError(
+      return new ClusterError(
         'refused',
         `${tag} was handed over to ${grant.to}, and it is not known whether ${grant.to} took it over (${e.message}); ${env.self} stays out until ${grant.to} can be heard`,
       );
