@@ -223,8 +223,9 @@ const targetAlone: Row = (s) => {
   ]);
 };
 
-/** A clean stop that every target wrote down, and no epoch seen since. */
+/** A clean stop that every target wrote down, and no epoch seen since; nor was the mirror handed over. */
 function stoppedInAgreement(s: Situation): boolean {
+  if (grantGiven(s.record) !== null) return false;
   const { session, stoppedOnPurpose: agreed, droppedUnconfirmed } = s.record;
   return session.role === 'source' && session.clean && agreed && droppedUnconfirmed.length === 0 && !isHigher(highestSeen(s), s.term);
 }
