@@ -2,7 +2,6 @@
  * What people may ask of a daemon, carried out. Each action refuses before it changes anything, with one line that says
  * what, where, and what is allowed.
  */
-import { ClusterError } from '../cluster/errors.ts';
 import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
 import { NODES_MAX } from '../failover/limits.ts';
@@ -11,6 +10,7 @@ import { seededByWord, withoutNode } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
+import { orderFullResync } from '../failover/resolve.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
@@ -18,7 +18,9 @@ import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
 import { sizeOfLeg } from './leg-size.ts';
+import { servingElsewhere } from './elsewhere.ts';
 import { preview } from './preview.ts';
+import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
 import type { Daemon } from './daemon.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
@@ -85,7 +87,12 @@ export class DaemonControl implements ControlClient {
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
-    preview: (p) => Promise.resolve(preview(this.#mirror(p.tag), p)),
+    switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
+    resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim),
+    preview: async (p) =>
+      p.action === 'switchover' || p.action === 'resolve'
+        ? await previewOfMove(this.#mirror(p.tag), p.action, p.nodes[0])
+        : preview(this.#mirror(p.tag), p),
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
     explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
   };
@@ -260,7 +267,7 @@ export class DaemonControl implements ControlClient {
     if (m === undefined && !this.#d.broken.has(p.tag)) this.#mirror(p.tag);
     const forgotten = [node];
     if (m !== undefined) {
-      const elsewhere = await this.#servingElsewhere(m);
+      const elsewhere = await servingElsewhere(m);
       if (elsewhere !== undefined)
         throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; delete it there, or take it out of service first`);
       if (m.inService) await m.goOutOfService(true);
@@ -273,21 +280,6 @@ export class DaemonControl implements ControlClient {
     }
     await this.#d.forget(p.tag, null);
     return { forgotten };
-  }
-
-  /** Another node in service, asked now; one that does not answer is not known to be. */
-  async #servingElsewhere(m: MirrorNode): Promise<NodeName | undefined> {
-    const { cluster, self } = this.#d.env;
-    const { nodes, failureTimeoutMs } = m.record().definition;
-    for (const n of Object.keys(nodes)) {
-      if (n === self || !cluster.connected(n)) continue;
-      try {
-        if ((await m.askView(n, failureTimeoutMs))?.inService === true) return n;
-      } catch (e: unknown) {
-        if (!(e instanceof ClusterError)) throw e;
-      }
-    }
-    return undefined;
   }
 
   // ---------------------------------------------------------------------------------------------- operating
@@ -334,15 +326,7 @@ export class DaemonControl implements ControlClient {
     if (p.source !== null && p.source !== node) {
       throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service, which is ${node}`);
     }
-    await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
-    for (const l of links) {
-      l.fullWanted = true;
-      l.damping.reset();
-      s.waitEndedFor.add(l.node);
-      s.resyncReleased.add(l.node);
-      if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
-    }
-    s.changed();
+    await orderFullResync(s, links);
     return this.#status(m);
   }
 
@@ -367,7 +351,7 @@ export class DaemonControl implements ControlClient {
       throw new ControlError('bad-request', `size ${String(p.sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
     }
     if (p.sizeBytes === sizeBytes) return this.#status(m);
-    const elsewhere = m.inService ? undefined : await this.#servingElsewhere(m);
+    const elsewhere = m.inService ? undefined : await servingElsewhere(m);
     if (elsewhere !== undefined) throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; run this there`);
     if (p.sizeBytes < sizeBytes && m.inService)
       throw new ControlError('refused', `${p.tag} is in service: it can grow now, and shrink only out of service`);

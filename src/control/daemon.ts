@@ -97,6 +97,7 @@ export class Daemon {
         if (this.#exported.get(name) === device) this.#exported.delete(name);
         await this.#exportServer.closeExport(device, Errno.ESHUTDOWN, graceMs);
       },
+      clients: (device) => this.#exportServer.connectionsTo(device),
     };
     this.#hooks = new Hooks({
       programs: io.programs,

@@ -34,6 +34,8 @@ const longActions: ReadonlySet<ActionName> = new Set([
   'confirm',
   'out-of-service',
   'force',
+  'switchover',
+  'resolve',
   'resize',
   'fullresync',
 ]);

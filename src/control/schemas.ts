@@ -87,10 +87,12 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   verify: onlyTag,
   'verify-result': onlyTag,
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
+  switchover: tagAndNode,
+  resolve: z.strictObject({ tag, victim: node }),
   force: z.strictObject({ tag, withoutLastOwner: z.boolean() }),
   preview: z.strictObject({
     tag,
-    action: z.enum(['force', 'fullresync', 'in-service', 'delete', 'unextend', 'replace', 'resize', 'extend']),
+    action: z.enum(['force', 'fullresync', 'in-service', 'delete', 'unextend', 'replace', 'resize', 'extend', 'switchover', 'resolve']),
     nodes,
     source: node.nullable(),
   }),

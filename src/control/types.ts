@@ -191,12 +191,16 @@ export interface Actions {
     } | null;
   };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
+  /** Moves the source to that node; carried out by the node in service, wherever it is asked for. */
+  switchover: { params: { tag: string; node: NodeName }; result: { tag: string; from: NodeName; to: NodeName } };
+  /** Ends a split brain: the data of the victim is given up for that of the node in service. */
+  resolve: { params: { tag: string; victim: NodeName }; result: { tag: string; kept: NodeName; victim: NodeName; bytesOverwritten: number } };
   force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };
   /** What a destructive command would do, before anybody is asked. */
   preview: {
     params: {
       tag: string;
-      action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend';
+      action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend' | 'switchover' | 'resolve';
       nodes: NodeName[];
       source: NodeName | null;
     };

@@ -14,6 +14,7 @@ import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
 import { decide } from './decide.ts';
 import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
+import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
@@ -158,6 +159,8 @@ export class Claims {
       toldOut: null,
       legBehind: null,
       resyncingFrom: null,
+      grant: null,
+      paused: grantHeld(r)?.paused ?? r.paused,
       stoppedOnPurpose: false,
       session: { role: 'source', clean: false },
       sessionBoot: this.#n.env.io.bootId,

@@ -12,6 +12,7 @@
 import { provenEpoch } from './account.ts';
 import { leaveToGo } from './decide-confirm.ts';
 import { compareEpoch, epochText, isHigher } from './epoch.ts';
+import { grantGiven } from './grant.ts';
 import { decideServing } from './serving.ts';
 import {
   brandNew,
@@ -164,7 +165,8 @@ function lostSource(s: Situation): string | null {
 
 const takeover: Row = (s) => {
   const source = lostSource(s);
-  if (source === null || s.serving !== undefined || s.heard.some((v) => isNewer(v, s))) return null;
+  // Whoever was granted the mirror need not wait for silence: see `evidence`.
+  if (source === null || s.granted !== null || s.serving !== undefined || s.heard.some((v) => isNewer(v, s))) return null;
   const witness = whoHears(s, source);
   if (witness !== undefined) {
     return wait(s, 'takeover', `${witness.node} still hears ${source}: it is not lost`, [`${source} is silent for every node`]);
@@ -175,6 +177,8 @@ const takeover: Row = (s) => {
   const leave = leaveToGo(s, 'takeover', why, source);
   return leave.held ?? go(s, 'takeover', leave.why);
 };
+
+const PRIOR = { granted: 'the mirror was handed over to it', 'last source': 'was the last source', priority: 'comes first' } as const;
 
 const betterCandidate: Row = (s) => {
   const { serving } = s;
@@ -194,9 +198,11 @@ const betterCandidate: Row = (s) => {
   for (const v of s.heard) {
     const because = equalAndPrior(v, s);
     if (because === null || (because === 'priority' && s.facts.claiming)) continue;
-    if (lostSource(s) !== null && !v.contactWithSource) continue;
-    const why = because === 'priority' ? `${v.node} is as new, and comes first` : `${v.node} is as new, and was the last source`;
-    return wait(s, 'better-candidate', why, [`${v.node} goes in service, or cannot`, 'an operator says in-service here']);
+    if (because !== 'granted' && lostSource(s) !== null && !v.contactWithSource) continue;
+    return wait(s, 'better-candidate', `${v.node} is as new, and ${PRIOR[because]}`, [
+      `${v.node} goes in service, or cannot`,
+      'an operator says in-service here',
+    ]);
   }
   return null;
 };
@@ -219,9 +225,9 @@ const targetAlone: Row = (s) => {
   ]);
 };
 
-/** A clean stop that every target wrote down, after which none takes over on silence, and no epoch seen since. */
+/** A clean stop that every target wrote down, after which none takes over on silence, and no epoch seen since; nor was the mirror handed over. */
 function stoppedInAgreement(s: Situation): boolean {
-  if (s.definition.takeoverAfterCleanStop) return false;
+  if (s.definition.takeoverAfterCleanStop || grantGiven(s.record) !== null) return false;
   const { session, stoppedOnPurpose: agreed, droppedUnconfirmed } = s.record;
   return (
     session.role === 'source' &&
@@ -237,7 +243,9 @@ const sourceAlone: Row = (s) => {
   if (!s.servedLast || s.missing.length === 0) return null;
   const { flags } = s.self;
   if (s.lastOwner && stoppedInAgreement(s) && !flags.dataCorrupt) return null;
-  const why = `this node was the last source, and ${names(s.missing)}, who may have taken over, cannot be heard`;
+  const to = grantGiven(s.record)?.to;
+  const given = to === undefined ? '' : ` and handed the mirror over to ${to}`;
+  const why = `this node was the last source${given}, and ${names(s.missing)}, who may have taken over, cannot be heard`;
   const changesIf = [`${names(s.missing)} can be heard`, 'an operator forces it online'];
   if (s.record.dataCorruptSet === true && !flags.dataCorrupt) {
     if (s.facts.command.kind === 'in-service')
@@ -289,9 +297,10 @@ const evidence: Row = (s) => {
   }
   const unserved = isHigher(highestSeen(s), highestProven(s)) ? `; epoch ${epochText(highestSeen(s))} was claimed and never served` : '';
   const heard = s.heard.length === 0 ? 'nobody else is required' : `${names(s.heard.map((v) => v.node))} can be heard`;
-  const why = `${heard}, and by their records nobody has newer data than ${record.node}${unserved}`;
-  // Only the last source goes on without a change of source.
-  const leave = s.servedLast ? { held: null, why } : leaveToGo(s, 'evidence', why, null);
+  const given = s.granted === null ? '' : `${s.granted.from} has handed the mirror over to this node in epoch ${epochText(s.granted.epoch)}; `;
+  const why = `${given}${heard}, and by their records nobody has newer data than ${record.node}${unserved}`;
+  // The last source goes on without a change of source, and an operator has asked for a switchover.
+  const leave = s.servedLast || s.granted !== null ? { held: null, why } : leaveToGo(s, 'evidence', why, null);
   return leave.held ?? go(s, 'evidence', leave.why, self.flags.dataCorrupt ? { dataCorrupt: false } : undefined);
 };
 

@@ -31,6 +31,8 @@ export interface DeviceExports {
   add(name: string, device: Device): void;
   /** Ends all connections to it with ESHUTDOWN; resolves when they are closed. */
   remove(name: string, device: Device, graceMs: number): Promise<void>;
+  /** NBD clients connected to it now. */
+  clients(device: Device): number;
 }
 
 export interface HookFacts {

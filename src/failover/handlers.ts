@@ -6,7 +6,8 @@ import type { IoSocket } from '../io/types.ts';
 import type { NbdServer } from '../nbd/server.ts';
 import type { MirrorNode } from './node.ts';
 import { definitionSchema, methods, nbdParamsSchema } from './protocol.ts';
-
+import { answerResolve } from './resolve.ts';
+import { answerSwitchover } from './switchover-preview.ts';
 import type { MirrorDefinition, NodeName } from './types.ts';
 
 /** Of a map sent in one answer. */
@@ -78,6 +79,9 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     await node.store.update((r) => ({ ...r, accountGivenTo: p.to }));
     return true;
   });
+  cluster.handle('switchover.take', methods['switchover.take'], (peer, p) => mirror(p.tag).switchovers.take(peer, p.grant));
+  cluster.handle('switchover', methods.switchover, (_peer, p) => answerSwitchover(mirror(p.tag), p));
+  cluster.handle('resolve', methods.resolve, (_peer, p) => answerResolve(mirror(p.tag), p));
   cluster.handle('digest', methods.digest, async (_peer, p) => {
     const node = mirror(p.tag);
     node.replica.require(p.session);

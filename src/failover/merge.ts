@@ -10,6 +10,7 @@
  * A merge makes an account complete only where P's own was. What P waits for itself, S waits for from then on.
  */
 import { sameMirror } from './account.ts';
+import { provenByGrant } from './grant.ts';
 import type { MergePending, NodeName, NodeView, StateRecord } from './types.ts';
 
 export type MapName = 'intent' | `oos:${string}`;
@@ -92,7 +93,8 @@ export type EnteringAccount = Pick<
 
 /**
  * What S may say of the others once it serves. The last source going on keeps its set (M2 applies to each member); an
- * in-sync target that takes over has an account of the previous source alone, and waits for its marks for all others.
+ * in-sync target that takes over has an account of the previous source alone, and waits for its marks for all others; after
+ * a switchover, of all whom that source proved to be equal.
  * Anybody else is there by force, and has an account of nobody: its data was being overwritten, is behind, or its marks
  * are with somebody else.
  * `r`: the record before the claim. `confirmed`: nodes that have durably accepted the claim, so that they know that they
@@ -119,12 +121,15 @@ export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[]):
   // The owner of an epoch is out as well, though it may have been dropped from the set by nobody.
   const members = [...new Set([...r.inSync, ...r.droppedUnconfirmed, previous])];
   const left = r.inSync.filter((n) => n !== r.node);
+  // After the last write of a source that handed over, all these were equal: no marks are a whole account of each of them.
+  const proven = wasInSync ? provenByGrant(r) : [];
+  const pending = others.filter((n) => !proven.includes(n));
   return {
     inSync: [r.node],
     droppedUnconfirmed: members.filter((n) => n !== r.node && !confirmed.includes(n) && Object.hasOwn(r.definition.nodes, n)),
-    accountComplete: wasInSync && r.inSync.includes(previous) ? [previous] : [],
+    accountComplete: [...new Set([...(wasInSync && r.inSync.includes(previous) ? [previous] : []), ...proven])],
     accountGivenTo: null,
-    mergePending: others.length === 0 || !wasInSync ? [] : [{ from: previous, for: others }],
+    mergePending: pending.length === 0 || !wasInSync ? [] : [{ from: previous, for: pending }],
     absentPeers: { ...r.absentPeers, ...Object.fromEntries(left.map((n) => [n, r.generation])) },
   };
 }

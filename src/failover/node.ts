@@ -17,6 +17,7 @@ import { decide } from './decide.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
+import { grantAfterClaim } from './grant.ts';
 import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { Question } from './question.ts';
@@ -27,6 +28,7 @@ import { Replica, type ReplicaSession } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
+import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
 
@@ -40,6 +42,7 @@ export class MirrorNode implements Claimant {
   readonly own: OwnFlags;
   readonly replica: Replica;
   readonly target: TargetRole;
+  readonly switchovers: Switchovers;
   readonly #claims: Claims;
   readonly #roles = new Mutex();
   readonly #question = new Question();
@@ -75,6 +78,7 @@ export class MirrorNode implements Claimant {
     });
     this.#claims = new Claims(this);
     this.#quorum = new QuorumKeeper(this, () => this.inService);
+    this.switchovers = new Switchovers(this, this.#claims, (f) => this.#roles.run(f));
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -323,7 +327,7 @@ export class MirrorNode implements Claimant {
       this.#forgetClaim(source);
       source.changes.notify();
     }
-    if (this.#roles.busy || this.#stopped) return;
+    if (this.#roles.busy || this.#stopped || this.switchovers.underWay) return;
     // Whatever made it, a claim that is not being carried out holds all others up.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));
     await this.flags.refresh();
@@ -374,6 +378,7 @@ export class MirrorNode implements Claimant {
 
   /** An operator's command to go in service; the decision says whether it was done, and by which rule. */
   async goInService(command: Command): Promise<Decision> {
+    if (this.switchovers.underWay) return { action: 'wait', rule: 'better-candidate', why: 'a switchover is under way' };
     return await this.#roles.run(async () => {
       if (this.inService) return { action: 'stay-in-service', rule: 'evidence', why: 'the mirror is in service here already' };
       // An operator may have changed them just before this command.
@@ -400,13 +405,14 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  async leaveService(clean: boolean, dropOwnership: boolean): Promise<void> {
+  /** `handedOver`: it has ceased already, with everything proven, and tells nobody to wait for it. */
+  async leaveService(clean: boolean, dropOwnership: boolean, handedOver = false): Promise<void> {
     const source = this.#source;
     if (source === undefined) return;
     await this.env.exports.remove(this.tag, source.export, clean ? 5000 : 0);
-    let end = { clean: false, agreed: false };
+    let end = { clean: handedOver, agreed: false };
     try {
-      if (clean) end = await source.stopClean();
+      if (clean && !handedOver) end = await source.stopClean();
       await source.abort();
       await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed }));
       if (dropOwnership) await this.own.setLastOwner(false);
@@ -443,7 +449,7 @@ export class MirrorNode implements Claimant {
       const order = compareEpoch(epoch, r.epochSeen);
       accepted = (order === 'higher' || order === 'equal') && r.claim === null && !this.inService && !this.#claims.entering;
       if (!accepted) return r;
-      return { ...r, epochSeen: epoch, inSync: [] };
+      return { ...r, epochSeen: epoch, inSync: [], grant: grantAfterClaim(r) };
     });
     // After the epoch is down, no session of an earlier one can begin; the one that runs is drained before we answer (M4).
     if (accepted) await this.replica.end();

@@ -59,6 +59,11 @@ export function statePath(root: string, tag: string): string {
   return mirrorPaths(root, tag).state;
 }
 
+/** What `netraid attach` keeps of a block device made of this mirror (src/attach/state-file.ts). */
+export function attachRecordPath(root: string, tag: string): string {
+  return join(nodePaths(root).run, `${validateTag(tag)}.attach.json`);
+}
+
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const ALLOWED = 'allowed are 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit';
 

@@ -34,6 +34,8 @@ export const definitionSchema = z.object({
   takeoverAfterCleanStop: z.boolean(),
 });
 
+const grantSchema = z.object({ epoch: epochSchema, from: name, to: name, synced: z.array(name).max(16), paused: z.array(name).max(16) });
+
 const resyncKind = z.enum(['none', 'partial', 'full']);
 
 /** Membership and history as the source knows it: what an in-sync target needs to decide by itself later. */
@@ -81,6 +83,11 @@ export const methods = {
   'source-leg-behind': z.object({ tag: name, epoch: epochSchema, session: hex }),
   /** A piece of one map: runs from `cursor` on. */
   'marks.get': z.object({ tag: name, map: z.string().max(128), cursor: count }),
+  /** The caller hands the mirror over; answered when the node is in service, or durably will not be on this grant. */
+  'switchover.take': z.object({ tag: name, grant: grantSchema }),
+  /** An operator asked another node: the one in service carries it out, or says what it would do. */
+  switchover: z.object({ tag: name, to: name, preview: z.boolean() }),
+  resolve: z.object({ tag: name, victim: name, preview: z.boolean() }),
   /** The caller has merged this node's account durably. */
   'marks.given': z.object({ tag: name, to: name, epoch: epochSchema }),
   /** Digest of bytes of the replica, for a resync that leaves equal pieces alone. */
@@ -113,6 +120,15 @@ export const marksAnswerSchema = z.object({
   pieces: z.array(z.string().max(400_000)).max(8),
   /** Region to go on from; null: that was all. */
   next: count.nullable(),
+});
+
+export const takeAnswerSchema = z.object({ taken: z.boolean(), why: z.string().max(4096) });
+
+/** `lines`: what it would do, for a preview. */
+export const operatorAnswerSchema = z.object({
+  lines: z.array(z.string().max(4096)).max(64),
+  refused: z.string().max(4096).nullable(),
+  bytesOverwritten: count,
 });
 
 export const claimAnswerSchema = z.object({ accepted: z.boolean(), why: z.string().max(1024), view: z.unknown() });

@@ -78,6 +78,8 @@ const recordShape = {
   toldOut: z.strictObject({ by: name, epoch, why }).nullable(),
   legBehind: z.strictObject({ since: epoch, newest: name }).nullable(),
   mergePending: z.array(z.strictObject({ from: name, for: nodeList })).max(MERGE_PENDING_MAX),
+  // A record of before there were switchovers has none.
+  grant: z.strictObject({ epoch, from: name, to: name, synced: nodeList, paused: nodeList }).nullable().default(null),
   stoppedOnPurpose: z.boolean(),
   paused: nodeList,
   keepOut: z.boolean(),

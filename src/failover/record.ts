@@ -126,6 +126,7 @@ export function newRecord(definition: MirrorDefinition, node: NodeName, chance: 
     toldOut: null,
     legBehind: null,
     mergePending: [],
+    grant: null,
     stoppedOnPurpose: false,
     paused: [],
     keepOut: false,

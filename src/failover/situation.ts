@@ -4,12 +4,15 @@
  *
  * "Heard" is a node of the same mirror that spoke within failureTimeout. A foreign target never counts. Required are all
  * members of the in-sync set of any record heard, own included (which closes the set transitively), all who were dropped by
- * silence alone, the owner of the newest epoch, and owners of later claims, who may have served.
+ * silence alone, the owner of the newest epoch, and owners of later claims, who may have served. Who gave a grant needs the
+ * word of whoever got it. Who got one does without the word of the last source, which has given it; and, in contact with it
+ * until then, without that of members that can't be heard, as in a takeover.
  */
 import { holdsNothingMore, provenEpoch, sameMirror, splitBrain, termOf } from './account.ts';
 import { compareEpoch, highestEpoch, isHigher, isSame } from './epoch.ts';
 import { holdsUnknown, knowsGeneration } from './generation.ts';
-import type { Epoch, Facts, MirrorDefinition, NodeDefinition, NodeName, NodeView, StateRecord } from './types.ts';
+import { grantGiven, grantHeld, sameGrant } from './grant.ts';
+import type { Epoch, Facts, Grant, MirrorDefinition, NodeDefinition, NodeName, NodeView, StateRecord } from './types.ts';
 
 export interface Situation {
   facts: Facts;
@@ -31,6 +34,8 @@ export interface Situation {
   lastOwner: boolean;
   /** Nodes whose word is needed, own left out, that cannot be heard. */
   missing: NodeName[];
+  /** The last source has handed the mirror over to this node. */
+  granted: Grant | null;
   /** An operator is asking, so that what would be waited for is refused. */
   asked: boolean;
 }
@@ -40,17 +45,28 @@ export function isForeign(d: MirrorDefinition, node: NodeName): boolean {
 }
 
 /** Whose word the records heard ask for. Owners count only for the newest epoch: of earlier ones the later owner has taken account. */
-function requiredBy(records: StateRecord[]): Set<NodeName> {
+function requiredBy(records: StateRecord[], granted: Grant | null, contact: boolean): Set<NodeName> {
   const proven = highestEpoch(...records.map(provenEpoch));
   const names = new Set<NodeName>();
+  if (granted === null || !contact) for (const r of records) for (const n of [...r.inSync, ...r.droppedUnconfirmed]) names.add(n);
+  if (proven !== null) names.add(proven.owner);
+  if (granted !== null) names.delete(granted.from);
   for (const r of records) {
-    for (const n of [...r.inSync, ...r.droppedUnconfirmed]) names.add(n);
     // Claimed, and perhaps served since: only its owner can say.
     for (const seen of [r.epochSeen, r.claim]) if (seen !== null && !['lower', 'equal'].includes(compareEpoch(seen, proven))) names.add(seen.owner);
     if (r.legBehind !== null && isSame(r.legBehind.since, proven)) names.add(r.legBehind.newest);
+    const given = grantGiven(r);
+    if (given !== null) names.add(given.to);
   }
-  if (proven !== null) names.add(proven.owner);
   return names;
+}
+
+/** A grant that still counts, and that whoever gave it, if it can be heard, has not taken back. */
+function holdsGrant(v: NodeView, heard: readonly NodeView[]): boolean {
+  const held = grantHeld(v.record);
+  if (held === null) return false;
+  const giver = heard.find((x) => x.node === held.from);
+  return giver === undefined || sameGrant(grantGiven(giver.record), held);
 }
 
 export function situationOf(facts: Facts): Situation {
@@ -64,7 +80,8 @@ export function situationOf(facts: Facts): Situation {
     .filter((n) => n !== self.node && !isForeign(definition, n))
     .sort();
   const heard = fresh.filter((v) => mates.includes(v.node)).sort((x, y) => (x.node < y.node ? -1 : 1));
-  const required = requiredBy([record, ...heard.map((v) => v.record)]);
+  const granted = holdsGrant(self, heard) ? record.grant : null;
+  const required = requiredBy([record, ...heard.map((v) => v.record)], granted, self.contactWithSource);
   const missing = mates.filter((n) => required.has(n) && !heard.some((v) => v.node === n));
   const term = termOf(record);
   const servedLast = term !== null && isSame(record.epochServed, term);
@@ -81,6 +98,7 @@ export function situationOf(facts: Facts): Situation {
     servedLast,
     lastOwner: servedLast && self.flags.lastOwner,
     missing,
+    granted,
     asked: facts.command.kind !== 'none',
   };
 }
@@ -166,9 +184,10 @@ function isPrior(s: Situation, a: NodeName, b: NodeName): boolean {
   return p === q ? a < b : p < q;
 }
 
-/** A node that can go in service and comes before this one, though no newer: the last source first, then by priority. */
-export function equalAndPrior(v: NodeView, s: Situation): 'last source' | 'priority' | null {
-  if (unfit(v) !== null || !isEqual(v, s)) return null;
+/** A node that can go in service and comes before this one, though no newer: who was granted it, the last source, then by priority. */
+export function equalAndPrior(v: NodeView, s: Situation): 'granted' | 'last source' | 'priority' | null {
+  if (s.granted !== null || unfit(v) !== null || !isEqual(v, s)) return null;
+  if (holdsGrant(v, [s.self, ...s.heard])) return 'granted';
   if (v.record.epochServed !== null && isSame(v.record.epochServed, s.term)) return 'last source';
   // A last source that an operator keeps out is waited for: he said what he wants. Any other that is kept out is no candidate.
   return !s.servedLast && !v.record.keepOut && isPrior(s, v.node, s.self.node) ? 'priority' : null;

@@ -343,7 +343,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it down. */
   async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
     // Suspended or waiting for somebody's word, the device may never be idle: then it is no clean stop (M14).
-    const idle = await this.#within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
+    const idle = await this.within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
     const proven = idle && (await this.prover.prove());
     if (proven) this.marks.collect(false);
     // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
@@ -356,7 +356,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     return { clean, agreed: members.every((n) => told.includes(n)) };
   }
 
-  #within(p: Promise<void>, ms: number): Promise<boolean> {
+  /** Whether it has resolved within that time. */
+  within(p: Promise<void>, ms: number): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = this.ctx.env.io.clock.after(ms, () => {
         resolve(false);
@@ -366,6 +367,12 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
         resolve(true);
       });
     });
+  }
+
+  /** From this turn on nothing is answered, and this node is not in service. */
+  cease(): void {
+    this.stopped = true;
+    this.device.stop(Errno.ESHUTDOWN);
   }
 
   /** Stops answering now; resolves when the legs have done with everything (M4, M9). */

@@ -307,7 +307,11 @@ export class TargetLink {
     device.sessions.open(this.leg, asTarget(this.#s.ctx.env.hub.engine, client, this.foreign));
     this.problem = '';
     ctx.changed();
-    if (kind !== 'none') await this.#s.confirmedOut(this.node, this.foreign);
+    if (kind !== 'none') {
+      await this.#s.confirmedOut(this.node, this.foreign);
+      // Written to while the session was being opened: it is copied only once its mark is durable (M1).
+      await this.#durable();
+    }
     const done = await this.#copy(kind, id);
     // The next resync may begin; this session goes on.
     this.#s.resyncs.delete(this);

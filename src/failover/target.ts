@@ -200,6 +200,7 @@ function sessionOpened(
     // Marks of another geometry are dropped next.
     accountComplete: p.definition.sizeBytes === r.definition.sizeBytes ? r.accountComplete : [],
     keepOut: false,
+    grant: null,
     stoppedOnPurpose: false,
     session: { role: 'target', clean: false },
     // A resync that was cut short stays cut short until a join; a target once told that it is out stays so until then, too.

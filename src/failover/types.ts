@@ -57,6 +57,20 @@ export interface MergePending {
   for: NodeName[];
 }
 
+/**
+ * A switchover: the source of this epoch has ended it, and only `to` may go on from here. Durable on `from` before `to` hears
+ * of it, and on `to` before it acts on it. It is taken back only by an epoch that `to` has accepted.
+ */
+export interface Grant {
+  epoch: Epoch;
+  from: NodeName;
+  to: NodeName;
+  /** Nodes whose legs were proven to hold the same data, durably, after the last write of that epoch. */
+  synced: NodeName[];
+  /** Targets that an operator has paused: they stay so. */
+  paused: NodeName[];
+}
+
 /** Durable state of one mirror on one node. A damaged or missing record means out of service (M13). */
 export interface StateRecord {
   definition: MirrorDefinition;
@@ -96,6 +110,8 @@ export interface StateRecord {
   /** Own leg failed while a target went on: not the newest, whatever the flags say. */
   legBehind: { since: Epoch; newest: NodeName } | null;
   mergePending: MergePending[];
+  /** Of a switchover: given by this node, or to it. */
+  grant: Grant | null;
   /** The source stopped on purpose and said so: no takeover on silence. */
   stoppedOnPurpose: boolean;
   /** Targets that an operator paused, on the source; on its targets, so that whoever takes over knows. */

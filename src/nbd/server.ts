@@ -149,6 +149,11 @@ export class NbdServer {
     }));
   }
 
+  /** Connections in transmission to this device. */
+  connectionsTo(device: Device): number {
+    return [...this.#serving].filter((c) => c.transmission.device === device).length;
+  }
+
   /**
    * Ends all connections of a device: requests not answered yet get `errno`, then the connection closes, after `graceMs` at
    * the latest (0: at once, without answers). Resolves when CLOSED came for all; what still runs in the device is the

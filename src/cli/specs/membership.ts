@@ -4,6 +4,7 @@ import { type CommandSpec, yes } from '../spec.ts';
 import { failoverOptions, leg, tag, target, wait } from './parts.ts';
 
 const load = () => import('../commands/membership.ts');
+const loadSwitchover = () => import('../commands/switchover.ts');
 const loadService = () => import('../commands/service.ts');
 
 export const membershipCommands: readonly CommandSpec[] = [
@@ -115,5 +116,28 @@ export const membershipCommands: readonly CommandSpec[] = [
     options: [],
     examples: [['netraid out-of-service datarep-ext3', 'nobody takes over by himself afterwards']],
     load: async () => (await loadService()).outOfService,
+  },
+  {
+    name: 'switchover',
+    summary: 'moves the source to another node, which is in sync',
+    detail:
+      'On any node of the mirror. Requests in hand are answered, every leg is flushed, clients of the old source are cut off, and the new one ' +
+      'goes in service; the old source becomes a target without a resync. Nothing that was acknowledged is lost.',
+    positionals: [tag, { ...target, describe: 'the node that becomes the source' }],
+    options: [{ name: 'detach', describe: 'on the source: unmount and detach the block device first' }, yes],
+    examples: [
+      ['netraid switchover datarep-ext3 server2', 'server2 becomes the source'],
+      ['netraid switchover datarep-ext3 server2 --detach --yes', 'on the source, from a script, also while it is mounted there'],
+    ],
+    load: async () => (await loadSwitchover()).switchover,
+  },
+  {
+    name: 'resolve',
+    summary: "ends a split brain: the victim's data is given up and overwritten",
+    detail: 'The node in service keeps its data. Refused where there is no split brain, and while the victim is in service.',
+    positionals: [tag],
+    options: [{ name: 'victim', value: 'NODE', describe: 'the node whose data is given up' }, wait, yes],
+    examples: [['netraid resolve datarep-ext3 --victim server1', 'server1 is resynced fully from the node in service']],
+    load: async () => (await loadSwitchover()).resolve,
   },
 ];

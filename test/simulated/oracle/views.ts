@@ -75,6 +75,7 @@ export function viewOf(node: NodeName, record: Partial<StateRecord> & { definiti
       toldOut: null,
       legBehind: null,
       mergePending: [],
+      grant: null,
       stoppedOnPurpose: false,
       paused: [],
       legZeroed: false,

@@ -141,6 +141,40 @@ export class Faults {
     return this.#say(`operator: ${what} on ${m.name}`);
   }
 
+  #switchover(m: Machine, to: string): boolean {
+    return this.#command(`switchover to ${to}`, m, async () => {
+      const answer = await m.command('switchover', { tag: TAG, node: to }, 20_000);
+      this.#c.count(`switchovers ${answer === '' ? 'done' : 'that did not come about'}`);
+      return answer;
+    });
+  }
+
+  /** What strikes this node is of the kinds that the history may meet. */
+  #inTheMiddle(m: Machine): void {
+    const { kinds } = this.#c.plan;
+    const may = (['crash', 'power', 'freeze', 'cuts'] as const).filter((k) => kinds.has(k));
+    if (may.length === 0 || !m.up) return;
+    const kind = this.#s.pick(may);
+    if (kind === 'crash') this.#crash(m);
+    else if (kind === 'power') this.#powerFail(m);
+    else if (kind === 'cuts') {
+      this.#c.world.isolate(m.name);
+      this.#heals(() => {
+        for (const o of this.#c.all) if (o !== m) this.#c.world.heal(m.name, o.name);
+      });
+      this.#say(`isolation of ${m.name}`);
+    } else {
+      const { boots } = m.sim;
+      const ms = this.#c.plan.failureTimeoutMs * (0.5 + this.#s.float() * 3);
+      if (ms >= this.#c.plan.failureTimeoutMs * 0.8) this.#c.sourceStalled = true;
+      m.sim.freeze();
+      this.#later(ms, () => {
+        if (m.sim.boots === boots && m.sim.state === 'frozen') m.sim.thaw();
+      });
+      this.#say(`freeze of ${m.name} for ${ms.toFixed(0)} ms`);
+    }
+  }
+
   #source(): Machine | undefined {
     return this.#pick(this.#running().filter((m) => m.inService));
   }
@@ -312,6 +346,26 @@ export class Faults {
       ),
       operator('out-of-service', 1, () => this.#command('out-of-service', this.#source(), (m) => m.command('out-of-service', { tag: TAG }))),
       operator('in-service', 1.5, () => this.#command('in-service', this.#pick(this.#running()), (m) => m.command('in-service', { tag: TAG }))),
+      {
+        name: 'operator: switchover',
+        kind: 'switchover',
+        weight: 3,
+        strike: () => on(this.#source(), (m) => this.#switchover(m, s.pick(c.plan.nodes.filter((n) => n !== m.name)))),
+      },
+      {
+        name: 'operator: switchover, and something in the middle of it',
+        kind: 'switchover',
+        weight: 3,
+        strike: () =>
+          on(this.#source(), (m) => {
+            const to = this.#pick(this.#running().filter((o) => o !== m));
+            if (to === undefined || !this.#switchover(m, to.name)) return false;
+            this.#later(s.float() * 60, () => {
+              this.#inTheMiddle(s.pick([m, to, s.pick(c.all)]));
+            });
+            return true;
+          }),
+      },
       {
         name: 'operator: force',
         kind: 'force',

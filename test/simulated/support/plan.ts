@@ -18,6 +18,7 @@ export const KINDS = [
   'slow',
   'sync',
   'own-sync',
+  'switchover',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -67,13 +68,16 @@ const CHANCE: Record<Kind, number> = {
   slow: 0.2,
   sync: 0.25,
   'own-sync': 0.2,
+  switchover: 0.4,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const s = new Stream(seed, 'plan');
   const count = s.pick([2, 2, 2, 2, 2, 3, 3, 3, 4]);
   const names = ['server1', 'server2', 'server3', 'server4'];
-  const drawn = KINDS.filter((k) => s.coin(CHANCE[k]) || (o.only?.has(k) === true && CHANCE[k] === 0));
+  // Of its own stream: histories of before there were switchovers stay as they were.
+  const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
+  const drawn = KINDS.filter((k) => (k === 'switchover' ? moves : s.coin(CHANCE[k]) || (o.only?.has(k) === true && CHANCE[k] === 0)));
   const allowed = (k: Kind): boolean => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k));
   const kinds = new Set(drawn.filter(allowed));
   // A history without any fault would prove little.

@@ -61,6 +61,7 @@ export function record(node: NodeName, nodes: readonly NodeName[], over: Partial
     toldOut: null,
     legBehind: null,
     mergePending: [],
+    grant: null,
     stoppedOnPurpose: false,
     paused: [],
     keepOut: false,

@@ -39,6 +39,7 @@ export function nodeView(node: string, over: Partial<NodeView> = {}): NodeView {
       toldOut: null,
       legBehind: null,
       mergePending: [],
+      grant: null,
       stoppedOnPurpose: false,
       paused: [],
       legZeroed: false,

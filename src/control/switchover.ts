@@ -1,0 +1,57 @@
+/** `switchover` and `resolve`, typed on any node of the mirror: the one in service carries them out, and says what it would do. */
+import type { MirrorNode } from '../failover/node.ts';
+import { validateNodeName } from '../failover/paths.ts';
+import { operatorAnswerSchema } from '../failover/protocol.ts';
+import { answerResolve, type OperatorAnswer } from '../failover/resolve.ts';
+import { answerSwitchover } from '../failover/switchover-preview.ts';
+import type { NodeName } from '../failover/types.ts';
+import { servingElsewhere } from './elsewhere.ts';
+import { type Actions, ControlError } from './types.ts';
+
+/** In failure timeouts: draining, flushing, stopping and the answer of the new source, each of which has its own limit. */
+const WAIT_MAX = 30;
+
+interface Question {
+  method: 'switchover' | 'resolve';
+  node: NodeName;
+  preview: boolean;
+}
+
+async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: OperatorAnswer }> {
+  const { cluster, self } = m.env;
+  const node = validateNodeName(q.node);
+  const { preview } = q;
+  if (m.inService) {
+    return {
+      by: self,
+      answer: await (q.method === 'switchover' ? answerSwitchover(m, { to: node, preview }) : answerResolve(m, { victim: node, preview })),
+    };
+  }
+  const by = await servingElsewhere(m);
+  if (by === undefined) throw new ControlError('refused', nobodyServes(m, q));
+  const params = q.method === 'switchover' ? { tag: m.tag, to: node, preview } : { tag: m.tag, victim: node, preview };
+  const timeoutMs = m.record().definition.failureTimeoutMs * (preview ? 2 : WAIT_MAX);
+  return { by, answer: operatorAnswerSchema.parse(await cluster.request(by, q.method, params, timeoutMs)) };
+}
+
+function nobodyServes(m: MirrorNode, q: Question): string {
+  const where = `${m.tag} is in service on no node that ${m.env.self} can reach`;
+  if (q.method === 'switchover') return `${where}: netraid in-service ${m.tag} takes it in service`;
+  return `${where}: first take it in service on the node whose data is kept, there with mirror_action ${m.tag} force NODE`;
+}
+
+export async function switchover(m: MirrorNode, to: NodeName): Promise<Actions['switchover']['result']> {
+  const { by } = await ask(m, { method: 'switchover', node: to, preview: false });
+  return { tag: m.tag, from: by, to };
+}
+
+export async function resolveSplitBrain(m: MirrorNode, victim: NodeName): Promise<Actions['resolve']['result']> {
+  const { by, answer } = await ask(m, { method: 'resolve', node: victim, preview: false });
+  return { tag: m.tag, kept: by, victim, bytesOverwritten: answer.bytesOverwritten };
+}
+
+export async function previewOfMove(m: MirrorNode, method: Question['method'], node: NodeName | undefined): Promise<Actions['preview']['result']> {
+  if (node === undefined) throw new ControlError('bad-request', `preview: nodes: ${method} has one node`);
+  const { answer } = await ask(m, { method, node, preview: true });
+  return { ...answer, lastOwnerHere: m.flags.flags.lastOwner };
+}

@@ -1,0 +1,62 @@
+/** Ends a split brain on an operator's word: the node in service keeps its data, and all of the victim's is overwritten. */
+import { ClusterError } from '../cluster/errors.ts';
+import type { NodeContext } from './context.ts';
+import { decideResolve } from './decide-resolve.ts';
+import type { SourceRole } from './source.ts';
+import type { TargetLink } from './target-link.ts';
+import type { NodeName, NodeView } from './types.ts';
+
+/** What an operator asked of the node in service, and what it answers: a preview's lines, or that it is done. */
+export interface OperatorAnswer {
+  lines: string[];
+  refused: string | null;
+  bytesOverwritten: number;
+}
+
+interface Asked extends NodeContext {
+  readonly source: SourceRole | undefined;
+}
+
+/** An operator's word: these targets are copied to in full, whatever the rules say, paused or waiting for somebody or not. */
+export async function orderFullResync(s: SourceRole, links: readonly TargetLink[]): Promise<void> {
+  await s.ctx.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
+  for (const l of links) {
+    l.fullWanted = true;
+    l.damping.reset();
+    s.waitEndedFor.add(l.node);
+    s.resyncReleased.add(l.node);
+    if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
+  }
+  s.changed();
+}
+
+export async function answerResolve(n: Asked, p: { victim: NodeName; preview: boolean }): Promise<OperatorAnswer> {
+  const d = decideResolve(n.view(), p.victim, await freshView(n, p.victim));
+  const { sizeBytes } = n.record().definition;
+  const link = n.source?.links.get(p.victim);
+  const refused = d.action === 'refuse' ? d.why : link === undefined ? `${n.env.self} is not in service` : null;
+  if (refused !== null || link === undefined || n.source === undefined) {
+    if (!p.preview) throw new ClusterError('refused', refused ?? d.why);
+    return { lines: d.evidence, refused, bytesOverwritten: 0 };
+  }
+  const lines = [
+    ...d.evidence,
+    `split brain: ${d.why}`,
+    `${n.env.self} -> ${p.victim}: all ${String(sizeBytes)} bytes on ${p.victim} are overwritten with those of ${n.env.self}; what ${p.victim} wrote apart is lost`,
+  ];
+  if (p.preview) return { lines, refused: null, bytesOverwritten: sizeBytes };
+  await orderFullResync(n.source, [link]);
+  n.env.emit(n.tag, 'config', `the split brain is resolved by an operator: the data of ${p.victim} is given up`, { node: p.victim });
+  return { lines, refused: null, bytesOverwritten: sizeBytes };
+}
+
+async function freshView(n: Asked, node: NodeName): Promise<NodeView | undefined> {
+  if (!n.env.cluster.connected(node)) return undefined;
+  try {
+    return (await n.askView(node, n.record().definition.failureTimeoutMs)) ?? undefined;
+  } catch (e: unknown) {
+    if (!(e instanceof ClusterError)) throw e;
+    n.env.log.info('a node did not say how it sees the mirror', { tag: n.tag, node, error: e.message });
+    return undefined;
+  }
+}
