@@ -6,7 +6,8 @@ import { ControlError } from './types.ts';
 export async function sizeOfLeg(files: Files, leg: string): Promise<number> {
   try {
     const { kind, sizeBytes } = await files.stat(leg);
-    if (kind !== 'file' && kind !== 'block') throw new ControlError('bad-request', `${leg} is a ${kind}; a leg is a file or a block device`);
+    if (kind !== 'file' && kind !== 'block')
+      throw new ControlError('bad-request', `${leg} is ${kind === 'directory' ? 'a directory' : 'neither'}; a leg is a file or a block device`);
     return sizeBytes - (sizeBytes % 512);
   } catch (e: unknown) {
     if (e instanceof IoError && e.errno === Errno.ENOENT)

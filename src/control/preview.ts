@@ -1,6 +1,7 @@
 /** What a destructive command would do: direction, evidence and bytes, for people to see before they are asked. Changes nothing. */
 import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
+import { NODES_MAX } from '../failover/limits.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import type { Actions } from './types.ts';
 
@@ -13,7 +14,6 @@ export function preview(m: MirrorNode, p: Params): Result {
   const self = view.node;
   const lines: string[] = [];
   let bytesOverwritten = 0;
-  let refused: string | null = null;
   const flags = `flags here: last_owner ${view.flags.lastOwner ? 'set' : 'not set'}, source ${view.flags.source ?? 'none'}, data_corrupt ${view.flags.dataCorrupt ? 'set' : 'not set'}`;
   if (p.action === 'force' || p.action === 'in-service') {
     const command = p.action === 'force' ? ({ kind: 'force', withoutLastOwner: true } as const) : ({ kind: 'in-service' } as const);
@@ -31,8 +31,7 @@ export function preview(m: MirrorNode, p: Params): Result {
       lines.push(`${n}: ${peer.state}, generation ${peer.record.generation}; compare says ${answer.rule} (${answer.kind}): ${answer.why}`);
       if (answer.direction?.from === n) lines.push(`${n} has data that this node lacks: it would be lost`);
     }
-    if (d.action === 'refuse') refused = d.why;
-    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused };
+    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: d.action === 'refuse' ? d.why : null };
   }
   const targets = p.nodes.length > 0 ? p.nodes.filter((n) => n !== self) : Object.keys(view.record.definition.nodes).filter((n) => n !== self);
   if (p.action === 'fullresync' || p.action === 'extend' || p.action === 'replace') {
@@ -47,8 +46,27 @@ export function preview(m: MirrorNode, p: Params): Result {
   } else {
     lines.push(`${m.tag} has ${String(sizeBytes)} bytes now; whatever lies behind a smaller size is cut off`);
   }
-  const unknown = targets.find((n) => !Object.hasOwn(view.record.definition.nodes, n));
-  if (unknown !== undefined && p.action !== 'extend') refused = `${unknown} is not a node of ${m.tag}`;
-  if ((p.action === 'fullresync' || p.action === 'unextend') && !m.inService) refused = `${m.tag} is not in service on ${self}`;
-  return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused };
+  return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets) };
+}
+
+/** What the action would be refused for, as far as it is known before it is asked for; null: nothing. */
+function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): string | null {
+  const { nodes } = m.record().definition;
+  const { self } = m.env;
+  const source = m.views().find((v) => v.inService && m.silentForMs(v.node) < m.record().definition.failureTimeoutMs)?.node;
+  if (p.action === 'delete')
+    return source === undefined ? null : `${m.tag} is in service on ${source}: delete it there, or take it out of service first`;
+  // Only what makes it smaller is looked at beforehand.
+  if (p.action === 'resize') {
+    if (m.inService) return `${m.tag} is in service: it can grow now, and shrink only out of service`;
+    return source === undefined ? null : `${m.tag} is in service on ${source}; run this there`;
+  }
+  if (!m.inService) return `mirror ${m.tag} is not in service on ${self}${source === undefined ? '' : `; run this on ${source}`}`;
+  if (p.action === 'extend') {
+    const twice = p.nodes.find((n) => Object.hasOwn(nodes, n));
+    if (twice !== undefined) return `${twice} has a leg of ${m.tag} already; a node holds one`;
+    return Object.keys(nodes).length >= NODES_MAX ? `${m.tag} has ${String(NODES_MAX - 1)} targets, which is the most a mirror can have` : null;
+  }
+  const unknown = targets.find((n) => !Object.hasOwn(nodes, n));
+  return unknown === undefined ? null : `${unknown} is not a node of ${m.tag}`;
 }

@@ -4,6 +4,7 @@ import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/
 import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
 import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
+import { formatSize } from './units.ts';
 
 const URI_MAX_CHARACTERS = 2048;
 const WHAT_IF_MAX_CHARACTERS = 200;
@@ -33,7 +34,11 @@ const leg = z
   .max(PATH_MAX_CHARACTERS)
   .refine((p) => p.startsWith('/') && !p.includes('\0'), 'not an absolute path');
 const foreignUri = z.string().max(URI_MAX_CHARACTERS).startsWith('nbd', 'not an NBD URI such as nbd://HOST:PORT/EXPORT');
-const sizeBytes = z.number().int().min(1).max(DEVICE_MAX_BYTES);
+const sizeBytes = z
+  .number()
+  .int()
+  .min(1, 'allowed: at least 1 byte')
+  .max(DEVICE_MAX_BYTES, `allowed: at most ${formatSize(DEVICE_MAX_BYTES)}`);
 const regionBytes = z
   .number()
   .int()

@@ -65,7 +65,10 @@ function readArguments(): Arguments | number {
     }
     const log = values.log ?? 'text';
     if (log !== 'text' && log !== 'json') throw new Error(`--log ${log}: allowed are text and json`);
-    return { root: values.root ?? process.env['NETRAID_ROOT'] ?? DEFAULT_ROOT, log };
+    if (values.root === '') throw new Error('--root is empty: allowed is a folder');
+    // Set and empty is not set, as for the commands.
+    const fromEnvironment = process.env['NETRAID_ROOT'] ?? '';
+    return { root: values.root ?? (fromEnvironment === '' ? DEFAULT_ROOT : fromEnvironment), log };
   } catch (e: unknown) {
     process.stderr.write(`netraidd: ${e instanceof Error ? e.message : String(e)}; see netraidd --help\n`);
     return 2;

@@ -41,7 +41,7 @@ export async function create(ctx: CommandContext): Promise<number> {
     zeroed: args.flag('zeroed'),
   });
   answer(ctx, s, [
-    `${s.tag} is made on ${s.node}: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}, ${s.state}`,
+    `${s.tag} is made on ${s.node}: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}; netraid in-service ${s.tag} is next`,
   ]);
   return ExitCode.OK;
 }

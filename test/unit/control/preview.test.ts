@@ -17,7 +17,7 @@ describe('a preview', () => {
       expect((await sim.call('server1', 'preview', of('fullresync'))).bytesOverwritten).toBe(2 * MIB);
       expect(await sim.call('server1', 'preview', of('replace', ['server3']))).toMatchObject({ bytesOverwritten: MIB, refused: null });
       expect(await sim.call('server1', 'preview', of('extend', ['server4']))).toMatchObject({ bytesOverwritten: MIB, refused: null });
-      for (const action of ['unextend', 'delete', 'resize'] as const) {
+      for (const action of ['unextend', 'delete'] as const) {
         const p = await sim.call('server1', 'preview', of(action, ['server2']));
         expect(p.bytesOverwritten).toBe(0);
         expect(p.lines.length).toBeGreaterThan(0);
@@ -29,8 +29,16 @@ describe('a preview', () => {
   it('refuses what the action would refuse', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
-      expect((await sim.call('server2', 'preview', of('fullresync', ['server1']))).refused).toBe('t is not in service on server2');
-      expect((await sim.call('server2', 'preview', of('unextend', ['server1']))).refused).toBe('t is not in service on server2');
+      const refused = async (node: string, p: P): Promise<string | null> => (await sim.call(node, 'preview', p)).refused;
+      const there = async (): Promise<boolean> =>
+        (await refused('server2', of('extend', ['server9']))) === 'mirror t is not in service on server2; run this on server1';
+      await sim.until('server2 has heard where', there);
+      for (const action of ['fullresync', 'unextend', 'replace'] as const)
+        expect(await refused('server2', of(action, ['server1']))).toBe('mirror t is not in service on server2; run this on server1');
+      expect(await refused('server2', of('delete'))).toBe('t is in service on server1: delete it there, or take it out of service first');
+      expect(await refused('server2', of('resize'))).toBe('t is in service on server1; run this there');
+      expect(await refused('server1', of('resize'))).toBe('t is in service: it can grow now, and shrink only out of service');
+      expect(await refused('server1', of('extend', ['server2']))).toBe('server2 has a leg of t already; a node holds one');
       for (const action of ['fullresync', 'unextend', 'replace'] as const) {
         expect((await sim.call('server1', 'preview', of(action, ['server9']))).refused).toBe('server9 is not a node of t');
       }

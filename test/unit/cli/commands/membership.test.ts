@@ -8,7 +8,7 @@ describe('netraid create', () => {
   it('leaves to the daemon what is not said', async () => {
     const d = daemon();
     const { code, out } = await run('netraid create datarep-ext3 /dev/sdb1', d);
-    expect([code, out]).toEqual([0, ['datarep-ext3 is made on server1: 1 GiB, 16384 regions of 64 KiB, Waiting']]);
+    expect([code, out]).toEqual([0, ['datarep-ext3 is made on server1: 1 GiB, 16384 regions of 64 KiB; netraid in-service datarep-ext3 is next']]);
     expect(d.calls).toEqual([
       [
         'create',
