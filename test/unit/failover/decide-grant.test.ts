@@ -14,7 +14,11 @@ const third = (over: ViewOver = {}): NodeView => view('server3', THREE, { contac
 
 describe('who holds a grant', () => {
   it('goes in service with the old source heard, before it and before a prior target', () => {
-    expect(decided(holder(), [giver()])).toMatchObject({ action: 'go-in-service', rule: 'evidence', why: expect.stringContaining('server1 has handed the mirror over') as unknown });
+    expect(decided(holder(), [giver()])).toMatchObject({
+      action: 'go-in-service',
+      rule: 'evidence',
+      why: expect.stringContaining('server1 has handed the mirror over') as unknown,
+    });
   });
 
   it('goes in service although the old source is lost, and a third node with it', () => {
@@ -53,7 +57,11 @@ describe('who gave a grant', () => {
   });
 
   it('waits for the other, which holds it; an operator may take it back, and the claim makes it void there', () => {
-    expect(decided(giver(), [holder()])).toMatchObject({ action: 'wait', rule: 'better-candidate', why: expect.stringContaining('handed over to it') as unknown });
+    expect(decided(giver(), [holder()])).toMatchObject({
+      action: 'wait',
+      rule: 'better-candidate',
+      why: expect.stringContaining('handed over to it') as unknown,
+    });
     expect(decided(giver(), [holder()], COMMAND)).toMatchObject({ action: 'go-in-service', rule: 'evidence' });
   });
 
@@ -73,7 +81,10 @@ describe('a third node', () => {
     const silent = { server1: LOST };
     const orphan = third({ silentForMs: silent });
     expect(decided(orphan, [giver(THREE), holder(THREE)], { silent })).toMatchObject({ action: 'wait', rule: 'better-candidate' });
-    expect(decided(orphan, [giver(THREE), holder(THREE)], { silent: { ...silent, server2: LOST } })).toMatchObject({ action: 'go-in-service', rule: 'takeover' });
+    expect(decided(orphan, [giver(THREE), holder(THREE)], { silent: { ...silent, server2: LOST } })).toMatchObject({
+      action: 'go-in-service',
+      rule: 'takeover',
+    });
   });
 
   it('needs the word of the holder, when it asks in the presence of the giver', () => {
