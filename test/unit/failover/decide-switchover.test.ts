@@ -51,7 +51,10 @@ describe('a switchover', () => {
     ['to one never heard', { peers: [target('server3')] }, 'target-alone', /server2 cannot be heard/],
     [
       'to one being resynced',
-      { peers: [target('server2', { record: { resyncingFrom: { node: 'server1', kind: 'partial', generation: 'a000000000000001' } } })] },
+      {
+        source: { targets: { server2: out } },
+        peers: [target('server2', { record: { resyncingFrom: { node: 'server1', kind: 'partial', generation: 'a000000000000001' } } })],
+      },
       'cut-short',
       /its resync is not finished/,
     ],
