@@ -9,7 +9,7 @@ import type { DecideRule, Facts, NodeName } from './types.ts';
 /** What the running source knows of a target. */
 export interface TargetFacts {
   foreign: boolean;
-  /** In sync and joined, in a session that runs now. */
+  /** In sync and joined, in a session that runs now: known better than by its last heartbeat, which may be of before. */
   inSync: boolean;
   /** Why not, as it is shown to people. */
   problem: string;
@@ -55,8 +55,8 @@ export function decideSwitchover(f: SwitchoverFacts): SwitchoverDecision {
     return refuse('leg-behind', `the local leg of ${self} has failed, and what it holds is not proven`, `${self} is resynced`);
   const view = s.heard.find((v) => v.node === to);
   if (view === undefined) return refuse('target-alone', `${to} cannot be heard`, `${to} can be heard`);
-  if (view.record.resyncingFrom !== null) return refuse('cut-short', `${to} is not in sync: its resync is not finished`, 'the resync is finished');
   if (!target.inSync) {
+    if (view.record.resyncingFrom !== null) return refuse('cut-short', `${to} is not in sync: its resync is not finished`, 'the resync is finished');
     const why = view.record.toldOut?.why ?? target.problem;
     return refuse('told-out', `${to} is not in sync${why === '' ? '' : `: ${why}`}`, `${to} is in sync`);
   }

@@ -11,11 +11,12 @@
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { type Timer } from '../io/types.ts';
+import { provenEpoch, termOf } from './account.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
 import type { NodeEnv } from './env.ts';
-import { compareEpoch } from './epoch.ts';
+import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grantAfterClaim } from './grant.ts';
 import { grow } from './grow.ts';
@@ -205,6 +206,8 @@ export class MirrorNode implements Claimant {
     this.#views.set(node, view);
     // A source that does not count us as in sync is no evidence that we are.
     if (view.inService && this.flags.flags.source === node && view.record.inSync.includes(this.env.self)) this.#contact = true;
+    // Somebody has served after our source: when that falls silent, nobody is to take over from it any more.
+    if (isHigher(provenEpoch(view.record), termOf(this.record()))) this.#contact = false;
     this.#judgePeer(node, view);
     this.#takeDefinition(view);
     this.#source?.changes.notify();

@@ -200,13 +200,9 @@ export class Switchovers {
     };
     if (!(await source.within(device.closeEntrance('switchover'), source.timeoutMs * DRAIN_MAX)))
       refuse('the requests in hand were not answered in time');
-    let proven = false as boolean;
-    const proof = source.prover.prove().then((all) => {
-      proven = all;
-    });
-    await source.within(proof, source.timeoutMs * DRAIN_MAX);
-    if (!proven) refuse('not every leg could be flushed');
-    source.marks.collect(false);
+    // What the first proof brings to an async target out of its queue, the second one covers.
+    if (!(await this.#proven(source)) || (source.marks.intent.markedRegions > 0 && !(await this.#proven(source))))
+      refuse('not every leg could be flushed');
     if (!(await source.marks.durable())) refuse('the bitmap file can not be written');
     const leaving = [...source.links.values()].find((l) => l.leg.phase === 'leaving');
     if (leaving !== undefined) refuse(`${leaving.node} is leaving the mirror just now`);
@@ -222,6 +218,16 @@ export class Switchovers {
     );
     if (!synced.some((l) => l.node === to)) refuse(`${to} is no longer in sync`);
     return { epoch: source.epoch, from: this.#n.env.self, to, synced: [this.#n.env.self, ...synced.map((l) => l.node)], paused: r.paused };
+  }
+
+  async #proven(source: SourceRole): Promise<boolean> {
+    let proven = false as boolean;
+    const proof = source.prover.prove().then((all) => {
+      proven = all;
+    });
+    await source.within(proof, source.timeoutMs * DRAIN_MAX);
+    if (proven) source.marks.collect(false);
+    return proven;
   }
 
   /** What the other node made of it. An error when that is not known: then only its word can bring this node back in service. */

@@ -41,6 +41,8 @@ const good: [ActionName, unknown][] = [
   ['fullresync', { tag: 'a', source: null, nodes: ['b'] }],
   ['verify', { tag: 'a' }],
   ['verify-result', { tag: 'a' }],
+  ['switchover', { tag: 'a', node: 'n' }],
+  ['resolve', { tag: 'a', victim: 'n' }],
   ['resize', { tag: 'a', sizeBytes: 4096, force: false }],
   ['force', { tag: 'a', withoutLastOwner: true }],
   ['preview', { tag: 'a', action: 'force', nodes: [], source: null }],

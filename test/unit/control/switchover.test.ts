@@ -31,8 +31,149 @@ describe('switchover', () => {
       const shown = await sim.call('server3', 'preview', { tag: 't', action: 'switchover', nodes: ['server2'], source: null });
       expect(shown.lines.length).toBeGreaterThan(2);
       expect(await sim.call('server2', 'switchover', { tag: 't', node: 'server2' })).toEqual({ tag: 't', from: 'server1', to: 'server2' });
+      await sim.inSync('server2', 'server1', 'server3');
       expect(await sim.call('server3', 'switchover', { tag: 't', node: 'server1' })).toEqual({ tag: 't', from: 'server2', to: 'server1' });
       await sim.inSync('server1', 'server2', 'server3');
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+});
+
+describe('switchover is refused, and nothing changes', () => {
+  it('to whoever can not be the source', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      const no = (on: string, node: string, message: RegExp): Promise<void> => sim.refuses(on, 'switchover', { tag: 't', node }, 'refused', message);
+      await no('server1', 'server1', /server1 is in service already/);
+      await no('server1', 'server3', /server3 is not in sync: paused/);
+      await no('server2', 'server3', /^server1: server3 is not in sync: paused/);
+      await no('server1', 'server9', /server9 is not a target of t; targets: server2, server3/);
+      await sim.refuses('server1', 'switchover', { tag: 't', node: '../x' }, 'bad-request', /node/);
+      expect((await sim.status('server1')).inService).toBe(true);
+    });
+  });
+
+  it('while a block device is attached on the source, also when it is typed elsewhere', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      sim.world.node('server1').createFile('/var/run/t.attach.json', 512, 'file');
+      const shown = await sim.call('server2', 'preview', { tag: 't', action: 'switchover', nodes: ['server2'], source: null });
+      expect(shown.lines.join('\n')).toMatch(/a block device is attached on server1/);
+      await sim.refuses('server2', 'switchover', { tag: 't', node: 'server2' }, 'refused', /attached on server1: run this there with --detach/);
+      await sim.write('server1', 0, 4096, 9);
+    });
+  });
+
+  it('when nobody is in service', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.refuses('server2', 'switchover', { tag: 't', node: 'server2' }, 'refused', /in service on no node that server2 can reach/);
+    });
+  });
+});
+
+describe('clients of the old source', () => {
+  it('are told ESHUTDOWN and cut off; what they were answered is there on the new one', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const c = await sim.client('server1');
+      await c.writeBytes(0, new Uint8Array(4096).fill(3));
+      const shown = await sim.call('server1', 'preview', { tag: 't', action: 'switchover', nodes: ['server2'], source: null });
+      expect(shown.lines).toContain('NBD clients connected on server1, which are cut off: 1');
+      await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await expect(c.writeBytes(4096, new Uint8Array(4096))).rejects.toThrow();
+      expect((await sim.read('server2', 0, 4096)).every((b) => b === 3)).toBe(true);
+    });
+  });
+
+  it('wait while it is being tried, and go on when it comes to nothing', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const c = await sim.client('server1');
+      sim.world.node('server2').freeze();
+      const moved = sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      const written = sim.world.sleep(20).then(() => c.writeBytes(0, new Uint8Array(4096).fill(4)));
+      await expect(moved).rejects.toThrow(/./);
+      await written;
+      expect(await sim.status('server1')).toMatchObject({ inService: true, state: 'Source' });
+      sim.world.node('server2').thaw();
+      await sim.inSync('server1', 'server2');
+    });
+  });
+});
+
+describe('a pause', () => {
+  it('outlives a switchover, and ends with a resume on the new source', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.write('server1', 0, 65_536, 6);
+      await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await sim.inSync('server2', 'server1');
+      expect(await sim.targetState('server2', 'server3')).toBe('Paused');
+      await sim.call('server2', 'resume', { tag: 't', nodes: [] });
+      await sim.inSync('server2', 'server3');
+      const t = (await sim.status('server2')).targets.find((x) => x.node === 'server3');
+      expect(t?.lastResync).toMatchObject({ kind: 'partial', bytes: 65_536 });
+      expect(sim.legsDiffer('server2', 'server3')).toBe(-1);
+    });
+  });
+});
+
+describe('an async target', () => {
+  it('becomes the source once its queue is empty', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.call('server1', 'create', sim.createParams());
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { mode: 'async' }));
+      await sim.inSync('server1', 'server2');
+      const c = await sim.client('server1');
+      for (let i = 0; i < 8; i += 1) await c.writeBytes(i * 65_536, new Uint8Array(65_536).fill(7));
+      await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await sim.inSync('server2', 'server1');
+      expect((await sim.read('server2', 0, 8 * 65_536)).every((b) => b === 7)).toBe(true);
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+});
+
+describe('resolve', () => {
+  it('refuses where there is no split brain, on whatever node it is typed', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const no = /there is no split brain between server1 and server2$/;
+      await sim.refuses('server1', 'resolve', { tag: 't', victim: 'server2' }, 'refused', no);
+      await sim.refuses('server2', 'resolve', { tag: 't', victim: 'server2' }, 'refused', no);
+      await sim.refuses(
+        'server2',
+        'resolve',
+        { tag: 't', victim: 'server1' },
+        'refused',
+        /server1 is in service: take it out of service there first/,
+      );
+      await sim.refuses('server1', 'resolve', { tag: 't', victim: 'server9' }, 'refused', /not a node of t/);
+    });
+  });
+
+  it('gives up the data of the victim, after it has shown both sides', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      sim.world.cut('server1', 'server2');
+      await sim.until('both serve', async () => (await sim.status('server2')).inService);
+      await sim.write('server1', 0, 4096, 1);
+      await sim.write('server2', 0, 4096, 2);
+      sim.world.healAll();
+      await sim.until('the split brain is seen', async () => (await sim.status('server1')).state === 'Split Brain');
+      const shown = await sim.call('server1', 'preview', { tag: 't', action: 'resolve', nodes: ['server1'], source: null });
+      expect(shown).toMatchObject({ refused: null, bytesOverwritten: MIB });
+      expect(shown.lines.join('\n')).toMatch(
+        /server2: in service; generation .*\nserver1: out of service, Split Brain; generation .*\nsplit brain: .*\nserver2 -> server1: all/,
+      );
+      expect(await sim.call('server1', 'resolve', { tag: 't', victim: 'server1' })).toMatchObject({ kept: 'server2', victim: 'server1' });
+      await sim.inSync('server2', 'server1');
+      expect((await sim.read('server2', 0, 4096)).every((b) => b === 2)).toBe(true);
       expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });
