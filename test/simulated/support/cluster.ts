@@ -193,19 +193,23 @@ export class Machine {
     return source.mirror === undefined || source.mirror.source === undefined;
   }
 
-  #mustBeMarked(by: Machine, offset: number, length: number, maps: (name: string) => boolean, what: string, promise = 'M1'): void {
+  #mustBeMarked(by: Machine, offset: number, length: number, maps: (name: string) => boolean, what: string): void {
+    const missing = this.#unmarked(by, offset, length, maps)[0];
+    if (missing === undefined) this.#c.checked('M1');
+    else
+      this.#c.violated(
+        'M1',
+        `${what} region ${String(missing)} (${String(length)} bytes at ${String(offset)}) that no durable mark of ${by.name} covers`,
+      );
+  }
+
+  /** Regions of the range that are in none of these maps of that node, durably. */
+  #unmarked(by: Machine, offset: number, length: number, maps: (name: string) => boolean): number[] {
     const marks = by.durableMarks();
     const { regionBytes } = this.#c.plan;
-    for (let r = Math.floor(offset / regionBytes); r * regionBytes < offset + length; r += 1) {
-      if (!isMarked(marks, r, maps)) {
-        this.#c.violated(
-          promise,
-          `${what} region ${String(r)} (${String(length)} bytes at ${String(offset)}) that no durable mark of ${by.name} covers`,
-        );
-        return;
-      }
-    }
-    this.#c.checked(promise);
+    const out: number[] = [];
+    for (let r = Math.floor(offset / regionBytes); r * regionBytes < offset + length; r += 1) if (!isMarked(marks, r, maps)) out.push(r);
+    return out;
   }
 
   /** M8, M9: at the moment an answer is given. */
@@ -226,7 +230,10 @@ export class Machine {
       this.#c.violated('M8', `${this.name} answers in epoch ${key} without a durable last_owner`);
   }
 
-  /** M2: who is left out of a write that is being answered is durably marked for it, and nobody is about to be left out. */
+  /**
+   * M2: who is left out of a write that is being answered is durably marked for it, and nobody is about to be left out. While
+   * the answer was held back it may have been resynced, and have gone again: then it has the write durably.
+   */
   #answersWrite(offset: number, length: number): void {
     for (const link of this.mirror?.source?.links.values() ?? []) {
       const { phase } = link.leg;
@@ -235,9 +242,23 @@ export class Machine {
         if (this.mirror?.record().inSync.includes(link.node) === true) {
           this.#c.violated('M2', `a write is answered while the loss of ${link.node}, which was in sync, is being settled`);
         }
-      } else if (phase === 'out' && this.mirror?.record().accountComplete.includes(link.node) === true)
-        this.#mustBeMarked(this, offset, length, (n) => n === `oos:${link.node}`, `a write was answered without ${link.node}, in`, 'M2');
+      } else if (phase === 'out' && this.mirror?.record().accountComplete.includes(link.node) === true) {
+        const unmarked = this.#unmarked(this, offset, length, (n) => n === `oos:${link.node}`);
+        const bad = unmarked.length === 0 ? undefined : unmarked.find((r) => this.#differs(this.#c.machine(link.node), r));
+        this.#c.checked('M2 (left out)');
+        if (bad !== undefined)
+          this.#c.violated(
+            'M2',
+            `a write was answered without ${link.node}, which lacks it in region ${String(bad)}, and no durable mark of ${this.name} says so`,
+          );
+      }
     }
+  }
+
+  /** The region differs from that of another node on stable storage. */
+  #differs(other: Machine, region: number): boolean {
+    const [from, to] = [region * this.#c.plan.regionBytes, (region + 1) * this.#c.plan.regionBytes];
+    return this.sim.differences(LEG, other.sim, LEG, true).some((at) => at >= from && at < to);
   }
 
   #recordWritten(): void {
