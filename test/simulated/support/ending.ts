@@ -113,6 +113,14 @@ async function help(c: Cluster): Promise<boolean> {
       return await tell(c, source, 'fullresync', () => source.command('fullresync', { tag: TAG, source: null, nodes: [waiting.node] }));
     return false;
   }
+  // Its disk did not let it read its state, and does now: its daemon is started anew.
+  if (damaged !== undefined && damaged.daemon?.broken.get(TAG)?.why.includes('damaged') === false) {
+    c.say(`=== operator: restart of ${damaged.name}: ${damaged.daemon.broken.get(TAG)?.why ?? ''}`);
+    c.count('end: operator says restart');
+    damaged.gone();
+    damaged.sim.crash();
+    return boot(damaged);
+  }
   // Nobody serves: the last owner is asked first, then everybody.
   const byFlag = [...c.all].sort((a, b) => Number(b.mirror?.flags.flags.lastOwner === true) - Number(a.mirror?.flags.flags.lastOwner === true));
   for (const m of byFlag) {
