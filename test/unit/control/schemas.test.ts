@@ -51,6 +51,8 @@ const good: [ActionName, unknown][] = [
   ['verify', { tag: 'a' }],
   ['verify-result', { tag: 'a' }],
   ['resize', { tag: 'a', sizeBytes: 4096, force: false }],
+  ['switchover', { tag: 'a', node: 'b' }],
+  ['resolve', { tag: 'a', victim: 'b' }],
   ['force', { tag: 'a', withoutLastOwner: true }],
   ['preview', { tag: 'a', action: 'force', nodes: [], source: null }],
   ['clear-bitmap', { tag: 'a', node: 'b' }],
