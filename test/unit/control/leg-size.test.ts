@@ -80,6 +80,9 @@ describe('clients of a mirror', () => {
       await sim.call('server1', 'in-service', { tag: 't' });
       await sim.call('server1', 'extend', sim.extendParams('server2', 10, { leg: '/4kn' }));
       await sim.inSync('server1', 'server2');
+      // A replica's export says what its leg takes.
+      const replica = (node: string): number | undefined => sim.daemon(node).mirrors.get('t')?.replica.session?.device.info().blockSizeMinBytes;
+      expect(replica('server2')).toBe(4096);
       for (const node of ['server1', 'server2']) {
         const c = await sim.client(node);
         expect(c.info.blockSizeMinBytes).toBe(4096);
@@ -91,6 +94,7 @@ describe('clients of a mirror', () => {
         if (node === 'server1') await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
       }
       await sim.inSync('server2', 'server1');
+      expect(replica('server1')).toBe(512);
       expect(sim.legsDiffer('server1', 'server2', '/leg', '/4kn')).toBe(-1);
     });
   });
