@@ -337,6 +337,12 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     return this.sessions.targets;
   }
 
+  /** What a resync or a verify takes at a time: a leg need not take a part of a sector. */
+  get copyBytes(): number {
+    const { copyBytes } = this.settings.resync;
+    return Math.max(this.sectorBytes, copyBytes - (copyBytes % this.sectorBytes));
+  }
+
   needGeneration(): void {
     this.#queue.needGeneration();
   }

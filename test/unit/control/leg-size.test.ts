@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import { MIB, Sim } from './sim.ts';
 
 const disk = (sim: Sim, node: string, path: string, sectorBytes: number, sizeBytes = MIB): void => {
@@ -96,6 +97,23 @@ describe('clients of a mirror', () => {
       await sim.inSync('server2', 'server1');
       expect(replica('server1')).toBe(512);
       expect(sim.legsDiffer('server1', 'server2', '/leg', '/4kn')).toBe(-1);
+    });
+  });
+
+  it('are not the only ones: a resync and a verify take whole sectors, however much they are told to take at a time', async () => {
+    const resync = { ...DEFAULT_SETTINGS.resync, copyBytes: 5000 };
+    await Sim.run({ settings: { resync } }, async (sim) => {
+      disk(sim, 'server2', '/4kn', 4096);
+      await sim.call('server1', 'create', sim.createParams({ sectorBytes: 4096, zeroed: false }));
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.write('server1', 0, 128 * 1024, 9);
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { leg: '/4kn', zeroed: false }));
+      await sim.inSync('server1', 'server2');
+      expect(sim.legsDiffer('server1', 'server2', '/leg', '/4kn')).toBe(-1);
+      await sim.call('server1', 'verify', { tag: 't' });
+      const result = () => sim.call('server1', 'verify-result', { tag: 't' });
+      await sim.until('it has compared', async () => (await result())?.running === false);
+      expect(await result()).toMatchObject({ comparedBytes: MIB, differingBytes: 0, notCompared: [] });
     });
   });
 
