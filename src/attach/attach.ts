@@ -13,7 +13,7 @@
  */
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { deviceNumberOf, loopsBelow, refuseWhenClaimed } from './block-devices.ts';
+import { DEFAULT_SECTOR_BYTES, deviceNumberOf, loopsBelow, refuseWhenClaimed } from './block-devices.ts';
 import { AttachError, isErrno, reasonOf } from './errors.ts';
 import { dropLoop, makeLoop, mountFuse, removeMountDir, unmountFuse } from './fuse-loop.ts';
 import { connectNbd, disconnectNbd, freeNbdDevice, heldBy, kernelNbdAvailable } from './kernel-nbd.ts';
@@ -35,6 +35,8 @@ export interface AttachOptions {
   tag: string;
   /** Undefined: the kernel's nbd where it exists, else FUSE. */
   method?: AttachMethod;
+  /** Of the device, a power of two; undefined: 512. */
+  sectorBytes?: number;
   /** For each step. */
   timeoutMs?: number;
 }
@@ -78,6 +80,7 @@ export async function attach(o: AttachOptions): Promise<Attached> {
     await detach({ runDir: o.runDir, tag: o.tag, timeoutMs });
   }
   const method = await chooseMethod(o.method);
+  const sectorBytes = o.sectorBytes ?? DEFAULT_SECTOR_BYTES;
   const common = { socketPath, exportName: o.exportName, mark: p.mountDir, logPath: p.logPath, timeoutMs };
   const state: AttachState = {
     version: 1,
@@ -96,11 +99,11 @@ export async function attach(o: AttachOptions): Promise<Attached> {
     let device = state.device;
     let pid: number;
     if (device !== null) {
-      ({ pid } = await connectNbd({ ...common, device }));
+      ({ pid } = await connectNbd({ ...common, device, sectorBytes }));
     } else {
       ({ pid } = await mountFuse({ ...common, mountDir: p.mountDir }));
       await writeState(p, { ...state, pid }, { exclusive: false });
-      device = await makeLoop(p.mountDir, timeoutMs);
+      device = await makeLoop(p.mountDir, sectorBytes, timeoutMs);
     }
     await writeState(p, { ...state, pid, device, phase: 'attached' }, { exclusive: false });
     return { device, method };

@@ -15,6 +15,9 @@ export interface BlockRoots {
 
 export const systemRoots: BlockRoots = { sysBlockDir: '/sys/block', devDir: '/dev' };
 
+/** Of loop and nbd devices that nobody says anything else about; the kernel also counts sizes in it. */
+export const DEFAULT_SECTOR_BYTES = 512;
+
 async function attribute(roots: BlockRoots, name: string, attr: string): Promise<string | undefined> {
   try {
     return (await readFile(path.join(roots.sysBlockDir, name, attr), 'utf8')).replace(/\n$/, '');
@@ -61,7 +64,11 @@ export async function nbdDevices(roots: BlockRoots = systemRoots): Promise<NbdDe
   for (const name of await names(roots, /^nbd\d+$/)) {
     const pid = await attribute(roots, name, 'pid');
     const sectors = await attribute(roots, name, 'size');
-    found.push({ device: path.join(roots.devDir, name), pid: pid === undefined ? undefined : Number(pid), sizeBytes: Number(sectors ?? '0') * 512 });
+    found.push({
+      device: path.join(roots.devDir, name),
+      pid: pid === undefined ? undefined : Number(pid),
+      sizeBytes: Number(sectors ?? '0') * DEFAULT_SECTOR_BYTES,
+    });
   }
   return found;
 }

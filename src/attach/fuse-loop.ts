@@ -7,7 +7,7 @@
  * go in the opposite order, and each is fine with the next part being dead already.
  */
 import { mkdir, rmdir } from 'node:fs/promises';
-import { loopsBelow } from './block-devices.ts';
+import { DEFAULT_SECTOR_BYTES, loopsBelow } from './block-devices.ts';
 import { type Background, run, startBackground } from './command.ts';
 import { AttachError, isErrno } from './errors.ts';
 import { readMounts } from './mount-table.ts';
@@ -45,8 +45,9 @@ export async function mountFuse(f: FuseMount): Promise<Background> {
 }
 
 /** Makes a disk of the export's file; answers `/dev/loopN`. */
-export async function makeLoop(mountDir: string, timeoutMs: number): Promise<string> {
-  const { stdout } = await run('losetup', ['-f', '--show', '--direct-io=on', `${mountDir}/nbd`], { timeoutMs });
+export async function makeLoop(mountDir: string, sectorBytes: number, timeoutMs: number): Promise<string> {
+  const sectors = sectorBytes === DEFAULT_SECTOR_BYTES ? [] : ['--sector-size', String(sectorBytes)];
+  const { stdout } = await run('losetup', ['-f', '--show', '--direct-io=on', ...sectors, `${mountDir}/nbd`], { timeoutMs });
   const device = stdout.trim();
   if (!/^\/dev\/loop\d+$/.test(device)) throw new AttachError('failed', `losetup -f --show ${mountDir}/nbd named no device: '${device}'`);
   return device;

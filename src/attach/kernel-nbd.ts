@@ -5,7 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { type BlockRoots, nbdDevices, systemRoots } from './block-devices.ts';
+import { type BlockRoots, DEFAULT_SECTOR_BYTES, nbdDevices, systemRoots } from './block-devices.ts';
 import { type Background, run, startBackground } from './command.ts';
 import { AttachError, isErrno } from './errors.ts';
 import { markName } from './processes.ts';
@@ -48,6 +48,7 @@ export interface NbdConnect {
   device: string;
   socketPath: string;
   exportName: string;
+  sectorBytes: number;
   mark: string;
   logPath: string;
   timeoutMs: number;
@@ -55,7 +56,8 @@ export interface NbdConnect {
 
 /** Connects the device. Throws `failed` with what nbd-client said, or `timeout`; the client may then still run. */
 export async function connectNbd(c: NbdConnect, roots: BlockRoots = systemRoots): Promise<Background> {
-  const args = ['-L', '-n', '-unix', c.socketPath, '-N', c.exportName, c.device];
+  const sectors = c.sectorBytes === DEFAULT_SECTOR_BYTES ? [] : ['-b', String(c.sectorBytes)];
+  const args = ['-L', '-n', ...sectors, '-unix', c.socketPath, '-N', c.exportName, c.device];
   const client = await startBackground('nbd-client', args, c.logPath, { [markName]: c.mark });
   const ready = await waitUntil(c.timeoutMs, async () => {
     if (client.ended() !== undefined) return true;

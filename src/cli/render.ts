@@ -75,7 +75,7 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Flags: ${set.length === 0 ? 'none' : set.join(', ')}`,
     `    Decision: ${s.decision === null ? 'none yet' : `${s.decision.action}, rule ${s.decision.rule}: ${oneLine(s.decision.why)}`}`,
     ...askedLines(s.tag, s.decision?.asks).map((l) => `    ${l}`),
-    `    Size: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}`,
+    `    Size: ${formatSize(s.sizeBytes)}, ${String(s.regions)} regions of ${formatSize(s.regionBytes)}, sectors of ${String(s.sectorBytes)} bytes`,
     `    Leg: ${oneLine(s.leg)}, ${s.localLeg}`,
     `    Generation: ${s.generation}, epoch ${epoch}`,
     `    Intent: ${formatSize(s.intentBytes)} marked`,

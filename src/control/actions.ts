@@ -11,13 +11,15 @@ import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
 import { orderFullResync } from '../failover/resolve.ts';
+import { sectorSizeOf, sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
-import { sizeOfLeg } from './leg-size.ts';
+import { checkSize, prepareFirstLeg } from './leg-size.ts';
+import { checkNewLeg } from './new-leg.ts';
 import { servingElsewhere } from './elsewhere.ts';
 import { preview } from './preview.ts';
 import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
@@ -154,21 +156,18 @@ export class DaemonControl implements ControlClient {
     const tag = validateTag(p.tag);
     if (this.#d.mirrors.has(tag) || this.#d.broken.has(tag)) throw new ControlError('conflict', `mirror ${tag} exists already on ${node}`);
     if (!p.leg.startsWith('/')) throw new ControlError('bad-request', `leg ${p.leg}: give an absolute path of a file or a block device`);
-    const sizeBytes = p.sizeBytes ?? (await sizeOfLeg(io.files, p.leg));
-    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 4096 || sizeBytes > 2 ** 46 || sizeBytes % 512 !== 0) {
-      throw new ControlError('bad-request', `size ${String(sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
-    }
     const regionSizeBytes = p.regionBytes ?? this.#defaults.regionBytes;
     if (!isRegionSize(regionSizeBytes))
       throw new ControlError('bad-request', `region size ${String(regionSizeBytes)}: allowed is a power of two from 4 KiB to 64 MiB`);
     const failover = failoverSettings(p);
-    const made = await this.#d.prepareLeg(p.leg, sizeBytes, tag);
+    const { sizeBytes, sectorBytes, made } = await prepareFirstLeg(this.#d, p);
     const definition: MirrorDefinition = {
       tag,
       createId: io.chance.hex64(),
       revision: 1,
       sizeBytes,
       regionSizeBytes,
+      ...sectorsSaid(sectorBytes),
       nodes: { [node]: { priority: p.priority, leg: p.leg, mode: 'sync' } },
       failureTimeoutMs: p.failureTimeoutMs ?? this.#d.options.failureTimeoutMs,
       ...failover,
@@ -248,6 +247,7 @@ export class DaemonControl implements ControlClient {
     const before = m.record().definition.nodes[p.node];
     if (before === undefined) throw new ControlError('not-found', `${p.node} is not a node of ${p.tag}`);
     if (!this.#d.env.cluster.connected(p.node)) throw new ControlError('unreachable', `${p.node} can not be reached`);
+    await checkNewLeg(m, p.node, p.leg);
     await this.#dropLink(m, s, link);
     return await this.#extend({
       tag: p.tag,
@@ -346,10 +346,9 @@ export class DaemonControl implements ControlClient {
 
   async #resize(p: Actions['resize']['params']): Promise<MirrorStatus> {
     const m = this.#mirror(p.tag);
-    const { sizeBytes } = m.record().definition;
-    if (!Number.isSafeInteger(p.sizeBytes) || p.sizeBytes < 4096 || p.sizeBytes > 2 ** 46 || p.sizeBytes % 512 !== 0) {
-      throw new ControlError('bad-request', `size ${String(p.sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
-    }
+    const { definition } = m.record();
+    const { sizeBytes } = definition;
+    checkSize(p.sizeBytes, sectorSizeOf(definition));
     if (p.sizeBytes === sizeBytes) return this.#status(m);
     const elsewhere = m.inService ? undefined : await servingElsewhere(m);
     if (elsewhere !== undefined) throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; run this there`);

@@ -16,12 +16,13 @@ import type { MirrorDefinition, NodeName } from '../failover/types.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
-import { type Address, Errno, type Io, IoError } from '../io/types.ts';
+import { type Address, Errno, type Io, IoError, type LegInfo } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
+import { lookAtLeg, type LegNeeds, needsOf, requireFit } from './leg-fit.ts';
 
 export interface DaemonOptions {
   io: Io;
@@ -153,6 +154,7 @@ export class Daemon {
       {
         get: (tag) => this.mirrors.get(tag),
         adopt: (peer, definition, zeroed) => this.adopt(peer, definition, zeroed),
+        checkLeg: (leg, definition) => lookAtLeg(this.env.hub.engine, leg, needsOf(definition)),
         forget: (tag, createId) => this.forget(tag, createId),
       },
       this.env.replicaServer,
@@ -269,15 +271,15 @@ export class Daemon {
     const own = definition.nodes[node];
     if (own === undefined || definition.nodes[peer] === undefined)
       throw new ClusterError('bad-definition', `the definition does not name ${node} and ${peer}`);
-    const isZero = await this.prepareLeg(own.leg, definition.sizeBytes, definition.tag);
-    await this.install(definition, isZero || zeroed, false);
+    const { made } = await this.prepareLeg(own.leg, needsOf(definition));
+    await this.install(definition, made || zeroed, false);
   }
 
-  /** Looks at a leg before it is used; makes a file that is absent. True: it was made just now, of zeroes. */
-  async prepareLeg(path: string, sizeBytes: number, tag: string): Promise<boolean> {
+  /** Looks at a leg before it is used; makes a file that is absent. `made`: just now, of zeroes. */
+  async prepareLeg(path: string, needs: LegNeeds): Promise<{ made: boolean; info: LegInfo }> {
     const { io } = this.options;
     for (const m of this.mirrors.values()) {
-      if (m.tag !== tag && m.record().definition.nodes[this.options.node]?.leg === path) {
+      if (m.tag !== needs.tag && m.record().definition.nodes[this.options.node]?.leg === path) {
         throw new ClusterError('leg-in-use', `${path} is the leg of mirror ${m.tag}`);
       }
     }
@@ -288,7 +290,7 @@ export class Daemon {
       if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
       const f = await io.files.open(path, { write: true, create: true, exclusive: true });
       try {
-        await f.truncate(sizeBytes);
+        await f.truncate(needs.sizeBytes);
         await f.sync();
       } finally {
         await f.close();
@@ -296,12 +298,10 @@ export class Daemon {
       made = true;
     }
     const { engine } = this.env.hub;
-    const leg = await engine.openLeg(path, { write: true, lock: true });
-    await engine.closeLeg(leg.leg);
-    if (leg.sizeBytes < sizeBytes) {
-      throw new ClusterError('leg-too-small', `${path} has ${String(leg.sizeBytes)} bytes, the mirror needs ${String(sizeBytes)}`);
-    }
-    return made;
+    const info = await engine.openLeg(path, { write: true, lock: true });
+    await engine.closeLeg(info.leg);
+    requireFit(path, info, needs);
+    return { made, info };
   }
 
   /** Forgets a mirror: record, bitmap and flags go, the leg keeps its data. */

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
 import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
+import { isSectorSize } from '../failover/sectors.ts';
 import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
 import { formatSize } from './units.ts';
@@ -67,6 +68,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
     leg,
     sizeBytes: sizeBytes.nullable(),
     regionBytes: regionBytes.nullable(),
+    sectorBytes: z.exactOptional(z.number().refine(isSectorSize, 'allowed: a power of two from 512 to 4096')),
     priority,
     failureTimeoutMs: z.number().int().min(FAILURE_TIMEOUT_MIN_MS).max(FAILURE_TIMEOUT_MAX_MS).nullable(),
     failover: failover.nullable(),

@@ -1,6 +1,7 @@
 /** What a node can say to people about itself and its mirrors. Reads, never changes. */
 import type { MirrorNode } from '../failover/node.ts';
 import type { Decision } from '../failover/types.ts';
+import { sectorSizeOf } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import { peerState } from '../failover/views.ts';
@@ -35,6 +36,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     inService: view.inService,
     source: view.inService ? node.env.self : (node.replica.session?.from ?? view.flags.source),
     sizeBytes: d.sizeBytes,
+    sectorBytes: sectorSizeOf(d),
     regionBytes: d.regionSizeBytes,
     regions: Math.ceil(d.sizeBytes / d.regionSizeBytes),
     leg: d.nodes[node.env.self]?.leg ?? '',

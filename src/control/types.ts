@@ -52,6 +52,8 @@ export interface MirrorStatus {
   /** Name of the source as this node knows it; null: unknown. */
   source: NodeName | null;
   sizeBytes: number;
+  /** What clients write are multiples of it. */
+  sectorBytes: number;
   regionBytes: number;
   regions: number;
   leg: string;
@@ -142,6 +144,8 @@ export interface Actions {
       leg: string;
       sizeBytes: number | null;
       regionBytes: number | null;
+      /** The smallest unit that clients may write; left out: the sector size of the leg. */
+      sectorBytes?: number;
       priority: number;
       failureTimeoutMs: number | null;
       failover: FailoverMode | null;

@@ -20,6 +20,7 @@ import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
 import type { Replica } from './replica.ts';
+import { sectorSizeOf } from './sectors.ts';
 import { SourceRole } from './source.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
 
@@ -143,6 +144,7 @@ export class Claims {
     const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
     await this.#n.replica.end();
     const leg = await this.#openLeg();
+    this.#lookAtSectors(leg);
     const file = await this.#n.keeper.forService();
     await this.#n.own.setLastOwner(true);
     if (this.#n.flags.flags.dataCorrupt || this.#n.record().dataCorruptSet === true) await this.#n.own.setDataCorrupt(false);
@@ -192,7 +194,6 @@ export class Claims {
     if (o.forced) await source.commitGeneration();
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst();
     source.device.tick();
-    source.serve();
     this.#n.env.exports.add(this.#n.tag, source.export);
     this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });
     this.#n.env.cluster.heartbeatNow();
@@ -222,6 +223,14 @@ export class Claims {
     }
     replica.doubtful = false;
     return true;
+  }
+
+  /** Never refused: nobody else may have the data. The kernel writes parts of sectors, but a filesystem may not be mounted from the leg itself. */
+  #lookAtSectors(leg: LegInfo): void {
+    const { env, tag } = this.#n;
+    const mirrorBytes = sectorSizeOf(this.#n.record().definition);
+    if (leg.blockSizeBytes <= mirrorBytes) return;
+    env.log.warn('the own leg has larger sectors than the mirror', { tag, legBytes: leg.blockSizeBytes, mirrorBytes });
   }
 
   #stoodStill(since: number): boolean {

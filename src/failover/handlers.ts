@@ -18,6 +18,8 @@ export interface Mirrors {
   get(tag: string): MirrorNode | undefined;
   /** Makes the mirror known here as a target of `peer`. */
   adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void>;
+  /** Rejects when that leg of this node can not become one of the mirror. */
+  checkLeg(leg: string, definition: MirrorDefinition): Promise<void>;
   forget(tag: string, createId: string): Promise<void>;
 }
 
@@ -36,6 +38,10 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
   cluster.handle('view', methods.view, (_peer, p) => Promise.resolve(mirrors.get(p.tag)?.view() ?? null));
   cluster.handle('adopt', methods.adopt, async (peer, p) => {
     await mirrors.adopt(peer, definitionOf(p.definition), p.zeroed);
+    return true;
+  });
+  cluster.handle('leg.check', methods['leg.check'], async (_peer, p) => {
+    await mirrors.checkLeg(p.leg, definitionOf(p.definition));
     return true;
   });
   cluster.handle('forget', methods.forget, async (_peer, p) => {

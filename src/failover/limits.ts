@@ -10,6 +10,9 @@ export const WHY_MAX_CHARACTERS = 4096;
 export const CONFIRM_TIMEOUT_SEC = 60;
 export const CONFIRM_DEFAULT = 'stay';
 export const CONFIRM_TIMEOUT_MAX_SEC = 604_800;
+/** Sector sizes of a mirror: powers of two. */
+export const SECTOR_MIN_BYTES = 512;
+export const SECTOR_MAX_BYTES = 4096;
 export const PATH_MAX_CHARACTERS = 4096;
 export const RECORD_MAX_BYTES = 128 * 1024;
 export const FLAG_MAX_BYTES = 256;

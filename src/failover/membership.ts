@@ -1,6 +1,7 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
 import { HISTORY_MAX, OFFERED_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
+import { withOwnSectors } from './sectors.ts';
 import type { Epoch, Generation, NodeName, StateRecord } from './types.ts';
 
 const without = (list: readonly NodeName[], node: NodeName): NodeName[] => list.filter((n) => n !== node);
@@ -113,7 +114,7 @@ export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): St
     hadData: r.hadData || m.hadData,
     // Whoever takes over leaves alone what an operator has paused.
     paused: without(m.paused, r.node),
-    definition: m.definition.revision > r.definition.revision ? m.definition : r.definition,
+    definition: m.definition.revision > r.definition.revision ? withOwnSectors(m.definition, r.definition) : r.definition,
     epochInSync: epoch,
   };
 }

@@ -25,6 +25,7 @@ import { Question } from './question.ts';
 import { QuorumKeeper } from './quorum-keeper.ts';
 import { foundOut } from './membership.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
+import { withOwnSectors } from './sectors.ts';
 import { Replica, type ReplicaSession } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
@@ -237,7 +238,7 @@ export class MirrorNode implements Claimant {
     const told = view.inService || theirs.nodes[this.env.self] === undefined;
     if (theirs.revision <= ours.revision || theirs.sizeBytes !== ours.sizeBytes || theirs.tag !== ours.tag || !told || this.inService) return;
     this.store
-      .update((r) => (theirs.revision > r.definition.revision ? { ...r, definition: theirs } : r))
+      .update((r) => (theirs.revision > r.definition.revision ? { ...r, definition: withOwnSectors(theirs, r.definition) } : r))
       .catch((e: unknown) => {
         this.env.log.error('a change of the mirror could not be written down', { tag: this.tag, error: String(e) });
       });

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC } from './limits.ts';
+import { isSectorSize } from './sectors.ts';
 
 const name = z.string().min(1).max(64);
 const hex = z.string().regex(/^[0-9a-f]{16}$/);
@@ -24,6 +25,8 @@ export const definitionSchema = z.object({
   revision: count,
   sizeBytes: count,
   regionSizeBytes: count,
+  /** An older node leaves it out, and ignores it. */
+  sectorSizeBytes: z.exactOptional(z.number().refine(isSectorSize, 'not a sector size')),
   nodes: z.record(name, nodeDefinition),
   failureTimeoutMs: z.number().int().min(100).max(3_600_000),
   failover: z.enum(['auto', 'off', 'confirm']),
@@ -58,6 +61,8 @@ export const methods = {
   view: z.object({ tag: name }),
   /** Makes the mirror known on a new target: record and leg. */
   adopt: z.object({ tag: name, definition: z.unknown(), zeroed: z.boolean() }),
+  /** Whether a leg there could become one of the mirror; changes nothing. An older node has no such method. */
+  'leg.check': z.object({ tag: name, leg: z.string().max(4096), definition: z.unknown() }),
   /** Forgets the mirror; the leg keeps its data. */
   forget: z.object({ tag: name, createId: hex }),
   /** A source's term is claimed: written down before it is answered. */

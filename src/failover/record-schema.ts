@@ -15,6 +15,7 @@ import {
   WHY_MAX_CHARACTERS,
 } from './limits.ts';
 import { isName } from './paths.ts';
+import { isSectorSize } from './sectors.ts';
 import type { NodeView, StateRecord } from './types.ts';
 
 const name = z.string().refine(isName, 'not a name');
@@ -45,6 +46,7 @@ const definitionShape = {
   revision: z.number().int().min(0),
   sizeBytes: positive,
   regionSizeBytes: positive.refine((n) => Number.isInteger(Math.log2(n)), 'not a power of two'),
+  sectorSizeBytes: z.exactOptional(z.number().refine(isSectorSize, 'not a sector size')),
   nodes: byNode(nodeDefinition),
   failureTimeoutMs: positive,
   failover: z.enum(['auto', 'off', 'confirm']),

@@ -97,6 +97,7 @@ export class Replica {
       { ...o.leg, sizeBytes: o.sizeBytes },
       {
         description: `replica for ${o.from}`,
+        blockSizeMinBytes: o.leg.blockSizeBytes,
         watch: {
           changed: (offset, length) => {
             this.#unsynced?.changed(offset, length);

@@ -24,6 +24,7 @@ import { Members, type MembersOwner } from './members.ts';
 import { targetLeft } from './membership.ts';
 import { mergeAccount } from './merge-account.ts';
 import { boundedWhy } from './record.ts';
+import { sectorSizeOf } from './sectors.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
 import type { Epoch, NodeName, NodeView } from './types.ts';
 
@@ -69,7 +70,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** An operator has released their next resync (LKDR_WAIT_TO_RESYNC). */
   readonly resyncReleased = new Set<NodeName>();
   stopped = false;
-  #served = false;
   #relieving = false;
 
   constructor(ctx: NodeContext, o: SourceOptions) {
@@ -92,6 +92,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
       host: this,
       settings: ctx.env.settings,
       sizeBytes: definition.sizeBytes,
+      sectorBytes: sectorSizeOf(definition),
       stallLimitMs: definition.failureTimeoutMs,
     });
     this.export = new MirrorExport(this.device, `NetRAID mirror ${ctx.tag}`);
@@ -138,21 +139,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   start(): void {
     this.prover.start();
     for (const l of this.links.values()) l.start();
-  }
-
-  /** Clients may connect from now on; what they are told of the device stays as it is. */
-  serve(): void {
-    this.#served = true;
-  }
-
-  /** A target takes only whole blocks of this size: clients are told so, unless some were told otherwise already. */
-  needSectors(sectorBytes: number, node: NodeName): void {
-    if (sectorBytes <= this.device.sectorBytes) return;
-    if (this.#served) {
-      const now = `clients of ${this.ctx.tag} were told ${String(this.device.sectorBytes)}`;
-      throw new Error(`${node} takes only blocks of ${String(sectorBytes)} bytes, and ${now}: take the mirror out of service and in again`);
-    }
-    this.device.sectorBytes = sectorBytes;
   }
 
   /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. */

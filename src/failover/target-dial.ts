@@ -5,6 +5,7 @@ import { NbdClient } from '../nbd-client-js/client.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import type { NodeContext } from './context.ts';
 import { sessionAnswerSchema } from './protocol.ts';
+import { requireBlocks } from './sectors.ts';
 import type { Epoch, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
 
@@ -40,7 +41,9 @@ export function dialForeign(s: Dialer, node: NodeName): Promise<NbdClient> {
 export async function tryForeign(s: Dialer, uri: string): Promise<void> {
   const client = await connectForeign(s, uri);
   client.close(Errno.ESHUTDOWN);
-  const { sizeBytes } = s.ctx.record().definition;
+  const { definition } = s.ctx.record();
+  const { sizeBytes } = definition;
+  requireBlocks(uri, client.info.blockSizeMinBytes, definition);
   if (client.info.sizeBytes < sizeBytes) throw new Error(`${uri} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(sizeBytes)}`);
 }
 

@@ -19,6 +19,7 @@ import { compare } from './compare.ts';
 import { Damping } from './damping.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { marksAnswerSchema } from './protocol.ts';
+import { requireBlocks } from './sectors.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
 import type { CompareAnswer, Epoch, NodeName, NodeView } from './types.ts';
@@ -51,7 +52,6 @@ export interface LinkOwner {
   isPreviousSource(node: NodeName): boolean;
   mergeFrom(node: NodeName, view: NodeView): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
-  needSectors(sectorBytes: number, node: NodeName): void;
   join(link: TargetLink, session: string): Promise<void>;
 }
 
@@ -296,7 +296,7 @@ export class TargetLink {
       if (client.info.sizeBytes < device.sizeBytes) {
         throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
       }
-      this.#s.needSectors(client.info.blockSizeMinBytes, this.node);
+      requireBlocks(this.node, client.info.blockSizeMinBytes, ctx.record().definition);
       if (!this.#alive()) throw new Error('the source is stopping');
       this.#checkStill(kind);
     } catch (e: unknown) {

@@ -10,6 +10,7 @@ import { membershipTaken } from './membership.ts';
 import type { Membership, SessionAnswer } from './protocol.ts';
 import { boundedWhy } from './record.ts';
 import type { Replica } from './replica.ts';
+import { sectorRefusal, sectorSizeOf, withOwnSectors } from './sectors.ts';
 import type { Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 export interface TargetDeps {
@@ -59,6 +60,9 @@ export class TargetRole {
     }
     await replica.end();
     let leg = await replica.open();
+    const legPath = own.nodes[ctx.env.self]?.leg ?? 'the leg';
+    const sectors = sectorRefusal(`${legPath} has sectors`, leg.blockSizeBytes, ctx.tag, sectorSizeOf(withOwnSectors(p.definition, own)));
+    if (sectors !== undefined) throw new ClusterError('sector-size', sectors);
     if (leg.sizeBytes < p.definition.sizeBytes) {
       await replica.grow(p.definition.sizeBytes);
       leg = await replica.open();
@@ -163,7 +167,9 @@ export class TargetRole {
     this.checkEpoch(p.epoch);
     replica.require(p.session);
     await replica.grow(p.sizeBytes);
-    await ctx.store.update((r) => (p.definition.revision > r.definition.revision ? { ...r, definition: p.definition } : r));
+    await ctx.store.update((r) =>
+      p.definition.revision > r.definition.revision ? { ...r, definition: withOwnSectors(p.definition, r.definition) } : r,
+    );
     await this.#d.resetBitmap(true);
     ctx.changed();
   }
@@ -194,7 +200,7 @@ function sessionOpened(
   const resync = p.kind !== 'none';
   return {
     ...r,
-    definition: p.definition.revision >= r.definition.revision ? p.definition : r.definition,
+    definition: p.definition.revision >= r.definition.revision ? withOwnSectors(p.definition, r.definition) : r.definition,
     epochSeen: p.epoch,
     claim: null,
     // Marks of another geometry are dropped next.

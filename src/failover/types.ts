@@ -37,6 +37,8 @@ export interface MirrorDefinition {
   revision: number;
   sizeBytes: number;
   regionSizeBytes: number;
+  /** What clients write are multiples of it, and no leg has larger ones; fixed at creation. Absent: 512. */
+  sectorSizeBytes?: number;
   /** At most eight, the source among them. */
   nodes: Record<NodeName, NodeDefinition>;
   failureTimeoutMs: number;

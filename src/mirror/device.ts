@@ -42,6 +42,8 @@ export interface MirrorDeviceOptions {
   host: MirrorHost;
   settings: MirrorSettings;
   sizeBytes: number;
+  /** The mirror's sector size, which no leg exceeds: told to clients as the smallest block. */
+  sectorBytes: number;
   /** failureTimeout: a process that stood still for longer answers nothing until its host says so (M9). */
   stallLimitMs: number;
 }
@@ -66,8 +68,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   readonly #replies: Replies;
   /** Counts for status and for "is the application busy". */
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 };
-  /** Requests are multiples of this: the largest sector size of the legs. Fixed once clients may have been told. */
-  sectorBytes = 512;
+  /** Requests are multiples of this. */
+  readonly sectorBytes: number;
   lastRequestAt = -Infinity;
   readonly #stall: StallGuard;
 
@@ -80,6 +82,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#host = o.host;
     this.settings = o.settings;
     this.sizeBytes = o.sizeBytes;
+    this.sectorBytes = o.sectorBytes;
     this.#stall = new StallGuard(o.clock, o.stallLimitMs, () => {
       if (this.#gate.suspended.has('stalled')) return;
       this.suspend('stalled');
@@ -332,6 +335,12 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   get targets(): ReadonlyMap<NodeName, TargetLeg> {
     return this.sessions.targets;
+  }
+
+  /** What a resync or a verify takes at a time: a leg need not take a part of a sector. */
+  get copyBytes(): number {
+    const { copyBytes } = this.settings.resync;
+    return Math.max(this.sectorBytes, copyBytes - (copyBytes % this.sectorBytes));
   }
 
   needGeneration(): void {

@@ -170,7 +170,7 @@ export class Resync {
     if (this.#run === undefined || this.#run.offset >= this.#run.end) {
       const toCopy = this.#t.toCopy;
       if (toCopy === undefined) return undefined;
-      const most = Math.max(1, Math.floor(this.#d.settings.resync.copyBytes / regions.regionBytes));
+      const most = Math.max(1, Math.floor(this.#d.copyBytes / regions.regionBytes));
       const run = toCopy.nextDirtyRun(this.#cursor, most);
       if (run === undefined) return undefined;
       this.#cursor = run.first + run.length;
@@ -183,7 +183,7 @@ export class Resync {
       }
     }
     const { offset, end } = this.#run;
-    const length = Math.min(this.#d.settings.resync.copyBytes, end - offset);
+    const length = Math.min(this.#d.copyBytes, end - offset);
     this.#run.offset = offset + length;
     return { offset, length };
   }

@@ -75,7 +75,7 @@ export class Verify {
   /** Resolves when all that can be compared was, or it was cancelled. Rejects when it could not go on: nothing is known then of the rest. */
   async run(): Promise<void> {
     const d = this.#d;
-    const step = d.settings.resync.copyBytes;
+    const step = d.copyBytes;
     for (let offset = 0; offset < d.sizeBytes && !this.#cancelled; offset += step) {
       const length = Math.min(step, d.sizeBytes - offset);
       await this.#piece(offset, length, () => true);
@@ -108,7 +108,7 @@ export class Verify {
   }
 
   async #catchUp(back: ReadonlySet<TargetLeg>): Promise<void> {
-    const step = this.#d.settings.resync.copyBytes;
+    const step = this.#d.copyBytes;
     for (const t of back) {
       const m = this.#missed.get(t);
       const ranges = m?.ranges ?? [];

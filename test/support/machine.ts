@@ -28,8 +28,8 @@ export class LoopDevice {
     this.file = file;
   }
 
-  static async make(file: string, cleanup: Cleanup): Promise<LoopDevice> {
-    const device = (await runOk('losetup', ['-f', '--show', file])).trim();
+  static async make(file: string, cleanup: Cleanup, sectorBytes = 512): Promise<LoopDevice> {
+    const device = (await runOk('losetup', ['-f', '--show', '--sector-size', String(sectorBytes), file])).trim();
     cleanup.add(`losetup -d ${device}`, async () => {
       await runOk('losetup', ['-d', device]);
     });

@@ -32,7 +32,14 @@ async function attachTag(
       `${tag} is not in service on ${s.node}${s.source === null ? '' : `; its source is ${s.source}`}: there is nothing to attach`,
     );
   const { socketPath, name } = s.export;
-  return await devices.attach({ socketPath, exportName: name, runDir: runDirOf(ctx), tag, ...(method === undefined ? {} : { method }) });
+  return await devices.attach({
+    socketPath,
+    exportName: name,
+    sectorBytes: s.sectorBytes,
+    runDir: runDirOf(ctx),
+    tag,
+    ...(method === undefined ? {} : { method }),
+  });
 }
 
 export async function detach(ctx: CommandContext): Promise<number> {

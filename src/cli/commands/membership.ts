@@ -3,6 +3,8 @@ import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS, PRIORITY_MAX, WAIT_FOR_
 import { ControlError, type MirrorStatus } from '../../control/types.ts';
 import { formatDuration, formatSize } from '../../control/units.ts';
 import { isRegionSize, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../../bitmap/regions.ts';
+import { SECTOR_MAX_BYTES, SECTOR_MIN_BYTES } from '../../failover/limits.ts';
+import { isSectorSize } from '../../failover/sectors.ts';
 import { confirm, say, showPreview } from '../confirm.ts';
 import { ExitCode, UsageError } from '../exit.ts';
 import { answer, waitInSync, waitOf } from '../output.ts';
@@ -25,12 +27,18 @@ export async function create(ctx: CommandContext): Promise<number> {
     const range = `a power of two from ${formatSize(REGION_MIN_BYTES)} to ${formatSize(REGION_MAX_BYTES)}`;
     throw new UsageError(`--region ${formatSize(regionBytes)} is not allowed; allowed: ${range}`);
   }
+  const sectorBytes = args.size('sector-size');
+  if (sectorBytes !== undefined && !isSectorSize(sectorBytes)) {
+    const range = `a power of two from ${String(SECTOR_MIN_BYTES)} to ${String(SECTOR_MAX_BYTES)}`;
+    throw new UsageError(`--sector-size ${String(sectorBytes)} is not allowed; allowed: ${range}`);
+  }
   const wishes = failoverWishes(args);
   const s = await ctx.client.call('create', {
     tag: args.tag(),
     leg: args.absolutePath('LEG'),
     sizeBytes: args.size('size') ?? null,
     regionBytes,
+    ...(sectorBytes === undefined ? {} : { sectorBytes }),
     priority: args.integer('priority', 0, PRIORITY_MAX) ?? FIRST_PRIORITY,
     failureTimeoutMs,
     ...wishes,

@@ -15,6 +15,11 @@ export const membershipCommands: readonly CommandSpec[] = [
     options: [
       { name: 'size', value: 'SIZE', describe: "such as 64MiB; default: the leg's size" },
       { name: 'region', value: 'SIZE', describe: 'what one bit of the bitmap stands for; default: LKDR_CHUNK_SIZE or 256KiB' },
+      {
+        name: 'sector-size',
+        value: 'BYTES',
+        describe: "smallest unit that is written, from 512 to 4096; default: the leg's. 4096 where any node may get a disk of such sectors",
+      },
       { name: 'priority', value: 'N', describe: 'lower goes first; default: 1' },
       { name: 'failure-timeout', value: 'DURATION', describe: "silence after which a node counts as lost; default: the node's configuration" },
       ...failoverOptions,

@@ -15,10 +15,13 @@
 import { Errno, type FileStat, IoError } from '../types.ts';
 import type { Counters } from './counters.ts';
 import { FileContent } from './file-content.ts';
+import { SECTOR_BYTES } from './sectors.ts';
 import type { Stream } from './seed.ts';
 
 export interface FileNode {
   kind: 'file' | 'block';
+  /** Of a device: only whole ones are read and written when it is larger than 512, as with direct I/O on such a disk. */
+  sectorBytes: number;
   content: FileContent;
   /** The open description that holds the advisory lock. */
   lock: { held(): boolean } | undefined;
@@ -80,7 +83,7 @@ export class Disk {
     }
     if (!o.create) throw new IoError(Errno.ENOENT, `${path} does not exist`);
     if (!o.mayAllocate) throw new IoError(Errno.ENOSPC, `${path}: the disk is full`);
-    const node: FileNode = { kind: 'file', content: new FileContent(), lock: undefined };
+    const node: FileNode = { kind: 'file', sectorBytes: SECTOR_BYTES, content: new FileContent(), lock: undefined };
     this.#log('create', folder, [{ folder, name, node }]);
     return node;
   }
@@ -193,10 +196,10 @@ export class Disk {
   }
 
   /** Harness: a durable file, with its folders, at once. */
-  create(path: string, sizeBytes: number, kind: 'file' | 'block'): FileNode {
+  create(path: string, sizeBytes: number, kind: 'file' | 'block', sectorBytes = SECTOR_BYTES): FileNode {
     this.mkdir(`/${split(path).slice(0, -1).join('/')}`);
     const { folder, name } = this.#place(path);
-    const node: FileNode = { kind, content: new FileContent(sizeBytes), lock: undefined };
+    const node: FileNode = { kind, sectorBytes, content: new FileContent(sizeBytes), lock: undefined };
     this.#log('create', folder, [{ folder, name, node }]);
     this.syncFolder(folder, this.#number);
     return node;

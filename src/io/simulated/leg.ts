@@ -35,7 +35,7 @@ class SimLegFile implements LegFile {
   }
 
   info(): LegFileInfo {
-    return { sizeBytes: this.#sizeBytes, blockSizeBytes: 512, sparse: this.#sparse };
+    return { sizeBytes: this.#sizeBytes, blockSizeBytes: this.#file.node.sectorBytes, sparse: this.#sparse };
   }
 
   get #sparse(): boolean {

@@ -161,8 +161,8 @@ export class SimNode {
   }
 
   /** Harness: a durable file or device, with its folders, without passing time. */
-  createFile(path: string, sizeBytes: number, kind: 'file' | 'block' = 'file'): void {
-    this.#disk.create(path, sizeBytes, kind);
+  createFile(path: string, sizeBytes: number, kind: 'file' | 'block' = 'file', sectorBytes?: number): void {
+    this.#disk.create(path, sizeBytes, kind, sectorBytes);
   }
 
   /** Harness: an executable file at this path, which does what `program` says; undefined takes it away. */

@@ -108,6 +108,7 @@ export class OpenFile {
 
   read(into: Uint8Array, position: number): number {
     this.#check(false);
+    this.#checkSectors(position, into.length);
     checkFault(this.#context, this.path, 'read');
     const n = this.#perhapsShort(into.length, 'shortReads');
     return this.node.content.read(n === into.length ? into : into.subarray(0, n), position);
@@ -115,6 +116,7 @@ export class OpenFile {
 
   write(from: Uint8Array, position: number): number {
     this.#check(true);
+    this.#checkSectors(position, from.length);
     const { counters, disk, faults, stream } = this.#context;
     const errno = faults.take(this.path, 'write');
     if (errno !== 0) {
@@ -135,8 +137,9 @@ export class OpenFile {
 
   /** Some leading sectors of a write that failed, or whose process was killed. */
   writePart(from: Uint8Array, position: number): void {
-    const sectors = Math.ceil(from.length / SECTOR_BYTES);
-    const n = Math.min(this.#context.stream.between(0, sectors) * SECTOR_BYTES, from.length);
+    const { sectorBytes } = this.node;
+    const sectors = Math.ceil(from.length / sectorBytes);
+    const n = Math.min(this.#context.stream.between(0, sectors) * sectorBytes, from.length);
     if (n === 0) return;
     this.#context.counters.add('operationsCutShort');
     this.node.content.write(from.subarray(0, Math.min(n, this.#room(position, n))), position);
@@ -144,6 +147,7 @@ export class OpenFile {
 
   zero(offset: number, length: number, punch: boolean): void {
     this.#check(true);
+    this.#checkSectors(offset, length);
     checkFault(this.#context, this.path, 'write');
     if (!punch && this.#room(offset, length) < length) {
       this.#context.counters.add('noSpace');
@@ -203,11 +207,23 @@ export class OpenFile {
 
   #perhapsShort(length: number, counter: 'shortReads' | 'shortWrites'): number {
     const { counters, faults, stream } = this.#context;
+    const { sectorBytes } = this.node;
     if (faults.shortTransfers === 0 || length < 2 || !stream.coin(faults.shortTransfers)) return length;
+    if (this.#wholeSectors && length <= sectorBytes) return length;
     counters.add(counter);
     // A block device and a file opened for direct I/O come short by whole sectors, a cached file by any count.
-    const bySectors = length > SECTOR_BYTES && stream.coin(0.5);
-    return bySectors ? stream.between(1, Math.ceil(length / SECTOR_BYTES) - 1) * SECTOR_BYTES : stream.between(1, length - 1);
+    const bySectors = this.#wholeSectors || (length > sectorBytes && stream.coin(0.5));
+    return bySectors ? stream.between(1, Math.ceil(length / sectorBytes) - 1) * sectorBytes : stream.between(1, length - 1);
+  }
+
+  get #wholeSectors(): boolean {
+    return this.node.sectorBytes > SECTOR_BYTES;
+  }
+
+  #checkSectors(position: number, length: number): void {
+    const { sectorBytes } = this.node;
+    if (!this.#wholeSectors || (position % sectorBytes === 0 && length % sectorBytes === 0)) return;
+    throw new IoError(Errno.EINVAL, `${this.path}: ${String(length)} bytes at ${String(position)} are not whole sectors of ${String(sectorBytes)}`);
   }
 
   /** How many of these bytes have a place on the disk, counted from the first. */

@@ -64,9 +64,17 @@ describe('choosing a device', () => {
 });
 
 describe('connecting', () => {
-  const connect = (sys: FakeSys, timeoutMs = 5000) =>
+  const connect = (sys: FakeSys, timeoutMs = 5000, sectorBytes = 512) =>
     connectNbd(
-      { device: sys.device('nbd0'), socketPath: '/run/a.sock', exportName: 'data', mark: bin, logPath: path.join(bin, 'log'), timeoutMs },
+      {
+        device: sys.device('nbd0'),
+        socketPath: '/run/a.sock',
+        exportName: 'data',
+        sectorBytes,
+        mark: bin,
+        logPath: path.join(bin, 'log'),
+        timeoutMs,
+      },
       sys.roots,
     );
 
@@ -84,6 +92,11 @@ describe('connecting', () => {
     expect(await heldBy(sys.device('nbd0'), [client.pid + 1], sys.roots)).toBe(false);
     await disconnectNbd(sys.device('nbd0'), [client.pid], 5000, sys.roots);
     expect(await heldBy(sys.device('nbd0'), [client.pid], sys.roots)).toBe(false);
+  });
+
+  it('tells the client of larger sectors', async () => {
+    program('nbd-client', 'echo "$@" >&2; exit 1');
+    await expect(connect(new FakeSys(folder()), 5000, 4096)).rejects.toMatchObject({ message: /: -L -n -b 4096 -unix \/run\/a\.sock -N data / });
   });
 
   it('says what the client said when it ends', async () => {

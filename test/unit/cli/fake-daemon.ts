@@ -82,6 +82,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     inService: true,
     source: 'server1',
     sizeBytes: 1024 * 1024 * 1024,
+    sectorBytes: 512,
     regionBytes: 65536,
     regions: 16384,
     leg: '/dev/sdb1',

@@ -40,7 +40,7 @@ describe('mirror_status', () => {
     Source: server1
     Flags: last_owner, source server1
     Decision: go-in-service, rule evidence: every required node is reachable
-    Size: 1 GiB, 16384 regions of 64 KiB
+    Size: 1 GiB, 16384 regions of 64 KiB, sectors of 512 bytes
     Leg: /dev/sdb1, in
     Generation: 0123456789abcdef, epoch 3 of server1
     Intent: 0 B marked
@@ -70,7 +70,7 @@ describe('mirror_status', () => {
     Source: unknown
     Flags: data_corrupt
     Decision: none yet
-    Size: 1 GiB, 16384 regions of 64 KiB
+    Size: 1 GiB, 16384 regions of 64 KiB, sectors of 512 bytes
     Leg: /dev/sdb1, closed
     Generation: 0123456789abcdef, epoch none yet
     Intent: 0 B marked

@@ -117,6 +117,7 @@ export class Rig implements Replier {
     this.marks = new Marks({ file, regions, limits: settings.intent, log: nullLog });
     this.local = { state: 'in', syncFailed: false, info: { leg: 1, sizeBytes: this.sizeBytes, blockSizeBytes: 512, sparse: true } };
     this.device = new MirrorDevice({
+      sectorBytes: 512,
       hub: this.hub,
       clock: this.clock,
       log: nullLog,

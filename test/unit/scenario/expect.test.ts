@@ -25,6 +25,7 @@ const status: MirrorStatus = {
   inService: true,
   source: 'a',
   sizeBytes: 4096,
+  sectorBytes: 512,
   regionBytes: 4096,
   regions: 1,
   leg: '/leg',

@@ -35,10 +35,13 @@ const daemon = (over = {}) => new FakeDaemon({ status: () => mirror(over) });
 describe('netraid attach and detach', () => {
   it('make a device of what is in service', async () => {
     const devices = new FakeDevices();
-    const { code, out } = await run('netraid attach datarep-ext3 --method fuse --root /r', daemon(), { devices });
+    const { code, out } = await run('netraid attach datarep-ext3 --method fuse --root /r', daemon({ sectorBytes: 4096 }), { devices });
     expect([code, out]).toEqual([0, ['datarep-ext3 is /dev/loop7 (fuse)']]);
     expect(devices.calls).toEqual([
-      ['attach', { socketPath: '/r/run/nbd.sock', exportName: 'datarep-ext3', runDir: '/r/run', tag: 'datarep-ext3', method: 'fuse' }],
+      [
+        'attach',
+        { socketPath: '/r/run/nbd.sock', exportName: 'datarep-ext3', sectorBytes: 4096, runDir: '/r/run', tag: 'datarep-ext3', method: 'fuse' },
+      ],
     ]);
   });
 

@@ -31,13 +31,14 @@ describe('netraid create', () => {
   it('says everything', async () => {
     const d = daemon();
     const options =
-      '--size 64MiB --region 128KiB --priority 5 --failure-timeout 500ms --failover confirm --arbiter majority --wait-for-previous-source -1 --takeover-after-clean-stop --zeroed';
+      '--size 64MiB --region 128KiB --sector-size 4096 --priority 5 --failure-timeout 500ms --failover confirm --arbiter majority --wait-for-previous-source -1 --takeover-after-clean-stop --zeroed';
     expect((await run(`netraid create a /l ${options} --json`, d)).code).toBe(0);
     expect(d.calls[0]?.[1]).toEqual({
       tag: 'a',
       leg: '/l',
       sizeBytes: 64 * 2 ** 20,
       regionBytes: 128 * 1024,
+      sectorBytes: 4096,
       priority: 5,
       failureTimeoutMs: 500,
       failover: 'confirm',
@@ -57,6 +58,8 @@ describe('netraid create', () => {
   it.each([
     ['a/b /l', '"a/b" is not a tag'],
     ['a l', 'LEG "l" is not allowed'],
+    ['a /l --sector-size 8192', '--sector-size 8192 is not allowed; allowed: a power of two from 512 to 4096'],
+    ['a /l --sector-size 4k', '--sector-size "4k" is not allowed'],
     ['a /l --size 1MB', '--size "1MB" is not allowed'],
     ['a /l --region 96KiB', '--region 96 KiB is not allowed; allowed: a power of two from 4 KiB to 64 MiB'],
     ['a /l --priority -1', '--priority "-1" is not allowed'],

@@ -1,0 +1,55 @@
+import { describe, it } from 'vitest';
+import { MIB, Sim } from './sim.ts';
+
+/** Names what has which sectors, what is allowed, and the remedy. */
+const tooLarge = /server2: \/4kn has sectors of 4096 bytes, and mirror t of 512: at most that is allowed; .*create --sector-size 4096$/;
+
+/** In sync on two nodes, and a disk of large sectors on the second. */
+async function twoNodes(sim: Sim): Promise<void> {
+  await sim.mirror({ failover: 'off' });
+  sim.world.node('server2').createFile('/4kn', MIB, 'block', 4096);
+}
+
+describe('a leg of sectors larger than those of the mirror', () => {
+  it('is refused by extend', async () => {
+    await Sim.run({}, async (sim) => {
+      sim.world.node('server2').createFile('/4kn', MIB, 'block', 4096);
+      await sim.call('server1', 'create', sim.createParams());
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.refuses('server1', 'extend', sim.extendParams('server2', 10, { leg: '/4kn' }), 'refused', tooLarge);
+    });
+  });
+
+  it('is refused by replace before the old leg is given up', async () => {
+    await Sim.run({}, async (sim) => {
+      await twoNodes(sim);
+      await sim.refuses('server1', 'replace', { tag: 't', node: 'server2', leg: '/4kn' }, 'refused', tooLarge);
+      await sim.inSync('server1', 'server2');
+      await sim.write('server1', 0, 4096, 9);
+    });
+  });
+});
+
+describe('replace', () => {
+  it('refuses a leg that is too small before the old one is given up', async () => {
+    await Sim.run({}, async (sim) => {
+      await twoNodes(sim);
+      sim.world.node('server2').createFile('/small', 4096, 'block');
+      const small = /server2: \/small has 4096 bytes, the mirror needs 1048576$/;
+      await sim.refuses('server1', 'replace', { tag: 't', node: 'server2', leg: '/small' }, 'refused', small);
+      await sim.inSync('server1', 'server2');
+    });
+  });
+});
+
+describe('a foreign target of blocks larger than the sectors of the mirror', () => {
+  it('is refused by extend, with what is allowed', async () => {
+    await Sim.run({ nodes: ['server1'] }, async (sim) => {
+      for (const o of [{ tag: 'u', leg: '/u', sectorBytes: 4096 }, {}]) await sim.call('server1', 'create', sim.createParams(o));
+      for (const tag of ['u', 't']) await sim.call('server1', 'in-service', { tag });
+      const foreign = sim.extendParams('elsewhere', 10, { leg: null, foreignUri: 'nbd+unix:///u?socket=/var/run/nbd.sock' });
+      const message = /^elsewhere can not be a target of t: nbd\+unix.* takes only blocks of 4096 bytes, and mirror t of 512: .*--sector-size 4096$/;
+      await sim.refuses('server1', 'extend', foreign, 'refused', message);
+    });
+  });
+});
