@@ -22,6 +22,7 @@ import { servingElsewhere } from './elsewhere.ts';
 import { preview } from './preview.ts';
 import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
 import type { Daemon } from './daemon.ts';
+import { checkSize, previewOfResize, resizeMirror } from './resize.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkForeign, refusal } from './action-errors.ts';
@@ -89,10 +90,11 @@ export class DaemonControl implements ControlClient {
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
     resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim),
-    preview: async (p) =>
-      p.action === 'switchover' || p.action === 'resolve'
-        ? await previewOfMove(this.#mirror(p.tag), p.action, p.nodes[0])
-        : preview(this.#mirror(p.tag), p),
+    preview: async (p) => {
+      const m = this.#mirror(p.tag);
+      if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
+      return p.action === 'resize' ? await previewOfResize(m, p.resize) : preview(m, p);
+    },
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
     explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
   };
@@ -155,9 +157,7 @@ export class DaemonControl implements ControlClient {
     if (this.#d.mirrors.has(tag) || this.#d.broken.has(tag)) throw new ControlError('conflict', `mirror ${tag} exists already on ${node}`);
     if (!p.leg.startsWith('/')) throw new ControlError('bad-request', `leg ${p.leg}: give an absolute path of a file or a block device`);
     const sizeBytes = p.sizeBytes ?? (await sizeOfLeg(io.files, p.leg));
-    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 4096 || sizeBytes > 2 ** 46 || sizeBytes % 512 !== 0) {
-      throw new ControlError('bad-request', `size ${String(sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
-    }
+    checkSize(sizeBytes);
     const regionSizeBytes = p.regionBytes ?? this.#defaults.regionBytes;
     if (!isRegionSize(regionSizeBytes))
       throw new ControlError('bad-request', `region size ${String(regionSizeBytes)}: allowed is a power of two from 4 KiB to 64 MiB`);
@@ -346,21 +346,7 @@ export class DaemonControl implements ControlClient {
 
   async #resize(p: Actions['resize']['params']): Promise<MirrorStatus> {
     const m = this.#mirror(p.tag);
-    const { sizeBytes } = m.record().definition;
-    if (!Number.isSafeInteger(p.sizeBytes) || p.sizeBytes < 4096 || p.sizeBytes > 2 ** 46 || p.sizeBytes % 512 !== 0) {
-      throw new ControlError('bad-request', `size ${String(p.sizeBytes)}: allowed is 4 KiB to 64 TiB in whole sectors of 512 bytes`);
-    }
-    if (p.sizeBytes === sizeBytes) return this.#status(m);
-    const elsewhere = m.inService ? undefined : await servingElsewhere(m);
-    if (elsewhere !== undefined) throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; run this there`);
-    if (p.sizeBytes < sizeBytes && m.inService)
-      throw new ControlError('refused', `${p.tag} is in service: it can grow now, and shrink only out of service`);
-    if (p.sizeBytes < sizeBytes && !p.force)
-      throw new ControlError(
-        'refused',
-        `making ${p.tag} smaller cuts off ${String(sizeBytes - p.sizeBytes)} bytes at its end; shrink the filesystem first, then say --force`,
-      );
-    await m.resize(p.sizeBytes);
+    await resizeMirror(m, p);
     return this.#status(m);
   }
 

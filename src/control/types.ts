@@ -203,6 +203,8 @@ export interface Actions {
       action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend' | 'switchover' | 'resolve';
       nodes: NodeName[];
       source: NodeName | null;
+      /** Of `resize`: what will be asked for. */
+      resize?: { sizeBytes: number; force: boolean };
     };
     result: { lines: string[]; bytesOverwritten: number; lastOwnerHere: boolean; refused: string | null };
   };

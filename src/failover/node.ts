@@ -57,6 +57,8 @@ export class MirrorNode implements Claimant {
   #tellingOut = false;
   #timer: Timer | undefined;
   #stopped = false;
+  /** Nothing goes in or out of service, and no session begins, until `f` is done. */
+  readonly whileRoleStays = <T>(f: () => Promise<T>): Promise<T> => this.#roles.run(f);
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
@@ -78,7 +80,7 @@ export class MirrorNode implements Claimant {
     });
     this.#claims = new Claims(this);
     this.#quorum = new QuorumKeeper(this, () => this.inService);
-    this.switchovers = new Switchovers(this, this.#claims, (f) => this.#roles.run(f));
+    this.switchovers = new Switchovers(this, this.#claims, this.whileRoleStays);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -401,7 +403,9 @@ export class MirrorNode implements Claimant {
     if (this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service' });
     await this.#roles.run(async () => {
       if (this.#source !== undefined) await this.leaveService(true, false);
-      if (byOperator) await this.store.update((r) => ({ ...r, keepOut: true }));
+      if (!byOperator) return;
+      await this.store.update((r) => ({ ...r, keepOut: true }));
+      this.note(decide(this.facts({ kind: 'none' }, false)));
     });
   }
 
@@ -423,8 +427,7 @@ export class MirrorNode implements Claimant {
       if (source.device.local.syncFailed) this.replica.doubtful = true;
       this.#claimedBy = undefined;
     }
-    const stoppedClean = end.clean;
-    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${stoppedClean ? '' : ' (not cleanly)'}`, { clean: stoppedClean });
+    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean });
     this.changed();
   }
 
@@ -530,9 +533,10 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  /** Another size: in service only larger; out of service the leg is cut or grown, and other nodes follow at their next session. */
-  async resize(sizeBytes: number): Promise<void> {
+  /** Another size, if `allowed` does not throw: in service only larger; out of service the leg is cut or grown, and other nodes follow at their next session. */
+  async resize(sizeBytes: number, allowed: () => Promise<void>): Promise<void> {
     await this.#roles.run(async () => {
+      await allowed();
       if (this.#source !== undefined) {
         await grow(this.#source, sizeBytes, (definition) => this.#bitmap.regrown(definition.sizeBytes));
         return;
