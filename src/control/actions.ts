@@ -338,7 +338,6 @@ export class DaemonControl implements ControlClient {
     s.marks.outOfSync(node).clearAll();
     if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
     await m.store.update((r) => seededByWord(r, node));
-    link.fullWanted = false;
     s.changed();
     this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
     return { clearedBytes };
