@@ -19,6 +19,7 @@ import { VerifyRuns } from './verify-runs.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
 import { sizeOfLeg } from './leg-size.ts';
 import { servingElsewhere } from './elsewhere.ts';
+import { forgetElsewhere } from './forget.ts';
 import { preview } from './preview.ts';
 import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
 import type { Daemon } from './daemon.ts';
@@ -260,26 +261,23 @@ export class DaemonControl implements ControlClient {
     });
   }
 
-  async #delete(p: Actions['delete']['params']): Promise<{ forgotten: NodeName[] }> {
+  async #delete(p: Actions['delete']['params']): Promise<Actions['delete']['result']> {
     const { node } = this.#d.options;
     validateTag(p.tag);
     const m = this.#d.mirrors.get(p.tag);
     if (m === undefined && !this.#d.broken.has(p.tag)) this.#mirror(p.tag);
-    const forgotten = [node];
+    const result: Actions['delete']['result'] = { forgotten: [node], unreached: [] };
     if (m !== undefined) {
-      const elsewhere = await servingElsewhere(m);
-      if (elsewhere !== undefined)
-        throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; delete it there, or take it out of service first`);
+      const source = await servingElsewhere(m);
+      if (source !== undefined)
+        throw new ControlError('refused', `${p.tag} is in service on ${source}; delete it there, or take it out of service first`);
       if (m.inService) await m.goOutOfService(true);
-      const { createId, nodes, failureTimeoutMs } = m.record().definition;
-      for (const [n, def] of Object.entries(nodes)) {
-        if (n === node || def.foreignUri !== undefined || !this.#d.env.cluster.connected(n)) continue;
-        await this.#d.env.cluster.request(n, 'forget', { tag: p.tag, createId }, failureTimeoutMs * 2);
-        forgotten.push(n);
-      }
+      const elsewhere = await forgetElsewhere(m);
+      result.forgotten.push(...elsewhere.forgotten);
+      result.unreached.push(...elsewhere.unreached);
     }
     await this.#d.forget(p.tag, null);
-    return { forgotten };
+    return result;
   }
 
   // ---------------------------------------------------------------------------------------------- operating

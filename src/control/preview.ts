@@ -42,7 +42,10 @@ export function preview(m: MirrorNode, p: Params): Result {
   } else if (p.action === 'unextend') {
     lines.push(...targets.map((n) => `${n} leaves mirror ${m.tag}; its leg keeps its data and is no longer kept up to date`));
   } else if (p.action === 'delete') {
-    lines.push(`mirror ${m.tag} is forgotten on ${[self, ...targets].join(', ')}: records, bitmaps and flags go, the legs keep their data`);
+    const away = m.others().filter((n) => !m.env.cluster.connected(n));
+    const told = [self, ...m.others().filter((n) => !away.includes(n))];
+    lines.push(`mirror ${m.tag} is forgotten on ${told.join(', ')}: records, bitmaps and flags go, the legs keep their data`);
+    if (away.length > 0) lines.push(`${away.join(', ')} can not be reached: the records there stay until netraid delete ${m.tag} is said there`);
   }
   return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets) };
 }
