@@ -13,12 +13,16 @@ export function refusal(tag: string, node: NodeName, d: Decision): ControlError 
   return new ControlError('refused', `${tag} does not go in service on ${node}: ${d.why} (rule ${d.rule})${remedy}`);
 }
 
+/** Nobody has answered: the other node may have acted, or not. A node that is in no configuration can't be reached either. */
+export function isUnreachable(e: ClusterError): boolean {
+  return ['unreachable', 'lost', 'timeout', 'closed', 'unknown-node'].includes(e.code);
+}
+
 export function asControlError(e: unknown): Error {
   if (e instanceof ControlError) return e;
   if (e instanceof StateError) return new ControlError('bad-request', e.message);
   if (e instanceof ClusterError) {
-    const unreachable = ['unreachable', 'lost', 'timeout', 'closed'].includes(e.code);
-    return new ControlError(unreachable ? 'unreachable' : 'refused', e.from === null ? e.message : `${e.from}: ${e.message}`);
+    return new ControlError(isUnreachable(e) ? 'unreachable' : 'refused', e.from === null ? e.message : `${e.from}: ${e.message}`);
   }
   if (e instanceof IoError) return new ControlError('io', e.message);
   return e instanceof Error ? new ControlError('internal', e.message) : new ControlError('internal', String(e));

@@ -11,19 +11,21 @@ import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName, validateTag } from '../failover/paths.ts';
 import { orderFullResync } from '../failover/resolve.ts';
-import { sectorSizeOf, sectorsSaid } from '../failover/sectors.ts';
+import { sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
-import { checkSize, prepareFirstLeg } from './leg-size.ts';
+import { prepareFirstLeg } from './leg-size.ts';
 import { checkNewLeg } from './new-leg.ts';
 import { servingElsewhere } from './elsewhere.ts';
+import { forgetElsewhere } from './forget.ts';
 import { preview } from './preview.ts';
 import { previewOfMove, resolveSplitBrain, switchover } from './switchover.ts';
 import type { Daemon } from './daemon.ts';
+import { previewOfResize, resizeMirror } from './resize.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, checkForeign, refusal } from './action-errors.ts';
@@ -91,10 +93,11 @@ export class DaemonControl implements ControlClient {
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
     resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim),
-    preview: async (p) =>
-      p.action === 'switchover' || p.action === 'resolve'
-        ? await previewOfMove(this.#mirror(p.tag), p.action, p.nodes[0])
-        : preview(this.#mirror(p.tag), p),
+    preview: async (p) => {
+      const m = this.#mirror(p.tag);
+      if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
+      return p.action === 'resize' ? await previewOfResize(m, p.resize) : preview(m, p);
+    },
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
     explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
   };
@@ -260,26 +263,23 @@ export class DaemonControl implements ControlClient {
     });
   }
 
-  async #delete(p: Actions['delete']['params']): Promise<{ forgotten: NodeName[] }> {
+  async #delete(p: Actions['delete']['params']): Promise<Actions['delete']['result']> {
     const { node } = this.#d.options;
     validateTag(p.tag);
     const m = this.#d.mirrors.get(p.tag);
     if (m === undefined && !this.#d.broken.has(p.tag)) this.#mirror(p.tag);
-    const forgotten = [node];
+    const result: Actions['delete']['result'] = { forgotten: [node], unreached: [] };
     if (m !== undefined) {
-      const elsewhere = await servingElsewhere(m);
-      if (elsewhere !== undefined)
-        throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; delete it there, or take it out of service first`);
+      const source = await servingElsewhere(m);
+      if (source !== undefined)
+        throw new ControlError('refused', `${p.tag} is in service on ${source}; delete it there, or take it out of service first`);
       if (m.inService) await m.goOutOfService(true);
-      const { createId, nodes, failureTimeoutMs } = m.record().definition;
-      for (const [n, def] of Object.entries(nodes)) {
-        if (n === node || def.foreignUri !== undefined || !this.#d.env.cluster.connected(n)) continue;
-        await this.#d.env.cluster.request(n, 'forget', { tag: p.tag, createId }, failureTimeoutMs * 2);
-        forgotten.push(n);
-      }
+      const elsewhere = await forgetElsewhere(m);
+      result.forgotten.push(...elsewhere.forgotten);
+      result.unreached.push(...elsewhere.unreached);
     }
     await this.#d.forget(p.tag, null);
-    return { forgotten };
+    return result;
   }
 
   // ---------------------------------------------------------------------------------------------- operating
@@ -338,7 +338,6 @@ export class DaemonControl implements ControlClient {
     s.marks.outOfSync(node).clearAll();
     if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
     await m.store.update((r) => seededByWord(r, node));
-    link.fullWanted = false;
     s.changed();
     this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
     return { clearedBytes };
@@ -346,20 +345,7 @@ export class DaemonControl implements ControlClient {
 
   async #resize(p: Actions['resize']['params']): Promise<MirrorStatus> {
     const m = this.#mirror(p.tag);
-    const { definition } = m.record();
-    const { sizeBytes } = definition;
-    checkSize(p.sizeBytes, sectorSizeOf(definition));
-    if (p.sizeBytes === sizeBytes) return this.#status(m);
-    const elsewhere = m.inService ? undefined : await servingElsewhere(m);
-    if (elsewhere !== undefined) throw new ControlError('refused', `${p.tag} is in service on ${elsewhere}; run this there`);
-    if (p.sizeBytes < sizeBytes && m.inService)
-      throw new ControlError('refused', `${p.tag} is in service: it can grow now, and shrink only out of service`);
-    if (p.sizeBytes < sizeBytes && !p.force)
-      throw new ControlError(
-        'refused',
-        `making ${p.tag} smaller cuts off ${String(sizeBytes - p.sizeBytes)} bytes at its end; shrink the filesystem first, then say --force`,
-      );
-    await m.resize(p.sizeBytes);
+    await resizeMirror(m, p);
     return this.#status(m);
   }
 

@@ -42,9 +42,10 @@ export function preview(m: MirrorNode, p: Params): Result {
   } else if (p.action === 'unextend') {
     lines.push(...targets.map((n) => `${n} leaves mirror ${m.tag}; its leg keeps its data and is no longer kept up to date`));
   } else if (p.action === 'delete') {
-    lines.push(`mirror ${m.tag} is forgotten on ${[self, ...targets].join(', ')}: records, bitmaps and flags go, the legs keep their data`);
-  } else {
-    lines.push(`${m.tag} has ${String(sizeBytes)} bytes now; whatever lies behind a smaller size is cut off`);
+    const away = m.others().filter((n) => !m.env.cluster.connected(n));
+    const told = [self, ...m.others().filter((n) => !away.includes(n))];
+    lines.push(`mirror ${m.tag} is forgotten on ${told.join(', ')}: records, bitmaps and flags go, the legs keep their data`);
+    if (away.length > 0) lines.push(`${away.join(', ')} can not be reached: the records there stay until netraid delete ${m.tag} is said there`);
   }
   return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets) };
 }
@@ -56,11 +57,6 @@ function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): strin
   const source = m.views().find((v) => v.inService && m.silentForMs(v.node) < m.record().definition.failureTimeoutMs)?.node;
   if (p.action === 'delete')
     return source === undefined ? null : `${m.tag} is in service on ${source}: delete it there, or take it out of service first`;
-  // Only what makes it smaller is looked at beforehand.
-  if (p.action === 'resize') {
-    if (m.inService) return `${m.tag} is in service: it can grow now, and shrink only out of service`;
-    return source === undefined ? null : `${m.tag} is in service on ${source}; run this there`;
-  }
   if (!m.inService) return `mirror ${m.tag} is not in service on ${self}${source === undefined ? '' : `; run this on ${source}`}`;
   if (p.action === 'extend') {
     const twice = p.nodes.find((n) => Object.hasOwn(nodes, n));

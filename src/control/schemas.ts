@@ -102,6 +102,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
     action: z.enum(['force', 'fullresync', 'in-service', 'delete', 'unextend', 'replace', 'resize', 'extend', 'switchover', 'resolve']),
     nodes,
     source: node.nullable(),
+    resize: z.exactOptional(z.strictObject({ sizeBytes, force: z.boolean() })),
   }),
   'clear-bitmap': tagAndNode,
   explain: z.strictObject({ tag, whatIf: z.string().min(1).max(WHAT_IF_MAX_CHARACTERS).nullable() }),

@@ -49,7 +49,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     nodes,
     targets: source === undefined ? [] : [...source.links.values()].map((l) => targetStatus(node, source, l, now)),
     verify: o.verify,
-    export: view.inService ? { socketPath: o.socketPath, name: node.tag } : null,
+    export: source?.serving === true ? { socketPath: o.socketPath, name: node.tag } : null,
     failureTimeoutMs: d.failureTimeoutMs,
     failover: d.failover,
     confirm: d.failover === 'confirm' ? { timeoutSec: d.confirmTimeoutSec, default: d.confirmDefault } : null,

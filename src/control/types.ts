@@ -169,8 +169,8 @@ export interface Actions {
   unextend: { params: { tag: string; node: NodeName }; result: MirrorStatus };
   /** Replaces the leg of a target (a new disk): full resync. */
   replace: { params: { tag: string; node: NodeName; leg: string }; result: MirrorStatus };
-  /** Forgets the mirror on every reachable node; legs keep their data. */
-  delete: { params: { tag: string }; result: { forgotten: NodeName[] } };
+  /** Forgets the mirror on every reachable node; legs keep their data. `unreached`: nodes that keep their records, as far as is known. */
+  delete: { params: { tag: string }; result: { forgotten: NodeName[]; unreached: NodeName[] } };
   /** Changes settings of a mirror in service here; what is absent stays as it is. */
   set: { params: { tag: string; failover?: FailoverMode; confirmTimeoutSec?: number; confirmDefault?: ConfirmDefault }; result: MirrorStatus };
   /** The answer when this node asks whether to take over. */
@@ -207,6 +207,8 @@ export interface Actions {
       action: 'force' | 'fullresync' | 'in-service' | 'delete' | 'unextend' | 'replace' | 'resize' | 'extend' | 'switchover' | 'resolve';
       nodes: NodeName[];
       source: NodeName | null;
+      /** Of `resize`: what will be asked for. */
+      resize?: { sizeBytes: number; force: boolean };
     };
     result: { lines: string[]; bytesOverwritten: number; lastOwnerHere: boolean; refused: string | null };
   };

@@ -16,6 +16,7 @@ import { decide } from './decide.ts';
 import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
+import { ordersThatHold } from './membership.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
@@ -41,6 +42,14 @@ export interface Claimant extends NodeContext {
   heard(node: NodeName, view: NodeView): void;
   becomes(source: SourceRole): void;
   leaveService(clean: boolean, dropOwnership: boolean): Promise<void>;
+}
+
+interface Entering {
+  forced: boolean;
+  stalls: number;
+  trusted: boolean;
+  /** The highest epoch that anybody had seen before this claim. */
+  seen: Epoch | null;
 }
 
 export class Claims {
@@ -92,7 +101,7 @@ export class Claims {
       const second = await this.#decideAgain(epoch, command, first);
       if (second.action === 'go-in-service' && !this.#n.stopped) {
         this.entering = true;
-        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls, trusted });
+        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls, trusted, seen });
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
@@ -140,7 +149,7 @@ export class Claims {
     return { refused: answers.find((a) => a !== '') ?? '', votes };
   }
 
-  async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: { forced: boolean; stalls: number; trusted: boolean }): Promise<void> {
+  async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: Entering): Promise<void> {
     const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
     await this.#n.replica.end();
     const leg = await this.#openLeg();
@@ -163,11 +172,15 @@ export class Claims {
       resyncingFrom: null,
       grant: null,
       paused: grantHeld(r)?.paused ?? r.paused,
+      fullOrdered: ordersThatHold(before, o.seen),
       stoppedOnPurpose: false,
       session: { role: 'source', clean: false },
       sessionBoot: this.#n.env.io.bootId,
     }));
     const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
+    const dropped = before.fullOrdered?.filter((n) => this.#n.record().fullOrdered?.includes(n) !== true) ?? [];
+    if (dropped.length > 0)
+      this.#n.env.log.warn('an order of a full resync is void: another node has claimed an epoch since', { tag: this.#n.tag, dropped });
     // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
     const intent = file.map('intent');
     for (const n of others) file.map(`oos:${n}`).or(intent);
@@ -194,6 +207,7 @@ export class Claims {
     if (o.forced) await source.commitGeneration();
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst();
     source.device.tick();
+    source.serve();
     this.#n.env.exports.add(this.#n.tag, source.export);
     this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });
     this.#n.env.cluster.heartbeatNow();

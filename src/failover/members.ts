@@ -5,7 +5,7 @@
 import { ClusterError } from '../cluster/errors.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import type { Changes, NodeContext } from './context.ts';
-import { generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
+import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
 import type { TargetLink } from './target-link.ts';
 import type { Epoch, NodeName } from './types.ts';
@@ -19,6 +19,13 @@ export interface MembersOwner {
   readonly stopped: boolean;
   readonly retryMs: number;
   readonly changes: Changes;
+}
+
+export interface JoiningSession {
+  id: string;
+  /** Which of the leg's sessions it is. */
+  session: number;
+  kind: 'none' | 'partial' | 'full';
 }
 
 export class Members {
@@ -40,8 +47,8 @@ export class Members {
   }
 
   /** The target's session joins: our record, then its own, then those of the others. */
-  join(link: TargetLink, id: string, session: number): Promise<void> {
-    return this.#records.run(() => this.#recordJoin(link, id, session));
+  join(link: TargetLink, o: JoiningSession): Promise<void> {
+    return this.#records.run(() => this.#recordJoin(link, o));
   }
 
   /** Own leg failed: true once an in-sync target has durably recorded that it is behind (M2). */
@@ -136,10 +143,15 @@ export class Members {
     );
   }
 
-  async #recordJoin(link: TargetLink, id: string, session: number): Promise<void> {
+  async #recordJoin(link: TargetLink, o: JoiningSession): Promise<void> {
     const { node, leg } = link;
+    const { id, session } = o;
     if (leg.session !== session) throw new Error(`${node} has left before it joined`);
-    await this.#o.ctx.store.update((r) => targetJoined(r, node, link.foreign));
+    await this.#o.ctx.store.update((r) => {
+      const joined = targetJoined(r, node, link.foreign);
+      // An order that was given since this session began has ended it.
+      return o.kind === 'full' && leg.session === session ? fullResyncDone(joined, node) : joined;
+    });
     const membership = membershipOf(this.#o.ctx.record());
     if (!link.foreign) {
       try {

@@ -61,7 +61,36 @@ export function targetJoined(r: StateRecord, node: NodeName, foreign: boolean): 
 
 /** An operator's word (M5): the marks kept from here on are the whole account of this target. */
 export function seededByWord(r: StateRecord, node: NodeName): StateRecord {
-  return { ...r, accountComplete: withNode(r.accountComplete, node), seeded: withNode(r.seeded ?? [], node) };
+  return {
+    ...r,
+    accountComplete: withNode(r.accountComplete, node),
+    seeded: withNode(r.seeded ?? [], node),
+    fullOrdered: without(r.fullOrdered ?? [], node),
+  };
+}
+
+/** An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. */
+export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[]): StateRecord {
+  const members = nodes.filter((n) => Object.hasOwn(r.definition.nodes, n));
+  return {
+    ...members.reduce(fullyMarked, r),
+    paused: r.paused.filter((n) => !nodes.includes(n)),
+    fullOrdered: [...new Set([...(r.fullOrdered ?? []), ...members])],
+  };
+}
+
+/** It has been done. */
+export function fullResyncDone(r: StateRecord, node: NodeName): StateRecord {
+  return r.fullOrdered?.includes(node) === true ? { ...r, fullOrdered: without(r.fullOrdered, node) } : r;
+}
+
+/**
+ * What of it a node that goes in service again may still carry out. The word was given on the data of that time: once another node
+ * has claimed an epoch since this one served, it may have served too, and an operator has to decide again.
+ */
+export function ordersThatHold(r: StateRecord, seen: Epoch | null): NodeName[] {
+  const another = seen !== null && seen.owner !== r.node && seen.number > (r.epochServed?.number ?? 0);
+  return another ? [] : (r.fullOrdered ?? []);
 }
 
 /** Nothing is known of what the word was given for once the account of the target is not complete any more. */
@@ -134,6 +163,7 @@ export function withoutNode(r: StateRecord, node: NodeName): StateRecord {
     accountComplete: not(r.accountComplete),
     paused: not(r.paused),
     seeded: not(r.seeded ?? []),
+    fullOrdered: not(r.fullOrdered ?? []),
     mergePending: r.mergePending
       .filter((x) => x.from !== node)
       .map((x) => ({ ...x, for: not(x.for) }))

@@ -23,7 +23,7 @@ import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { Question } from './question.ts';
 import { QuorumKeeper } from './quorum-keeper.ts';
-import { foundOut } from './membership.ts';
+import { writeDownSyncFailure } from './sync-failure.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
 import { withOwnSectors } from './sectors.ts';
 import { Replica, type ReplicaSession } from './replica.ts';
@@ -59,6 +59,8 @@ export class MirrorNode implements Claimant {
   #tellingOut = false;
   #timer: Timer | undefined;
   #stopped = false;
+  /** Nothing goes in or out of service, and no session begins, until `f` is done. */
+  readonly whileRoleStays = <T>(f: () => Promise<T>): Promise<T> => this.#roles.run(f);
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
@@ -80,7 +82,7 @@ export class MirrorNode implements Claimant {
     });
     this.#claims = new Claims(this);
     this.#quorum = new QuorumKeeper(this, () => this.inService);
-    this.switchovers = new Switchovers(this, this.#claims, (f) => this.#roles.run(f));
+    this.switchovers = new Switchovers(this, this.#claims, this.whileRoleStays);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -405,7 +407,9 @@ export class MirrorNode implements Claimant {
     if (this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service' });
     await this.#roles.run(async () => {
       if (this.#source !== undefined) await this.leaveService(true, false);
-      if (byOperator) await this.store.update((r) => ({ ...r, keepOut: true }));
+      if (!byOperator) return;
+      await this.store.update((r) => ({ ...r, keepOut: true }));
+      this.note(decide(this.facts({ kind: 'none' }, false)));
     });
   }
 
@@ -427,8 +431,7 @@ export class MirrorNode implements Claimant {
       if (source.device.local.syncFailed) this.replica.doubtful = true;
       this.#claimedBy = undefined;
     }
-    const stoppedClean = end.clean;
-    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${stoppedClean ? '' : ' (not cleanly)'}`, { clean: stoppedClean });
+    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean });
     this.changed();
   }
 
@@ -500,17 +503,9 @@ export class MirrorNode implements Claimant {
       });
   }
 
-  /** The leg can't be trusted to keep what its source has sent: whoever may be asked to take over must not, from this turn on (M3). */
   #replicaSyncFailed(s: ReplicaSession | undefined): void {
     this.#contact = false;
-    const epoch = s?.epoch ?? this.record().epochInSync;
-    // What a force would have to write again is under intent here, before the record says why.
-    this.#bitmap
-      .addIntent(this.replica.unsynced())
-      .then(() => this.store.update((r) => (epoch === null ? r : foundOut(r, epoch, `a sync of the leg of ${this.env.self} has failed`))))
-      .catch((e: unknown) => {
-        this.env.log.error('could not write down that this node is out', { tag: this.tag, error: String(e) });
-      });
+    writeDownSyncFailure(this, this.#bitmap, this.replica.unsynced(), s?.epoch ?? this.record().epochInSync);
   }
 
   /** Ends everything; `clean`: in order. */
@@ -534,9 +529,10 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  /** Another size: in service only larger; out of service the leg is cut or grown, and other nodes follow at their next session. */
-  async resize(sizeBytes: number): Promise<void> {
+  /** Another size, if `allowed` does not throw: in service only larger; out of service the leg is cut or grown, and other nodes follow at their next session. */
+  async resize(sizeBytes: number, allowed: () => Promise<void>): Promise<void> {
     await this.#roles.run(async () => {
+      await allowed();
       if (this.#source !== undefined) {
         await grow(this.#source, sizeBytes, (definition) => this.#bitmap.regrown(definition.sizeBytes));
         return;

@@ -86,6 +86,7 @@ const recordShape = {
   paused: nodeList,
   keepOut: z.boolean(),
   seeded: z.exactOptional(nodeList),
+  fullOrdered: z.exactOptional(nodeList),
   dataCorruptSet: z.exactOptional(z.boolean()),
 };
 

@@ -179,6 +179,23 @@ export class Replica {
     }
   }
 
+  /** A copy of the first bytes of the leg. One that was not in use is locked for the moment only; EBUSY when somebody else has it. */
+  async head(length: number): Promise<Uint8Array> {
+    const wasOpen = this.#leg !== undefined;
+    const leg = await this.open();
+    const { engine } = this.#env.hub;
+    try {
+      const { h } = await this.#env.hub.must(`read of ${this.#path}`, (op) => {
+        engine.read(op, leg.leg, 0, Math.min(length, leg.sizeBytes));
+      });
+      const bytes = engine.view(h).slice();
+      engine.release(h);
+      return bytes;
+    } finally {
+      if (!wasOpen) await this.close();
+    }
+  }
+
   /** Grows a leg file to at least `sizeBytes`; a device must be large enough already. */
   async grow(sizeBytes: number): Promise<void> {
     const leg = await this.open();

@@ -1,6 +1,7 @@
 /** Ends a split brain on an operator's word: the node in service keeps its data, and all of the victim's is overwritten. */
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
+import { fullResyncOrdered } from './membership.ts';
 import { decideResolve } from './decide-resolve.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
@@ -17,17 +18,33 @@ interface Asked extends NodeContext {
   readonly source: SourceRole | undefined;
 }
 
-/** An operator's word: these targets are copied to in full, whatever the rules say, paused or waiting for somebody or not. */
+/**
+ * An operator's word: these targets are copied to in full, whatever the rules say, paused or waiting for somebody or not. Once this
+ * has resolved it stands in the record, and outlives this daemon.
+ */
 export async function orderFullResync(s: SourceRole, links: readonly TargetLink[]): Promise<void> {
-  await s.ctx.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !links.some((l) => l.node === n)) }));
+  // A session that is about to join must not pass for the one that was ordered.
+  endSessions(s, links);
+  for (const l of links) s.marks.outOfSync(l.node).setAll();
+  if (!(await s.marks.durable())) throw new ClusterError('io', 'the bitmap file can not be written');
+  await s.ctx.store.update((r) =>
+    fullResyncOrdered(
+      r,
+      links.map((l) => l.node),
+    ),
+  );
   for (const l of links) {
-    l.fullWanted = true;
     l.damping.reset();
     s.waitEndedFor.add(l.node);
     s.resyncReleased.add(l.node);
-    if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
   }
+  // Nor one that has begun meanwhile.
+  endSessions(s, links);
   s.changed();
+}
+
+function endSessions(s: SourceRole, links: readonly TargetLink[]): void {
+  for (const l of links) if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
 }
 
 export async function answerResolve(n: Asked, p: { victim: NodeName; preview: boolean }): Promise<OperatorAnswer> {

@@ -70,6 +70,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** An operator has released their next resync (LKDR_WAIT_TO_RESYNC). */
   readonly resyncReleased = new Set<NodeName>();
   stopped = false;
+  #served = false;
   #relieving = false;
 
   constructor(ctx: NodeContext, o: SourceOptions) {
@@ -139,6 +140,16 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   start(): void {
     this.prover.start();
     for (const l of this.links.values()) l.start();
+  }
+
+  /** Clients can connect. */
+  get serving(): boolean {
+    return this.#served && !this.stopped;
+  }
+
+  /** Clients may connect from now on. */
+  serve(): void {
+    this.#served = true;
   }
 
   /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. */
@@ -241,7 +252,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   // ----------------------------------------------------------------------------------------- what links ask
 
   /** The target lacks nothing: from this turn on it counts. Record here, then there, then at the others. */
-  async join(link: TargetLink, id: string): Promise<void> {
+  async join(link: TargetLink, id: string, kind: 'none' | 'partial' | 'full'): Promise<void> {
     const { node, leg } = link;
     if (this.marks.outOfSync(node).count !== 0) throw new Error(`${node} still has marks`);
     this.device.sessions.require(leg);
@@ -251,7 +262,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     const { session } = leg;
     // A FLUSH answered while it was being resynced never reached it: what it vouches for must be durable there first (M3).
     if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
-    await this.members.join(link, id, session);
+    await this.members.join(link, { id, session, kind });
     this.resyncReleased.delete(node);
     await this.#settleSource();
     this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });

@@ -52,7 +52,7 @@ export interface LinkOwner {
   isPreviousSource(node: NodeName): boolean;
   mergeFrom(node: NodeName, view: NodeView): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
-  join(link: TargetLink, session: string): Promise<void>;
+  join(link: TargetLink, session: string, kind: 'none' | 'partial' | 'full'): Promise<void>;
 }
 
 export class TargetLink {
@@ -64,8 +64,6 @@ export class TargetLink {
   problem = '';
   resync: Resync | undefined;
   lastResync: FinishedResync | undefined;
-  /** An operator's word: the next resync is a full one. */
-  fullWanted = false;
   /** In its present session it is written down, here and there, that it is in sync; until then it would not take over (M6). */
   joined = false;
   /** Waits for a free place among the resyncs. */
@@ -85,6 +83,11 @@ export class TargetLink {
 
   get foreign(): boolean {
     return this.leg.foreign;
+  }
+
+  /** An operator's word: the next resync is a full one. */
+  get fullWanted(): boolean {
+    return this.#s.ctx.record().fullOrdered?.includes(this.node) === true;
   }
 
   start(): void {
@@ -318,7 +321,7 @@ export class TargetLink {
     this.#s.changes.notify();
     if (!done) return;
     const { session } = this.leg;
-    await this.#s.join(this, id);
+    await this.#s.join(this, id, kind);
     this.joined = true;
     await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
     this.problem = this.leg.whyOut;
@@ -371,7 +374,6 @@ export class TargetLink {
       this.problem = end.why;
       return false;
     }
-    if (kind === 'full') this.fullWanted = false;
     if (kind !== 'none') {
       this.lastResync = { kind, bytes: end.progress.totalBytes, sent: end.progress.sentBytes, seconds: (this.#now() - started) / 1000 };
       ctx.env.emit(ctx.tag, 'resync-done', `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`, {

@@ -207,6 +207,8 @@ function sessionOpened(
     accountComplete: p.definition.sizeBytes === r.definition.sizeBytes ? r.accountComplete : [],
     keepOut: false,
     grant: null,
+    // Whoever is a target orders nothing any more.
+    fullOrdered: [],
     stoppedOnPurpose: false,
     session: { role: 'target', clean: false },
     // A resync that was cut short stays cut short until a join; a target once told that it is out stays so until then, too.

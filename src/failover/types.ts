@@ -124,6 +124,8 @@ export interface StateRecord {
   keepOut: boolean;
   /** Targets that an operator's word calls seeded: their first copy covers only what is marked, as long as the account is complete. */
   seeded?: NodeName[];
+  /** Targets that an operator has ordered to be copied to in full, on the source, until that is done. */
+  fullOrdered?: NodeName[];
   /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
   dataCorruptSet?: boolean;
 }

@@ -1,6 +1,6 @@
 /** Bad days of a node itself: a full root folder, a port that is taken, and peers that speak something else. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
@@ -144,6 +144,41 @@ describe('a port that is taken', () => {
     const r = await daemons.runAlone('server1', undefined);
     expect([r.code, /another netraidd is running/.test(r.stderr)]).toEqual([1, true]);
     expect((await daemons.node('server1').control.call('info', {})).node).toBe('server1');
+  });
+});
+
+describe('a peer of another cluster', () => {
+  it('is refused, both sides say why in one line, and the mirror goes on without it until its name is right again', async () => {
+    const daemons = await startDaemons();
+    const [source, other] = [daemons.node('server1'), daemons.node('server2')];
+    await daemons.createMirror({ tag: TAG, sizeBytes: 16 * MIB, legs: legsOf(daemons) });
+    const file = path.join(other.root, 'etc', 'netraid.yaml');
+    const right = readFileSync(file, 'utf8');
+    await other.kill();
+    writeFileSync(file, right.replace('cluster: interop', 'cluster: elsewhere'));
+    await other.start();
+    const refused = (by: string, stranger: string): RegExp => new RegExp(`node ${stranger} is of cluster \\w+; ${by} is of cluster \\w+`);
+    for (const [n, stranger] of [
+      [source, other],
+      [other, source],
+    ] as const) {
+      // Each calls the other: it says whom it has not taken, and who has not taken it.
+      await until(
+        `${n.name} says both`,
+        () => n.logged(refused(n.name, stranger.name)).length > 0 && n.logged(refused(stranger.name, n.name)).length > 0,
+      );
+      const said = n.logged(/is of cluster/);
+      expect(said.every((l) => l.includes('wrong-cluster') && l.includes('interop') && l.includes('elsewhere'))).toBe(true);
+      expect((await n.control.call('info', {})).peers[stranger.name]).toEqual({ reachable: false });
+    }
+    await daemons.untilTarget('server1', TAG, 'server2', 'is not heard', (t) => t.state === 'Unknown');
+    expect((await other.control.call('status', { tag: TAG })).inService).toBe(false);
+    await other.kill();
+    writeFileSync(file, right);
+    await other.start();
+    await daemons.untilInSync('server1', TAG);
+    // Said, and not with every try.
+    expect(source.logged(/is of cluster/).length).toBeLessThan(20);
   });
 });
 

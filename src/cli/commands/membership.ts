@@ -129,5 +129,8 @@ export async function remove(ctx: CommandContext): Promise<number> {
   await confirm(ctx, `Delete ${tag}?`);
   const result = await ctx.client.call('delete', { tag });
   answer(ctx, result, [`${tag} is forgotten on ${result.forgotten.join(', ')}; the legs keep their data`]);
+  for (const node of result.unreached) {
+    ctx.terminal.error(`${node} could not be reached and keeps its records of ${tag}: when it is back, say netraid delete ${tag} there`);
+  }
   return ExitCode.OK;
 }

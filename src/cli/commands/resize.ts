@@ -1,7 +1,7 @@
 /** `mirror_resize`: grows a mirror, or cuts it, which is asked first. */
 import { formatSize } from '../../control/units.ts';
 import { confirm, say, showPreview } from '../confirm.ts';
-import { ExitCode, RefusedError, UsageError } from '../exit.ts';
+import { ExitCode, UsageError } from '../exit.ts';
 import { answer } from '../output.ts';
 import type { CommandContext } from '../world.ts';
 
@@ -13,11 +13,10 @@ export async function resize(ctx: CommandContext): Promise<number> {
   if (sizeBytes === undefined) throw new UsageError('SIZE is missing');
   const before = await ctx.client.call('status', { tag });
   if (sizeBytes < before.sizeBytes) {
-    await showPreview(ctx, { tag, action: 'resize', nodes: [], source: null });
     say(ctx, [
       `${tag}: ${formatSize(before.sizeBytes)} -> ${formatSize(sizeBytes)}; the last ${formatSize(before.sizeBytes - sizeBytes)} are cut off`,
     ]);
-    if (!force) throw new RefusedError('a smaller size cuts data off; shrink the filesystem first, then say --force');
+    await showPreview(ctx, { tag, action: 'resize', nodes: [], source: null, resize: { sizeBytes, force } });
     await confirm(ctx, `Cut ${tag} to ${formatSize(sizeBytes)}?`);
   }
   const s = await ctx.client.call('resize', { tag, sizeBytes, force });

@@ -43,9 +43,10 @@ export const mirrorStatusSpec: CommandSpec = {
 export const mirrorResizeSpec: CommandSpec = {
   name: 'mirror_resize',
   summary: 'changes the size of a mirror on all its nodes',
-  detail: 'A larger size needs larger legs on all nodes first. A smaller one cuts data off, and needs --force.',
+  detail:
+    'A larger size needs larger legs on all nodes first. A smaller one is for a mirror out of service; it needs --force, unless a filesystem is found that ends before the cut.',
   positionals: [tag, { name: 'SIZE', describe: 'such as 64MiB', required: true }],
-  options: [{ name: 'force', alias: 'f', describe: 'cut data off' }, yes],
+  options: [{ name: 'force', alias: 'f', describe: 'cut off what lies behind the new end, also of a filesystem' }, yes],
   examples: [['mirror_resize datarep-ext3 2GiB', 'larger']],
   load: async () => (await import('../commands/resize.ts')).resize,
 };

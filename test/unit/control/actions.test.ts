@@ -320,12 +320,31 @@ describe('unextend, replace, delete', () => {
     });
   });
 
+  it('delete names the nodes that keep their records because they could not be reached, and can be said there later', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      sim.crash('server3');
+      await sim.until('server3 is away', () => !sim.daemon('server1').env.cluster.connected('server3'));
+      const { lines } = await sim.call('server1', 'preview', { tag: 't', action: 'delete', nodes: [], source: null });
+      expect(lines).toEqual([
+        'mirror t is forgotten on server1, server2: records, bitmaps and flags go, the legs keep their data',
+        'server3 can not be reached: the records there stay until netraid delete t is said there',
+      ]);
+      expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1', 'server2'], unreached: ['server3'] });
+      await sim.start('server3');
+      expect((await sim.status('server3')).inService).toBe(false);
+      await sim.until('all hear each other', () => sim.daemon('server3').env.cluster.reachable().length === 2);
+      expect(await sim.call('server3', 'delete', { tag: 't' })).toMatchObject({ unreached: [] });
+      expect(await sim.call('server3', 'list', {})).toEqual([]);
+    });
+  });
+
   it('delete forgets the mirror on every node that can be reached; legs keep their data', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
       await sim.write('server1', 0, 4096, 9);
       await sim.refuses('server2', 'delete', { tag: 't' }, 'refused', /t is in service on server1/);
-      expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1', 'server2'] });
+      expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1', 'server2'], unreached: [] });
       expect(await sim.call('server1', 'list', {})).toEqual([]);
       expect(Object.keys(sim.onDisk()).filter((k) => /(state|bitmap)_t$|\/t_/.test(k))).toEqual([]);
       await sim.refuses('server1', 'delete', { tag: 't' }, 'not-found', /no mirror t/);
@@ -715,7 +734,10 @@ describe('in and out of service', () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
       await sim.write('server1', 0, 4096, 3);
-      expect(await sim.call('server1', 'out-of-service', { tag: 't' })).toMatchObject({ inService: false });
+      const out = await sim.call('server1', 'out-of-service', { tag: 't' });
+      expect(out).toMatchObject({ inService: false });
+      // What brought it in service is no longer what it would decide.
+      expect(out.decision?.action).toMatch(/^(stay-out|wait)$/);
       await sim.world.sleep(10_000);
       expect([(await sim.status('server1')).inService, (await sim.status('server2')).inService]).toEqual([false, false]);
       expect(await sim.call('server1', 'in-service', { tag: 't' })).toMatchObject({ inService: true });
@@ -810,7 +832,7 @@ describe('a damaged state record', () => {
         broken: [{ tag: 't', why: expect.stringMatching(/^the state record is damaged/) as unknown }],
       });
       expect(await sim.call('server1', 'in-service', { tag: 'u' })).toMatchObject({ inService: true });
-      expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1'] });
+      expect(await sim.call('server1', 'delete', { tag: 't' })).toEqual({ forgotten: ['server1'], unreached: [] });
       expect(await sim.call('server1', 'create', sim.createParams())).toMatchObject({ tag: 't' });
     });
   });
@@ -829,7 +851,7 @@ describe('a damaged state record', () => {
       await sim.write('server1', 0, 4096, 5);
       await sim.refuses('server2', 'status', { tag: 't' }, 'refused', /damaged/);
       expect(await sim.targetState('server1', 'server2')).not.toBe('Target');
-      expect(await sim.call('server2', 'delete', { tag: 't' })).toEqual({ forgotten: ['server2'] });
+      expect(await sim.call('server2', 'delete', { tag: 't' })).toEqual({ forgotten: ['server2'], unreached: [] });
       await sim.call('server1', 'replace', { tag: 't', node: 'server2', leg: '/leg' });
       await sim.inSync('server1', 'server2');
       expect(sim.legsDiffer('server1', 'server2')).toBe(-1);

@@ -2,15 +2,19 @@ import { describe, expect, it } from 'vitest';
 import { HISTORY_MAX, OFFERED_MAX } from '../../../src/failover/limits.ts';
 import {
   foundOut,
+  fullResyncDone,
+  fullResyncOrdered,
   fullyMarked,
   generationCommitted,
   generationOffered,
   isSeeded,
   membershipOf,
   membershipTaken,
+  ordersThatHold,
   seededByWord,
   targetJoined,
   targetLeft,
+  withoutNode,
 } from '../../../src/failover/membership.ts';
 import { decodeRecord, encodeRecord } from '../../../src/failover/record.ts';
 import type { StateRecord } from '../../../src/failover/types.ts';
@@ -94,6 +98,34 @@ describe('a target that joins', () => {
       inSync: ['server1'],
       accountComplete: ['server2'],
     });
+  });
+});
+
+describe('a full resync that an operator has ordered', () => {
+  it('is in the record, once, for members only, paused ones too, with an account that is complete', () => {
+    const r = fullResyncOrdered(source({ paused: ['server2', 'server3'], accountComplete: [] }), ['server2', 'server9']);
+    expect(r).toMatchObject({ fullOrdered: ['server2'], paused: ['server3'], accountComplete: ['server2'] });
+    expect(fullResyncOrdered(r, ['server2']).fullOrdered).toEqual(['server2']);
+    expect(decodeRecord(encodeRecord(r))).toMatchObject({ kind: 'ok', record: { fullOrdered: ['server2'] } });
+  });
+
+  it('goes when it is done, when the node is removed, and by the word that the marks are the whole account', () => {
+    const r = fullResyncOrdered(source(), ['server2', 'server3']);
+    expect(fullResyncDone(r, 'server2').fullOrdered).toEqual(['server3']);
+    expect(withoutNode(r, 'server2').fullOrdered).toEqual(['server3']);
+    expect(seededByWord(r, 'server2').fullOrdered).toEqual(['server3']);
+    expect(targetJoined(r, 'server2', false).fullOrdered).toEqual(['server2', 'server3']);
+    expect(fullResyncDone(source(), 'server2')).toEqual(source());
+  });
+
+  it('holds for a source that goes in service again, unless another node may have served since', () => {
+    const r = fullResyncOrdered(source({ epochServed: epoch(4, 'server1') }), ['server2']);
+    expect(ordersThatHold(r, null)).toEqual(['server2']);
+    expect(ordersThatHold(r, epoch(4, 'server1'))).toEqual(['server2']);
+    expect(ordersThatHold(r, epoch(6, 'server1'))).toEqual(['server2']);
+    expect(ordersThatHold(r, epoch(3, 'server2'))).toEqual(['server2']);
+    expect(ordersThatHold(r, epoch(5, 'server2'))).toEqual([]);
+    expect(ordersThatHold(source(), null)).toEqual([]);
   });
 });
 

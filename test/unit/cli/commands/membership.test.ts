@@ -147,9 +147,21 @@ describe('netraid replace', () => {
 
 describe('netraid delete', () => {
   it('tells who has forgotten it', async () => {
-    const d = new FakeDaemon({ preview: harmless(['forgotten'], { bytesOverwritten: 0 }), delete: () => ({ forgotten: ['server1', 'server2'] }) });
+    const d = new FakeDaemon({
+      preview: harmless(['forgotten'], { bytesOverwritten: 0 }),
+      delete: () => ({ forgotten: ['server1', 'server2'], unreached: [] }),
+    });
     const { code, out } = await run('netraid delete datarep-ext3 --yes', d);
     expect([code, out]).toEqual([0, ['forgotten', 'datarep-ext3 is forgotten on server1, server2; the legs keep their data']]);
+  });
+
+  it.each([false, true])('says on standard error who could not be told, and what to do there (JSON: %s)', async (json) => {
+    const result = { forgotten: ['server1'], unreached: ['server2'] };
+    const d = new FakeDaemon({ preview: harmless([], { bytesOverwritten: 0 }), delete: () => result });
+    const { code, out, errors } = await run(`netraid delete a --yes${json ? ' --json' : ''}`, d);
+    expect([code, errors]).toEqual([0, ['server2 could not be reached and keeps its records of a: when it is back, say netraid delete a there']]);
+    if (json) expect(JSON.parse(out.join('\n'))).toEqual(result);
+    else expect(out).toEqual(['a is forgotten on server1; the legs keep their data']);
   });
 
   it('is the remedy for a mirror whose state is damaged', async () => {
@@ -157,7 +169,7 @@ describe('netraid delete', () => {
       preview: () => {
         throw new ControlError('refused', 'the state record is damaged');
       },
-      delete: () => ({ forgotten: ['server1'] }),
+      delete: () => ({ forgotten: ['server1'], unreached: [] }),
     });
     const { code, out } = await run('netraid delete a', d, { answers: ['yes'] });
     expect([code, out[0], d.changes()]).toEqual([0, 'the state record is damaged', ['delete']]);

@@ -1,0 +1,29 @@
+/** A mirror is forgotten: which of its other nodes have done so, and which could not be told and keep their records. */
+import { ClusterError } from '../cluster/errors.ts';
+import type { MirrorNode } from '../failover/node.ts';
+import type { NodeName } from '../failover/types.ts';
+import { isUnreachable } from './action-errors.ts';
+
+export interface ForgottenElsewhere {
+  forgotten: NodeName[];
+  /** Also one of which it is not known whether it still heard it. */
+  unreached: NodeName[];
+}
+
+/** Rejects with ClusterError when a node can be reached and refuses. */
+export async function forgetElsewhere(m: MirrorNode): Promise<ForgottenElsewhere> {
+  const { cluster } = m.env;
+  const { createId, failureTimeoutMs } = m.record().definition;
+  const out: ForgottenElsewhere = { forgotten: [], unreached: [] };
+  for (const n of m.others()) {
+    try {
+      // Refused as `unreachable` at once when there is no connection.
+      await cluster.request(n, 'forget', { tag: m.tag, createId }, failureTimeoutMs * 2);
+      out.forgotten.push(n);
+    } catch (e: unknown) {
+      if (!(e instanceof ClusterError) || !isUnreachable(e)) throw e;
+      out.unreached.push(n);
+    }
+  }
+  return out;
+}
