@@ -6,6 +6,7 @@
  * Invariants: ownership is durable before the first answer (M8); a claim that anybody heard stands against is given up; the
  * intent of an earlier life is in every other node's marks, durably, before it leaves the intent map (M5).
  */
+import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
@@ -16,6 +17,7 @@ import { decide } from './decide.ts';
 import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
+import { inherit, syncInherited } from './inherited.ts';
 import { ordersThatHold } from './membership.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
@@ -184,10 +186,13 @@ export class Claims {
     // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
     const intent = file.map('intent');
     for (const n of others) file.map(`oos:${n}`).or(intent);
+    const earlier = intent.clone();
+    const inherited = inherit(intent, this.#n.replica.takeUnsynced(), new DirtyBitmap(intent.regionCount));
     if (file.poisoned) await file.rewrite();
     else await file.flush();
     // Else they stay: the regions that are still to be written again on the own leg.
-    if (o.trusted) intent.clearAll();
+    if (inherited !== undefined) earlier.andNot(inherited);
+    if (o.trusted) intent.andNot(earlier);
     const source = new SourceRole(this.#n, {
       epoch,
       file,
@@ -204,6 +209,7 @@ export class Claims {
     source.device.tick();
     if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
     source.start();
+    if (inherited !== undefined) void syncInherited(source.device, inherited);
     if (o.forced) await source.commitGeneration();
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst();
     source.device.tick();
@@ -234,6 +240,7 @@ export class Claims {
         );
         return false;
       }
+      replica.takeUnsynced();
     }
     replica.doubtful = false;
     return true;

@@ -57,6 +57,13 @@ export class Replica {
     return this.#unsynced?.regions();
   }
 
+  /** The same, from now on somebody else's to sync. */
+  takeUnsynced(): DirtyBitmap | undefined {
+    const regions = this.unsynced();
+    this.#unsynced = undefined;
+    return regions;
+  }
+
   /** All that was written since the last good sync has been rewritten and synced (M3). */
   trusted(s: ReplicaSession): void {
     if (s.device.syncFailed) return;

@@ -137,7 +137,10 @@ async function help(c: Cluster): Promise<boolean> {
   }
   // He forces the node that has everything, and finds it: else something promised is lost.
   const { tip } = c.branches;
-  const whole = tip === undefined ? undefined : c.all.find((m) => m.mirror !== undefined && firstWrong(c, tip, m) === undefined);
+  const promised = tip === undefined ? undefined : { ...tip, model: tip.model.fork() };
+  promised?.model.epochOver();
+  if (c.branches.powerLost) promised?.model.powerWasLost();
+  const whole = promised === undefined ? undefined : c.all.find((m) => m.mirror !== undefined && firstWrong(c, promised, m) === undefined);
   if (whole !== undefined) return await force(c, whole);
   if (c.plan.kinds.has('force') || c.plan.kinds.has('damage') || c.plan.kinds.has('async')) {
     for (const m of byFlag) if (await force(c, m)) return true;
