@@ -11,9 +11,14 @@ export function termOf(r: StateRecord): Epoch | null {
   return highestEpoch(r.epochServed, r.epochInSync);
 }
 
-/** The highest epoch that, by this record, somebody served for certain. */
+/** Epochs that, by this record, somebody served for certain. */
+export function provenEpochs(r: StateRecord): Epoch[] {
+  return [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since].filter((e) => e !== null && e !== undefined);
+}
+
+/** The highest of them. */
 export function provenEpoch(r: StateRecord): Epoch | null {
-  return highestEpoch(termOf(r), r.toldOut?.epoch ?? null, r.legBehind?.since ?? null);
+  return highestEpoch(...provenEpochs(r));
 }
 
 /** `a` served an epoch that `b` does not know by itself. */

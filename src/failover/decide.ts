@@ -9,7 +9,7 @@
  * unfinished claim (or, in the middle of a claim, everybody heard has accepted exactly its epoch), and a majority has
  * voted where one is asked for. An operator's `in-service` is judged by the same rows; what would wait is then refused.
  */
-import { provenEpoch } from './account.ts';
+import { provenEpochs } from './account.ts';
 import { leaveToGo } from './decide-confirm.ts';
 import { compareEpoch, epochText, isHigher } from './epoch.ts';
 import { grantGiven } from './grant.ts';
@@ -88,8 +88,8 @@ const splitBrainRow: Row = (s) => {
 };
 
 const superseded: Row = (s) => {
-  for (const v of s.heard) {
-    const proven = provenEpoch(v.record);
+  // Each that a record proves: of two owners of one number, which no record should name, none is passed over.
+  for (const [v, proven] of s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const))) {
     const order = compareEpoch(proven, s.term);
     if (order === 'conflict')
       return stayOut(s, 'split-brain', `${v.node} knows another owner of epoch ${epochText(s.term)}: ${epochText(proven)}`, []);

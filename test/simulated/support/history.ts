@@ -97,7 +97,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   })();
   while (faults.struck < plan.faults && c.violation === undefined) {
     const draw = s.float();
-    await c.world.sleep(draw < 0.3 ? s.float() * 20 : draw < 0.7 ? s.float() * 300 : s.float() * 1200);
+    await c.world.sleep(draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100);
     faults.strike();
   }
   await c.world.sleep(s.float() * 800);

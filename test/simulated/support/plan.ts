@@ -91,7 +91,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     regionBytes,
     modes: nodes.map(() => (s.coin(0.6) && kinds.has('async') ? 'async' : 'sync')),
     failureTimeoutMs: 500,
-    faults: s.between(10, 16),
+    faults: s.between(10, 13),
     kinds,
     settings: {
       ...DEFAULT_SETTINGS,

@@ -9,13 +9,13 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/failover/merge.ts',
-        find: 'accountComplete: wasInSync && r.inSync.includes(previous) ? [previous] : [],',
-        replace: 'accountComplete: wasInSync && r.inSync.includes(previous) ? [previous, ...others] : [],',
+        find: '...(wasInSync && r.inSync.includes(previous) ? [previous] : []), ...proven])],',
+        replace: '...(wasInSync && r.inSync.includes(previous) ? [previous, ...others] : []), ...proven])],',
       },
       {
         file: 'src/failover/merge.ts',
-        find: 'mergePending: others.length === 0 || !wasInSync ? [] : [{ from: previous, for: others }],',
-        replace: 'mergePending: [],',
+        find: 'mergePending: pending.length === 0 || !wasInSync ? [] : [{ from: previous, for: pending }],',
+        replace: 'mergePending: pending.length < 0 ? [{ from: previous, for: pending }] : [],',
       },
     ],
   },
@@ -134,7 +134,9 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     name: "a node that accepted another's epoch keeps its own in-sync mark",
     only: 'crash,power,freeze,stop',
     nodes: 3,
-    edits: [{ file: 'src/failover/node.ts', find: 'return { ...r, epochSeen: epoch, inSync: [] };', replace: 'return { ...r, epochSeen: epoch };' }],
+    edits: [
+      { file: 'src/failover/node.ts', find: 'return { ...r, epochSeen: epoch, inSync: [], grant', replace: 'return { ...r, epochSeen: epoch, grant' },
+    ],
   },
   {
     name: 'a stalled target is kept as a candidate',

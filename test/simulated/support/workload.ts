@@ -104,7 +104,7 @@ export class Workload {
   async #use(lane: Lane): Promise<void> {
     const { world, plan } = this.#c;
     this.#lanes.add(lane);
-    const thinkMaxMs = this.#s.pick([4, 20, 60]);
+    const thinkMaxMs = this.#s.pick([6, 30, 100]);
     let restAt = world.now() + this.#s.between(50, 600);
     while (lane.client.lost === undefined) {
       const now = world.now();
