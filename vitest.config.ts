@@ -12,6 +12,8 @@ const tiers: Tier[] = [
   { name: 'unit', testTimeoutMs: 10_000, sequential: false },
   { name: 'house', testTimeoutMs: 120_000, sequential: false },
   { name: 'simulated', testTimeoutMs: 120_000, sequential: false },
+  // Histories have both cores to themselves.
+  { name: 'histories', testTimeoutMs: 120_000, sequential: true },
   { name: 'scenarios', testTimeoutMs: 120_000, sequential: true },
   { name: 'interop', testTimeoutMs: 120_000, sequential: true },
   { name: 'native', testTimeoutMs: 120_000, sequential: true },
