@@ -10,6 +10,7 @@ import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
+import { addWithin } from '../mirror/unsynced.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
@@ -17,7 +18,7 @@ import { decide } from './decide.ts';
 import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
-import { inherit, syncInherited } from './inherited.ts';
+import { syncInherited } from './inherited.ts';
 import { ordersThatHold } from './membership.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
@@ -50,8 +51,8 @@ interface Entering {
   forced: boolean;
   stalls: number;
   trusted: boolean;
-  /** The highest epoch that anybody had seen before this claim. */
-  seen: Epoch | null;
+  /** Every epoch that somebody had seen or claimed before this claim. */
+  seen: readonly Epoch[];
 }
 
 export class Claims {
@@ -89,8 +90,10 @@ export class Claims {
     const trusted = await this.#makeDurable(leg);
     const { stalls } = this.#n;
     const before = this.#n.record();
-    const seen = highestEpoch(before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.claim]));
-    const epoch = nextEpoch(seen, this.#n.env.self, this.#n.env.io.chance);
+    const seen = [before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.epochServed, v.record.claim])].filter(
+      (e) => e !== null,
+    );
+    const epoch = nextEpoch(highestEpoch(...seen), this.#n.env.self, this.#n.env.io.chance);
     let begun = false as boolean;
     await this.#n.store.update((r) => {
       // Another node's claim may have been accepted since: then this one would contradict it.
@@ -186,13 +189,11 @@ export class Claims {
     // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
     const intent = file.map('intent');
     for (const n of others) file.map(`oos:${n}`).or(intent);
-    const earlier = intent.clone();
-    const inherited = inherit(intent, this.#n.replica.takeUnsynced(), new DirtyBitmap(intent.regionCount));
+    const unsynced = this.#n.replica.unsynced();
+    if (unsynced !== undefined) addWithin(intent, unsynced);
+    const inherited = intent.clone();
     if (file.poisoned) await file.rewrite();
     else await file.flush();
-    // Else they stay: the regions that are still to be written again on the own leg.
-    if (inherited !== undefined) earlier.andNot(inherited);
-    if (o.trusted) intent.andNot(earlier);
     const source = new SourceRole(this.#n, {
       epoch,
       file,
@@ -209,9 +210,13 @@ export class Claims {
     source.device.tick();
     if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
     source.start();
-    if (inherited !== undefined) void syncInherited(source.device, inherited);
+    // Not trusted, they stay: the regions that are still to be written again on the own leg.
+    if (o.trusted && inherited.count > 0)
+      source.inherited = syncInherited(source.device, inherited, () => {
+        this.#n.replica.forgetUnsynced();
+      });
     if (o.forced) await source.commitGeneration();
-    if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst();
+    if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst(grantHeld(before)?.synced);
     source.device.tick();
     source.serve();
     this.#n.env.exports.add(this.#n.tag, source.export);
@@ -224,10 +229,14 @@ export class Claims {
   async #makeDurable(leg: LegInfo): Promise<boolean> {
     const { replica, keeper, env, tag } = this.#n;
     if (!replica.doubtful) return true;
-    const marks = keeper.file?.map('intent');
-    if (marks === undefined) {
-      env.log.warn('the bitmap file that says what the last session was writing is damaged: nothing is written again on the own leg', { tag });
-    } else if (marks.count > 0) {
+    if (keeper.file === undefined)
+      env.log.warn('the bitmap file that says what the last session was writing is damaged: not all of it may be written again on the own leg', {
+        tag,
+      });
+    const marks = keeper.file?.map('intent').clone() ?? new DirtyBitmap(keeper.regions().regionCount);
+    const unsynced = replica.unsynced();
+    if (unsynced !== undefined) addWithin(marks, unsynced);
+    if (marks.count > 0) {
       await replica.end();
       env.log.info('writing again on the own leg what the last session was writing', { tag, regions: marks.count });
       const errno = await rewriteRegions(env.hub, leg, keeper.regions(), marks);
@@ -240,7 +249,7 @@ export class Claims {
         );
         return false;
       }
-      replica.takeUnsynced();
+      replica.forgetUnsynced();
     }
     replica.doubtful = false;
     return true;

@@ -53,6 +53,8 @@ export function decideSwitchover(f: SwitchoverFacts): SwitchoverDecision {
     return refuse('superseded', `${self} answers nothing now (${source.suspendedFor.join(', ')})`, 'it is known whether it may go on');
   if (source.localLeg !== 'in')
     return refuse('leg-behind', `the local leg of ${self} has failed, and what it holds is not proven`, `${self} is resynced`);
+  const ordered = s.record.fullOrdered ?? [];
+  if (ordered.length > 0) return refuse('told-out', `a full resync of ${ordered.join(', ')} was ordered here and is not done`, 'it is done');
   const view = s.heard.find((v) => v.node === to);
   if (view === undefined) return refuse('target-alone', `${to} cannot be heard`, `${to} can be heard`);
   if (!target.inSync) {

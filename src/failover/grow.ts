@@ -29,6 +29,7 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
   }
   await device.closeEntrance('resize');
   try {
+    await s.inherited;
     if (!(await s.prover.prove())) throw new ClusterError('refused', 'a leg could not be synced');
     s.marks.collect(false);
     await ctx.store.update((r) => ({ ...r, definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 } }));

@@ -1,24 +1,14 @@
 /**
- * What a node was given as a target and has not synced when it goes in service: no FLUSH of its own has covered it yet, and a
- * sync that fails now may lose it as well as what is written from now on (M3).
- *
- *   replica.unsynced --> intent, durable before the first answer --> one sync of the own leg, in the background --> released
+ * What a node in service has not synced from before it went in service: what its last session as source was writing, and what
+ * it was given as a target. No FLUSH of this term has covered it yet, and a sync that fails now may lose it as well as what is
+ * written from now on (M3). So it stays under intent until one sync of the own leg has ended well.
  */
-import { addWithin } from '../mirror/unsynced.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { errnoName } from '../io/types.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 
-/** Adds it to the intent map; answers the map's new content that is inherited, undefined when there is none. */
-export function inherit(intent: DirtyBitmap, unsynced: DirtyBitmap | undefined, empty: DirtyBitmap): DirtyBitmap | undefined {
-  if (unsynced === undefined || unsynced.count === 0) return undefined;
-  addWithin(empty, unsynced);
-  intent.or(empty);
-  return empty;
-}
-
-/** Resolves when the own leg has it durably, or has failed. Never rejects. */
-export async function syncInherited(d: MirrorDevice, inherited: DirtyBitmap): Promise<void> {
+/** Resolves when the own leg has it durably, or has failed; `synced` is called in the first case. Never rejects. */
+export async function syncInherited(d: MirrorDevice, inherited: DirtyBitmap, synced: () => void): Promise<void> {
   const { marks } = d;
   const r = await d.hub.run((op) => {
     d.hub.engine.sync(op, d.local.info.leg);
@@ -28,6 +18,8 @@ export async function syncInherited(d: MirrorDevice, inherited: DirtyBitmap): Pr
     if (!d.stopped) d.localFailed(`sync of the local leg: ${errnoName(r.errno)}`);
     return;
   }
-  // Another sync may have failed in the meantime; and a mirror that has grown has other marks.
-  if (!d.stopped && !d.local.syncFailed && d.local.state === 'in' && d.marks === marks) marks.intent.release(inherited);
+  // Another sync may have failed in the meantime.
+  if (d.local.syncFailed) return;
+  synced();
+  if (!d.stopped && d.marks === marks) marks.intent.release(inherited);
 }

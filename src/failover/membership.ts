@@ -69,13 +69,17 @@ export function seededByWord(r: StateRecord, node: NodeName): StateRecord {
   };
 }
 
-/** An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. */
-export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[]): StateRecord {
+/**
+ * An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. `served`: the
+ * last epoch that each had served by then, as it is known here.
+ */
+export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[], served: (node: NodeName) => Epoch | null): StateRecord {
   const members = nodes.filter((n) => Object.hasOwn(r.definition.nodes, n));
   return {
     ...members.reduce(fullyMarked, r),
     paused: r.paused.filter((n) => !nodes.includes(n)),
     fullOrdered: [...new Set([...(r.fullOrdered ?? []), ...members])],
+    orderedOver: { ...r.orderedOver, ...Object.fromEntries(members.map((n) => [n, served(n)])) },
   };
 }
 
@@ -88,8 +92,8 @@ export function fullResyncDone(r: StateRecord, node: NodeName): StateRecord {
  * What of it a node that goes in service again may still carry out. The word was given on the data of that time: once another node
  * has claimed an epoch since this one served, it may have served too, and an operator has to decide again.
  */
-export function ordersThatHold(r: StateRecord, seen: Epoch | null): NodeName[] {
-  const another = seen !== null && seen.owner !== r.node && seen.number > (r.epochServed?.number ?? 0);
+export function ordersThatHold(r: StateRecord, seen: readonly Epoch[]): NodeName[] {
+  const another = seen.some((e) => e.owner !== r.node && e.number > (r.epochServed?.number ?? 0));
   return another ? [] : (r.fullOrdered ?? []);
 }
 
@@ -164,6 +168,7 @@ export function withoutNode(r: StateRecord, node: NodeName): StateRecord {
     paused: not(r.paused),
     seeded: not(r.seeded ?? []),
     fullOrdered: not(r.fullOrdered ?? []),
+    orderedOver: Object.fromEntries(Object.entries(r.orderedOver ?? {}).filter(other)),
     mergePending: r.mergePending
       .filter((x) => x.from !== node)
       .map((x) => ({ ...x, for: not(x.for) }))

@@ -89,6 +89,7 @@ export class MirrorNode implements Claimant {
       replica: this.replica,
       bitmap: () => this.#bitmap.file,
       resetBitmap: (geometryChanged) => this.#bitmap.reset(geometryChanged ?? false),
+      keepUnsynced: () => this.#bitmap.addIntent(this.replica.unsynced()),
     });
   }
 

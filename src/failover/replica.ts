@@ -57,11 +57,9 @@ export class Replica {
     return this.#unsynced?.regions();
   }
 
-  /** The same, from now on somebody else's to sync. */
-  takeUnsynced(): DirtyBitmap | undefined {
-    const regions = this.unsynced();
+  /** All of it is on stable storage. */
+  forgetUnsynced(): void {
     this.#unsynced = undefined;
-    return regions;
   }
 
   /** All that was written since the last good sync has been rewritten and synced (M3). */
@@ -116,6 +114,7 @@ export class Replica {
             this.#unsynced?.syncEnds(well);
           },
           syncFailed: () => {
+            this.#unsynced?.failed();
             this.doubtful = true;
             this.#onSyncFailed(s);
           },

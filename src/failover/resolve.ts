@@ -23,6 +23,10 @@ interface Asked extends NodeContext {
  * has resolved it stands in the record, and outlives this daemon.
  */
 export async function orderFullResync(s: SourceRole, links: readonly TargetLink[]): Promise<void> {
+  const refuseStopped = (): void => {
+    if (s.stopped) throw new ClusterError('refused', `${s.ctx.tag} is no longer in service here`);
+  };
+  refuseStopped();
   // A session that is about to join must not pass for the one that was ordered.
   endSessions(s, links);
   for (const l of links) s.marks.outOfSync(l.node).setAll();
@@ -31,8 +35,10 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
     fullResyncOrdered(
       r,
       links.map((l) => l.node),
+      (n) => s.ctx.peerView(n)?.record.epochServed ?? null,
     ),
   );
+  refuseStopped();
   for (const l of links) {
     l.damping.reset();
     s.waitEndedFor.add(l.node);

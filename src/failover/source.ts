@@ -31,6 +31,9 @@ import type { Epoch, NodeName, NodeView } from './types.ts';
 /** Times failureTimeout that writes wait for a lost target which is alive and can't confirm that it is out. */
 const UNCONFIRMED_MAX = 5;
 
+/** Times failureTimeout that those are waited for who were in sync when the mirror was handed over. */
+const EXPECTED_WAIT_MAX = 3;
+
 /** Times failureTimeout that a clean stop waits for the requests in hand. */
 const STOP_WAIT_MAX = 3;
 
@@ -69,6 +72,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   readonly waitEndedFor = new Set<NodeName>();
   /** An operator has released their next resync (LKDR_WAIT_TO_RESYNC). */
   readonly resyncReleased = new Set<NodeName>();
+  /** Until the own leg has durably what it had not synced before this term. */
+  inherited: Promise<void> = Promise.resolve();
   stopped = false;
   #served = false;
   #relieving = false;
@@ -152,11 +157,16 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.#served = true;
   }
 
-  /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. */
-  async connectFirst(): Promise<void> {
-    const settled = (l: TargetLink): boolean => l.leg.inSession || l.queued || l.problem !== '' || l.answer?.kind === 'wait';
+  /**
+   * Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. `expected`: they
+   * lack nothing, and are about to become targets: they are waited for, so that nothing is written without them.
+   */
+  async connectFirst(expected: readonly NodeName[] = []): Promise<void> {
+    const settled = (l: TargetLink): boolean =>
+      l.leg.inSession || l.queued || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';
     const now = (): number => this.ctx.env.io.clock.now();
-    await this.changes.until(() => this.stopped || [...this.links.values()].every(settled), now, this.timeoutMs);
+    const waitMs = this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1);
+    await this.changes.until(() => this.stopped || [...this.links.values()].every(settled), now, waitMs);
   }
 
   // -------------------------------------------------------------------------------------- what the device asks
@@ -385,5 +395,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.device.stop(Errno.ESHUTDOWN);
     this.changes.notify();
     await Promise.all([...this.links.values()].map((l) => l.end()));
+    // A sync of the own leg that fails now is still to be heard of.
+    await Promise.all([this.prover.idle(), this.inherited]);
   }
 }

@@ -26,6 +26,7 @@ import { isHigher, isSame } from './epoch.ts';
 import { grantGiven, grantHeld, grantRefusal, sameGrant } from './grant.ts';
 import { attachRecordPath } from './paths.ts';
 import { takeAnswerSchema } from './protocol.ts';
+import { boundedWhy } from './record.ts';
 import type { SourceRole } from './source.ts';
 import type { Decision, Facts, Grant, NodeName } from './types.ts';
 
@@ -165,8 +166,11 @@ export class Switchovers {
       await this.#n.store.update((r) => ({ ...r, grant: given }));
       await this.#answersNow(source, given);
     } catch (e: unknown) {
-      source.device.openEntrance('switchover');
-      if (grant !== undefined) await this.#withdraw(grant);
+      try {
+        if (grant !== undefined) await this.#withdraw(grant);
+      } finally {
+        source.device.openEntrance('switchover');
+      }
       throw e;
     }
     source.cease();
@@ -183,6 +187,12 @@ export class Switchovers {
     if (not !== null) throw new ClusterError('refused', `${grant.to} can not take the mirror over: ${not}`);
     const again = this.decide(grant.to);
     if (again.action === 'refuse' || source.stopped || source.device.stopped) throw new ClusterError('refused', `${again.why} (rule ${again.rule})`);
+    // What the grant says of the others may have changed since: a difference found, one that left, a pause.
+    const changed = [...source.links.values()].find(
+      (l) => grant.synced.includes(l.node) && (l.leg.phase !== 'in-sync' || !l.joined || source.marks.outOfSync(l.node).count > 0),
+    );
+    if (changed !== undefined) throw new ClusterError('refused', `${changed.node} is no longer in sync`);
+    if (this.#n.record().paused.join() !== grant.paused.join()) throw new ClusterError('refused', 'a target was paused or resumed just now');
   }
 
   /** Certain that nobody acts on it. */
@@ -226,6 +236,7 @@ export class Switchovers {
       proven = all;
     });
     await source.within(proof, source.timeoutMs * DRAIN_MAX);
+    if (!(await source.within(source.inherited, source.timeoutMs * DRAIN_MAX))) return false;
     if (proven) source.marks.collect(false);
     return proven;
   }
@@ -235,7 +246,9 @@ export class Switchovers {
     const { env, tag } = this.#n;
     const timeoutMs = this.#n.record().definition.failureTimeoutMs * ANSWER_MAX;
     try {
-      return takeAnswerSchema.parse(await env.cluster.request(grant.to, 'switchover.take', { tag, grant }, timeoutMs));
+      const answer = takeAnswerSchema.safeParse(await env.cluster.request(grant.to, 'switchover.take', { tag, grant }, timeoutMs));
+      if (answer.success) return answer.data;
+      throw new ClusterError('bad-answer', `an answer that can not be read: ${answer.error.issues[0]?.message ?? ''}`);
     } catch (e: unknown) {
       if (!(e instanceof ClusterError)) throw e;
       if (NOT_DONE.includes(e.code)) return { taken: false, why: e.message };
@@ -259,7 +272,7 @@ export class Switchovers {
   async take(peer: NodeName, grant: Grant): Promise<TakeAnswer> {
     const answer = await this.#exclusively(() => this.#take(peer, grant));
     const { source } = this.#n;
-    if (!answer.taken || source === undefined) return answer;
+    if (!answer.taken || source === undefined) return { taken: answer.taken, why: boundedWhy(answer.why) };
     // Whoever asked for it finds everybody in sync again, unless somebody has gone meanwhile.
     const joined = (): boolean => source.stopped || grant.synced.every((n) => source.links.get(n)?.joined !== false);
     await source.changes.until(joined, () => this.#n.env.io.clock.now(), source.timeoutMs);

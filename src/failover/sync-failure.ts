@@ -10,10 +10,14 @@ import type { Epoch } from './types.ts';
 
 /** `unsynced`: regions that were changed since the last good sync; `epoch`: of the session, null when there was none ever. */
 export function writeDownSyncFailure(ctx: NodeContext, keeper: BitmapKeeper, unsynced: DirtyBitmap | undefined, epoch: Epoch | null): void {
-  keeper
+  const log =
+    (what: string) =>
+    (e: unknown): void => {
+      ctx.env.log.error(what, { tag: ctx.tag, error: String(e) });
+    };
+  void keeper
     .addIntent(unsynced)
+    .catch(log('could not write down what a failed sync may have lost'))
     .then(() => ctx.store.update((r) => (epoch === null ? r : foundOut(r, epoch, `a sync of the leg of ${ctx.env.self} has failed`))))
-    .catch((e: unknown) => {
-      ctx.env.log.error('could not write down that this node is out', { tag: ctx.tag, error: String(e) });
-    });
+    .catch(log('could not write down that this node is out'));
 }

@@ -16,6 +16,7 @@ import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
 import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
+import { isSame } from './epoch.ts';
 import { Damping } from './damping.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { marksAnswerSchema } from './protocol.ts';
@@ -203,7 +204,9 @@ export class TargetLink {
 
   /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
   orderedAgainst(view: NodeView): boolean {
-    return this.fullWanted && !view.inService && sameMirror(this.#s.ctx.record(), view.record);
+    const r = this.#s.ctx.record();
+    // What it has served since the word was given, nobody has given up.
+    return this.fullWanted && !view.inService && sameMirror(r, view.record) && isSame(view.record.epochServed, r.orderedOver?.[this.node] ?? null);
   }
 
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {

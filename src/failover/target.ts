@@ -20,6 +20,8 @@ export interface TargetDeps {
   bitmap: () => BitmapFile | undefined;
   /** A fresh, empty bitmap file: what this node knew of others is void now that it is in sync with its source. */
   resetBitmap: (geometryChanged?: boolean) => Promise<void>;
+  /** What a failed sync may have lost is under intent, durably. */
+  keepUnsynced: () => Promise<void>;
 }
 
 export class TargetRole {
@@ -116,6 +118,10 @@ export class TargetRole {
     });
     await ctx.own.setDataCorrupt(false);
     await this.#d.resetBitmap();
+    if (s.device.syncFailed) {
+      await this.#d.keepUnsynced();
+      throw new ClusterError('io', `a sync of the leg of ${ctx.env.self} has failed`);
+    }
     // All that was written since the last good sync has been rewritten, and synced with the join.
     replica.trusted(s);
     s.joined = true;

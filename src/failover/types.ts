@@ -126,6 +126,8 @@ export interface StateRecord {
   seeded?: NodeName[];
   /** Targets that an operator has ordered to be copied to in full, on the source, until that is done. */
   fullOrdered?: NodeName[];
+  /** Of each node in `fullOrdered`: the last epoch that it had served when the word was given. What it has served since is not given up. */
+  orderedOver?: Record<NodeName, Epoch | null>;
   /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
   dataCorruptSet?: boolean;
 }

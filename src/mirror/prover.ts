@@ -33,6 +33,11 @@ export class Prover {
     this.#timer?.cancel();
   }
 
+  /** No proof is running. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
   async #tick(): Promise<void> {
     const { intent } = this.#d.marks;
     if (this.#d.stopped || this.#d.suspendedFor.length > 0 || intent.markedRegions === 0) return;

@@ -48,8 +48,13 @@ export class Unsynced {
   syncEnds(well: boolean): void {
     if (this.#syncs === 0) throw new Error('a sync ended that never began');
     this.#syncs -= 1;
-    if (!well) this.#failed = true;
+    if (!well) this.failed();
     if (this.#syncs === 0 && !this.#failed) this.#covered.clearAll();
+  }
+
+  /** From now on nothing goes, whatever syncs end well. */
+  failed(): void {
+    this.#failed = true;
   }
 
   /** All that was changed before has been written again and synced. */

@@ -17,10 +17,11 @@ import {
   withoutNode,
 } from '../../../src/failover/membership.ts';
 import { decodeRecord, encodeRecord } from '../../../src/failover/record.ts';
-import type { StateRecord } from '../../../src/failover/types.ts';
+import type { Epoch, StateRecord } from '../../../src/failover/types.ts';
 import { definition, epoch, g, record } from './build.ts';
 
 const nodes = ['server1', 'server2', 'server3'];
+const served = (node: string): Epoch | null => (node === 'server2' ? epoch(3, 'server2') : null);
 const source = (over: Partial<StateRecord> = {}): StateRecord => record('server1', nodes, over);
 
 describe('a target that was seeded, by the word of an operator', () => {
@@ -103,14 +104,16 @@ describe('a target that joins', () => {
 
 describe('a full resync that an operator has ordered', () => {
   it('is in the record, once, for members only, paused ones too, with an account that is complete', () => {
-    const r = fullResyncOrdered(source({ paused: ['server2', 'server3'], accountComplete: [] }), ['server2', 'server9']);
+    const r = fullResyncOrdered(source({ paused: ['server2', 'server3'], accountComplete: [] }), ['server2', 'server9'], served);
     expect(r).toMatchObject({ fullOrdered: ['server2'], paused: ['server3'], accountComplete: ['server2'] });
-    expect(fullResyncOrdered(r, ['server2']).fullOrdered).toEqual(['server2']);
+    expect(fullResyncOrdered(r, ['server2'], served).fullOrdered).toEqual(['server2']);
     expect(decodeRecord(encodeRecord(r))).toMatchObject({ kind: 'ok', record: { fullOrdered: ['server2'] } });
   });
 
   it('goes when it is done, when the node is removed, and by the word that the marks are the whole account', () => {
-    const r = fullResyncOrdered(source(), ['server2', 'server3']);
+    const r = fullResyncOrdered(source(), ['server2', 'server3'], served);
+    expect(r.orderedOver).toEqual({ server2: epoch(3, 'server2'), server3: null });
+    expect(withoutNode(r, 'server2').orderedOver).toEqual({ server3: null });
     expect(fullResyncDone(r, 'server2').fullOrdered).toEqual(['server3']);
     expect(withoutNode(r, 'server2').fullOrdered).toEqual(['server3']);
     expect(seededByWord(r, 'server2').fullOrdered).toEqual(['server3']);
@@ -119,13 +122,14 @@ describe('a full resync that an operator has ordered', () => {
   });
 
   it('holds for a source that goes in service again, unless another node may have served since', () => {
-    const r = fullResyncOrdered(source({ epochServed: epoch(4, 'server1') }), ['server2']);
-    expect(ordersThatHold(r, null)).toEqual(['server2']);
-    expect(ordersThatHold(r, epoch(4, 'server1'))).toEqual(['server2']);
-    expect(ordersThatHold(r, epoch(6, 'server1'))).toEqual(['server2']);
-    expect(ordersThatHold(r, epoch(3, 'server2'))).toEqual(['server2']);
-    expect(ordersThatHold(r, epoch(5, 'server2'))).toEqual([]);
-    expect(ordersThatHold(source(), null)).toEqual([]);
+    const r = fullResyncOrdered(source({ epochServed: epoch(4, 'server1') }), ['server2'], served);
+    expect(ordersThatHold(r, [])).toEqual(['server2']);
+    expect(ordersThatHold(r, [epoch(4, 'server1')])).toEqual(['server2']);
+    expect(ordersThatHold(r, [epoch(6, 'server1')])).toEqual(['server2']);
+    expect(ordersThatHold(r, [epoch(3, 'server2')])).toEqual(['server2']);
+    expect(ordersThatHold(r, [epoch(5, 'server2')])).toEqual([]);
+    expect(ordersThatHold(r, [epoch(6, 'server2'), epoch(7, 'server1')])).toEqual([]);
+    expect(ordersThatHold(source(), [])).toEqual([]);
   });
 });
 
