@@ -113,7 +113,8 @@ export class Members {
     const next = generationCommitted(this.#o.ctx.record(), generation);
     await this.#tellMembers(membershipOf(next));
     if (!(await this.#confirmedByMajority(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
-    if (this.#o.stopped) throw new Error('the source is stopping');
+    // A device that has stopped, for want of any leg, writes nothing under it: it stays an offer, which means nothing.
+    if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');
     await this.#o.ctx.store.update((r) => generationCommitted(r, generation));
     this.#o.ctx.changed();
   }

@@ -14,6 +14,10 @@ export interface Branch {
   readonly model: Model;
   /** It has answered writes with success that its successor does not have. */
   diverged: boolean;
+  /** An async target went on from it while it was still answering: it lacks what was answered without it, and nobody can tell. */
+  leftToAsync: boolean;
+  /** The moment at which another branch first went on from it. */
+  forkedAt: number;
   /** How many writes it had answered when another branch went on from it. */
   answeredAtFork: number;
 }
@@ -63,6 +67,8 @@ export class Branches {
         node: m.name,
         model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
         diverged: false,
+        leftToAsync: false,
+        forkedAt: Infinity,
         answeredAtFork: Infinity,
       });
       return;
@@ -74,7 +80,9 @@ export class Branches {
       model.powerWasLost();
       this.powerLost = false;
     }
-    const branch = { key, node: m.name, model, diverged: false, answeredAtFork: Infinity };
+    const branch = { key, node: m.name, model, diverged: false, leftToAsync: false, forkedAt: Infinity, answeredAtFork: Infinity };
+    parent.forkedAt = Math.min(parent.forkedAt, this.moments.next());
+    if (stillServed && this.#isAsync(m)) parent.leftToAsync = true;
     parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
     const lacks = leg.some((v, at) => !model.mayHold(at, v, Infinity));
     if (lacks && (m.forcing || this.#mayBeOlder(m))) {
@@ -117,8 +125,11 @@ export class Branches {
 
   /** An async target lacks what its source still held. */
   #mayBeOlder(m: Machine): boolean {
-    const mode = this.#c.plan.modes[this.#c.plan.nodes.indexOf(m.name)];
-    return mode === 'async' && m.name !== this.#tip?.node;
+    return this.#isAsync(m) && m.name !== this.#tip?.node;
+  }
+
+  #isAsync(m: Machine): boolean {
+    return this.#c.plan.modes[this.#c.plan.nodes.indexOf(m.name)] === 'async';
   }
 
   /** M12: everything that was answered, or at least flushed, is on the leg of whoever goes in service. */

@@ -28,6 +28,8 @@ export interface WriteOp {
   tainted: boolean;
   /** What a rebase found: when it is lost with power, nobody knows what was there before it. */
   rebased?: boolean;
+  /** What a read has shown, and no write of its own. */
+  pinned?: boolean;
 }
 
 export interface FlushOp {
@@ -191,7 +193,7 @@ export class Model {
     for (let s = first; s <= last; s += 1) {
       const list = this.#candidates[s];
       if (list === undefined || list.length < 2 || !this.isQuiet(s, since) || this.isDecided(s, value)) continue;
-      now ??= this.#done(value, first, last, false);
+      now ??= { ...this.#done(value, first, last, false), pinned: true };
       now.tainted ||= list.some((w) => w.tainted);
       this.#open.add(now);
       list.push(now);
@@ -202,6 +204,11 @@ export class Model {
   isDecided(sector: number, value: Value): boolean {
     const list = this.#candidates[sector] ?? [];
     return list.every((v) => v.value === value || list.some((w) => held(w) && v.ended < w.submitted));
+  }
+
+  /** A write of this value came after that moment. */
+  writtenSince(sector: number, value: Value, moment: number): boolean {
+    return (this.#candidates[sector] ?? []).some((w) => w.value === value && w.submitted > moment && w.pinned !== true && w.rebased !== true);
   }
 
   /** Values that a reader may find now, for a report. */
