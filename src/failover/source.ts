@@ -157,10 +157,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.#served = true;
   }
 
-  /**
-   * Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. `expected`: they
-   * lack nothing, and are about to become targets: they are waited for, so that nothing is written without them.
-   */
+  /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. `expected`: lack nothing, and will come. */
   async connectFirst(expected: readonly NodeName[] = []): Promise<void> {
     const settled = (l: TargetLink): boolean =>
       l.leg.inSession || l.queued || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';

@@ -204,8 +204,7 @@ export class TargetLink {
 
   /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
   orderedAgainst(view: NodeView): boolean {
-    const r = this.#s.ctx.record();
-    // What it has served since the word was given, nobody has given up.
+    const r = this.#s.ctx.record(); // What the target has served since the word was given, nobody has given up.
     return this.fullWanted && !view.inService && sameMirror(r, view.record) && isSame(view.record.epochServed, r.orderedOver?.[this.node] ?? null);
   }
 
