@@ -180,7 +180,9 @@ function splitBrainShown(c: Cluster, winner: Machine): void {
   c.checked('M10');
   c.count('split brain shown');
   for (const b of c.branches.open) {
-    const m = c.machine(b.node);
+    // A source whose own leg had failed went on with that of a target, which has what it answered.
+    const behind = c.machine(b.node).mirror?.record().legBehind;
+    const m = c.machine(behind?.newest ?? b.node);
     if (!wroteApart(b)) continue;
     // Power may have gone while it was not the newest.
     if (c.plan.kinds.has('power')) b.model.powerWasLost();
