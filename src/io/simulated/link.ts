@@ -26,6 +26,8 @@ export class Link {
   #cutSince: number | undefined;
   #slowness: Slowness = {};
   #busyUntil = 0;
+  /** When bytes last came out at the far end; -Infinity: never. */
+  lastArrivalAt = -Infinity;
   #afterHeal: ((delayMs: number) => void)[] = [];
 
   constructor(from: string, to: string, network: string, now: () => number, stream: Stream, latency: LatencyMs) {

@@ -114,6 +114,10 @@ export class Network {
     return this.#link(from, to, network).isCut;
   }
 
+  lastArrivalAt(from: string, to: string): number {
+    return Math.max(...this.#between(from, to, undefined).map((l) => l.lastArrivalAt));
+  }
+
   listen(process: Process, node: string, at: Address, onConnection: (s: IoSocket) => void): Listener {
     const machine = this.#machine(node);
     const accepting =

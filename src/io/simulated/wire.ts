@@ -101,7 +101,9 @@ export class Wire {
       this.#armed = true;
       return;
     }
-    this.#receiver?.receive(this.#takeArrived());
+    const arrived = this.#takeArrived();
+    if (arrived.some((bytes) => bytes !== undefined)) this.link.lastArrivalAt = this.#schedule.now();
+    this.#receiver?.receive(arrived);
     this.#arm(0);
   }
 

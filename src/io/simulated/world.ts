@@ -158,6 +158,11 @@ export class SimWorld {
     return this.#network.isCut(from, to, network);
   }
 
+  /** When bytes from one node last reached the other, on any network; -Infinity: never. */
+  lastArrivalAt(from: string, to: string): number {
+    return this.#network.lastArrivalAt(from, to);
+  }
+
   /** Both ways; `{}` ends it. */
   slow(a: string, b: string, slowness: Slowness, network?: string): void {
     this.#network.slow(a, b, slowness, network);

@@ -10,8 +10,10 @@ import type { StateRecord } from '../../../src/failover/types.ts';
 import type { SimNode } from '../../../src/io/simulated/node.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import type { Log } from '../../../src/io/log.ts';
+import { NBD_CMD_READ } from '../../../src/nbd/wire/constants.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
+import { LeftOut } from './left-out.ts';
 import { LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
 import { parseRecord } from './state-reader.ts';
@@ -31,6 +33,7 @@ export class Machine {
   readonly sim: SimNode;
   readonly #c: Cluster;
   readonly #reader: BitmapReader;
+  readonly #leftOut: LeftOut;
   daemon: Daemon | undefined;
   control: DaemonControl | undefined;
   /** Its start has not ended yet, or it is being stopped in order. */
@@ -47,6 +50,7 @@ export class Machine {
     this.name = name;
     this.sim = c.world.node(name);
     this.#reader = new BitmapReader(Math.ceil(c.plan.sizeBytes / c.plan.regionBytes));
+    this.#leftOut = new LeftOut(c, this);
   }
 
   get mirror(): MirrorNode | undefined {
@@ -170,6 +174,8 @@ export class Machine {
         if (errno !== 0) return;
         this.#answers();
         if (CHANGES.has(request.cmd) && request.length > 0) this.#answersWrite(request.offset, request.length);
+        const epoch = this.mirror?.source?.epoch;
+        if (epoch !== undefined && request.cmd !== NBD_CMD_READ) this.#leftOut.answers(epochKey(epoch), epoch.number);
       },
       renamed: (to) => {
         if (to === PATHS.state) this.#recordWritten();

@@ -45,6 +45,12 @@ export const PLANTS: readonly Plant[] = [
         find: "      local.state === 'in'\n        ? hub.run(",
         replace: "      local.state === 'never'\n        ? hub.run(",
       },
+      // What is not synced here is under intent as well, and that mark is dropped on the same proof (M5).
+      {
+        file: 'src/mirror/prover.ts',
+        find: "if (d.local.state === 'in') {\n      const own",
+        replace: "if (d.local.state === 'never') {\n      const own",
+      },
     ],
   },
   {
