@@ -79,7 +79,11 @@ export class Peer implements DialerOwner {
       for (const link of this.#links()) {
         if (link.waitingMs(now) >= this.#ctx.failureTimeoutMs) link.close(new ClusterError(ClusterCode.LOST, 'another start of the peer came'));
       }
-      if (this.#inbound.size > 0 || this.#links().length > 0) return false;
+      if (this.#inbound.size > 0 || this.#links().length > 0) {
+        // Which of the two starts lives is not known yet; that the peer is not silent is (M2).
+        this.#silentSince = now;
+        return false;
+      }
       this.#daemonStart = daemonStart;
     }
     return true;

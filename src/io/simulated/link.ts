@@ -26,7 +26,7 @@ export class Link {
   #cutSince: number | undefined;
   #slowness: Slowness = {};
   #busyUntil = 0;
-  /** When bytes last came out at the far end; -Infinity: never. */
+  /** When bytes last came out at the far end, to a connection that was still open there; -Infinity: never. */
   lastArrivalAt = -Infinity;
   #afterHeal: ((delayMs: number) => void)[] = [];
 

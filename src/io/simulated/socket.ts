@@ -252,7 +252,10 @@ export class SimSocket implements IoSocket, Owned {
     if (handler === undefined || this.#paused || this.#closed !== undefined) return;
     if (this.#receivedBytes > 0) {
       const piece = this.#takePiece();
-      if (this.#peer !== undefined) this.#peer.#acknowledged(piece.length, this.#wire.link);
+      if (this.#peer !== undefined) {
+        this.#peer.#wire.link.lastArrivalAt = this.#process.schedule.now();
+        this.#peer.#acknowledged(piece.length, this.#wire.link);
+      }
       this.#context.counters.add('bytesDelivered', piece.length);
       this.#process.schedule.note(piece.length);
       handler.onData(piece);

@@ -101,9 +101,7 @@ export class Wire {
       this.#armed = true;
       return;
     }
-    const arrived = this.#takeArrived();
-    if (arrived.some((bytes) => bytes !== undefined)) this.link.lastArrivalAt = this.#schedule.now();
-    this.#receiver?.receive(arrived);
+    this.#receiver?.receive(this.#takeArrived());
     this.#arm(0);
   }
 

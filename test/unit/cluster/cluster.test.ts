@@ -261,6 +261,19 @@ describe('silence', () => {
     }
   });
 
+  it('a new start that is not let in yet is no silence (M2)', async () => {
+    const world = new FakeWorld();
+    const { a } = await pair(world);
+    world.powerOff('b');
+    await world.run(FAILURE_TIMEOUT_MS / 2);
+    expect(a.cluster.silentForMs('b')).toBeGreaterThan(FAILURE_TIMEOUT_MS / 4);
+    const s = await Stranger.call(world, 'x', 'a');
+    s.hello('b', 'a', { daemonStart: 'b-2' });
+    await world.until('it is hung up on', () => s.closed);
+    expect(s.got).toMatchObject([{ ok: false, code: 'duplicate' }]);
+    expect(a.cluster.silentForMs('b')).toBeLessThan(FAILURE_TIMEOUT_MS / 10);
+  });
+
   it('a cut both ways shows as silence, ends the connections, and heals', async () => {
     const world = new FakeWorld();
     const { a, b } = await pair(world);
