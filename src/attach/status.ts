@@ -25,8 +25,8 @@ export interface AttachStatus {
 
 const probeTimeoutMs = 3_000;
 
-/** One entry for each tag that has a record or a folder in the run folder, sorted by tag. Reads one sector of each device. */
-export async function status(o: { runDir: string; probeTimeoutMs?: number }): Promise<AttachStatus[]> {
+/** One entry for each tag, or that one alone, that has a record or a folder in the run folder, sorted by tag. Reads one sector of each device. */
+export async function status(o: { runDir: string; tag?: string; probeTimeoutMs?: number }): Promise<AttachStatus[]> {
   let runDir: string;
   try {
     runDir = await realpath(o.runDir);
@@ -36,6 +36,7 @@ export async function status(o: { runDir: string; probeTimeoutMs?: number }): Pr
   }
   const found: AttachStatus[] = [];
   for (const tag of await knownTags(runDir)) {
+    if (o.tag !== undefined && tag !== o.tag) continue;
     const p = pathsOf(runDir, tag);
     const parts = await partsOf(p);
     const method = typeof parts.state === 'object' ? parts.state.method : 'unknown';

@@ -9,10 +9,12 @@ import { Daemon } from '../control/daemon.ts';
 import { type ControlServer, startControlServer } from '../control/http-server.ts';
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { makeFolders } from '../failover/flags.ts';
+import { nodePaths } from '../failover/paths.ts';
 import { faultyLegOpener } from '../io/fault-legs.ts';
 import { createNodeIo } from '../io/node/node-io.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
+import { devicesBelow, LostDevices } from './lost-devices.ts';
 
 const HELP = `netraidd: the NetRAID daemon, one a node
 
@@ -113,6 +115,10 @@ async function main(): Promise<number> {
       regionBytes: tunables.regionBytes,
       waitForPreviousSourceSec: tunables.waitForPreviousSourceSec,
     });
+    const devices = new LostDevices(devicesBelow(nodePaths(root).run), io.clock, log);
+    daemon.onEvent((e) => {
+      if (e.kind === 'out-of-service') devices.left(e.tag);
+    });
     const stopping = new Promise<string>((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const)
         process.once(signal, () => {
@@ -120,8 +126,10 @@ async function main(): Promise<number> {
         });
     });
     await daemon.start();
+    void devices.sweep();
     control = await startControlServer({ client, socketPath: controlSocketPath(root), log });
     log.info('stopping', { signal: await stopping });
+    devices.stop();
     await control.close();
     const late = setTimeout(
       () => {
