@@ -506,7 +506,11 @@ export class MirrorNode implements Claimant {
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {
     this.#contact = false;
-    writeDownSyncFailure(this, this.#bitmap, this.replica.unsynced(), s?.epoch ?? this.record().epochInSync);
+    void writeDownSyncFailure(this, this.#bitmap, {
+      unsynced: this.replica.unsynced(),
+      epoch: s?.epoch ?? this.record().epochInSync,
+      holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),
+    });
   }
 
   /** Ends everything; `clean`: in order. `allowed`: asked when no role changes any more; where it throws, all goes on as before. */
