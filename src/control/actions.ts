@@ -4,12 +4,11 @@
  */
 import { isRegionSize } from '../bitmap/regions.ts';
 import { compare } from '../failover/compare.ts';
-import { NODES_MAX } from '../failover/limits.ts';
 import { decide } from '../failover/decide.ts';
-import { seededByWord, withoutNode } from '../failover/membership.ts';
+import { seededByWord } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
-import { validateNodeName, validateTag } from '../failover/paths.ts';
+import { validateTag } from '../failover/paths.ts';
 import { orderFullResync } from '../failover/resolve.ts';
 import { sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
@@ -19,7 +18,6 @@ import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
 import { prepareFirstLeg } from './leg-size.ts';
-import { checkNewLeg } from './new-leg.ts';
 import { servingElsewhere } from './elsewhere.ts';
 import { forgetElsewhere } from './forget.ts';
 import { preview } from './preview.ts';
@@ -28,8 +26,9 @@ import type { Daemon } from './daemon.ts';
 import { previewOfResize, resizeMirror } from './resize.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
-import { asControlError, checkForeign, refusal } from './action-errors.ts';
+import { asControlError, refusal } from './action-errors.ts';
 import { mirrorStatus, nodeInfo } from './status.ts';
+import { addTarget, asSource, linkOf, removeTarget, replaceLeg, sourceOf } from './targets.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
 
@@ -71,12 +70,12 @@ export class DaemonControl implements ControlClient {
     list: () => Promise.resolve([...this.#d.mirrors.values()].map((m) => this.#status(m))),
     status: (p) => Promise.resolve(this.#status(this.#mirror(p.tag))),
     create: (p) => this.#changing.run(() => this.#create(p)),
-    extend: (p) => this.#changing.run(() => this.#extend(p)),
-    unextend: (p) => this.#changing.run(() => this.#unextend(p)),
-    replace: (p) => this.#changing.run(() => this.#replace(p)),
+    extend: (p) => this.#change(p.tag, (m) => addTarget(m, p)),
+    unextend: (p) => this.#change(p.tag, (m) => removeTarget(m, p.node)),
+    replace: (p) => this.#change(p.tag, (m) => replaceLeg(m, p)),
     delete: (p) => this.#changing.run(() => this.#delete(p)),
     'in-service': (p) => this.#inService(p.tag, { kind: 'in-service' }),
-    set: (p) => this.#changing.run(async () => this.#status(await setFailover(this.#source(p.tag), p))),
+    set: (p) => this.#change(p.tag, (m) => asSource(m, (s) => setFailover(m, s, p))),
     confirm: async (p) => this.#status(await confirmFailover(this.#mirror(p.tag), p.go)),
     'out-of-service': async (p) => {
       const m = this.#mirror(p.tag);
@@ -121,31 +120,15 @@ export class DaemonControl implements ControlClient {
 
   #source(tag: string): { m: MirrorNode; s: SourceRole } {
     const m = this.#mirror(tag);
-    const s = m.source;
-    if (s === undefined || s.stopped) {
-      const where = m.replica.session?.from;
-      throw new ControlError(
-        'refused',
-        `mirror ${tag} is not in service on ${this.#d.options.node}${where === undefined ? '' : `; run this on ${where}`}`,
-      );
-    }
-    return { m, s };
+    return { m, s: sourceOf(m) };
   }
 
-  #links(tag: string, nodes: readonly NodeName[]): { m: MirrorNode; s: SourceRole; links: TargetLink[] } {
-    const { m, s } = this.#source(tag);
+  #links(s: SourceRole, nodes: readonly NodeName[]): TargetLink[] {
     // DataKeeper's users name the source first.
     const wanted = nodes.filter((n) => n !== this.#d.options.node);
-    const links = wanted.length === 0 ? [...s.links.values()] : wanted.map((n) => this.#link(s, n));
-    if (links.length === 0) throw new ControlError('refused', `mirror ${tag} has no targets`);
-    return { m, s, links };
-  }
-
-  #link(s: SourceRole, node: NodeName): TargetLink {
-    const link = s.links.get(node);
-    if (link === undefined)
-      throw new ControlError('not-found', `${node} is not a target of ${s.ctx.tag}; targets: ${[...s.links.keys()].join(', ') || 'none'}`);
-    return link;
+    const links = wanted.length === 0 ? [...s.links.values()] : wanted.map((n) => linkOf(s, n));
+    if (links.length === 0) throw new ControlError('refused', `mirror ${s.ctx.tag} has no targets`);
+    return links;
   }
 
   #status(m: MirrorNode): MirrorStatus {
@@ -153,6 +136,15 @@ export class DaemonControl implements ControlClient {
   }
 
   // ------------------------------------------------------------------------------------------------ making
+
+  /** A change of which nodes a mirror in service has, or of how it goes in service. */
+  #change(tag: string, f: (m: MirrorNode) => Promise<unknown>): Promise<MirrorStatus> {
+    return this.#changing.run(async () => {
+      const { m } = this.#source(tag);
+      await f(m);
+      return this.#status(m);
+    });
+  }
 
   async #create(p: Actions['create']['params']): Promise<MirrorStatus> {
     const { io, node } = this.#d.options;
@@ -179,88 +171,6 @@ export class DaemonControl implements ControlClient {
       takeoverAfterCleanStop: p.takeoverAfterCleanStop ?? false,
     };
     return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
-  }
-
-  async #extend(p: Actions['extend']['params']): Promise<MirrorStatus> {
-    const { m, s } = this.#source(p.tag);
-    validateNodeName(p.node);
-    const d = m.record().definition;
-    if (d.nodes[p.node] !== undefined) throw new ControlError('conflict', `${p.node} has a leg of ${p.tag} already; a node holds one`);
-    if (Object.keys(d.nodes).length >= NODES_MAX)
-      throw new ControlError('refused', `${p.tag} has ${String(NODES_MAX - 1)} targets, which is the most a mirror can have`);
-    if (Object.values(d.nodes).some((n) => n.priority === p.priority))
-      throw new ControlError('conflict', `priority ${String(p.priority)} is taken; each node of a mirror has its own`);
-    if ((p.foreignUri === null) === (p.leg === null))
-      throw new ControlError('bad-request', 'give either a leg on the node or the URI of a foreign target');
-    if (p.foreignUri !== null) await checkForeign(s, p.node, p.foreignUri);
-    const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
-    const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
-    if (p.foreignUri === null) await this.#adoptOn(m, p.node, definition, p.zeroed);
-    // From now on marks are kept for it: what is written while the others hear of it must not be missing on a seeded target.
-    const link = s.addLink(p.node, p.mode, p.foreignUri !== null);
-    try {
-      await m.store.update((r) => ({
-        ...r,
-        definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
-      }));
-    } catch (e: unknown) {
-      await s.retire(link);
-      throw e;
-    }
-    await s.members.announce();
-    link.start();
-    this.#d.env.emit(p.tag, 'config', `${p.node} was added`, { node: p.node });
-    return this.#status(m);
-  }
-
-  async #adoptOn(m: MirrorNode, node: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void> {
-    const { cluster } = this.#d.env;
-    if (!cluster.peers().includes(node))
-      throw new ControlError('not-found', `${node} is not in this node's configuration; peers: ${cluster.peers().join(', ') || 'none'}`);
-    await cluster.request(node, 'adopt', { tag: m.tag, definition, zeroed }, m.record().definition.failureTimeoutMs * 2);
-  }
-
-  async #unextend(p: Actions['unextend']['params']): Promise<MirrorStatus> {
-    const { m, s } = this.#source(p.tag);
-    const link = this.#link(s, p.node);
-    await this.#dropLink(m, s, link);
-    this.#d.env.emit(p.tag, 'config', `${p.node} was removed`, { node: p.node });
-    return this.#status(m);
-  }
-
-  async #dropLink(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<void> {
-    const { node } = link;
-    // Once it is retired, nothing is marked for it any more: whatever goes wrong from here on, the account is no longer complete (M5).
-    await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
-    await s.retire(link);
-    await m.store.update((r) => withoutNode(r, node));
-    await s.members.announce();
-    if (!link.foreign && this.#d.env.cluster.connected(node)) {
-      const { createId } = m.record().definition;
-      await this.#d.env.cluster.request(node, 'forget', { tag: m.tag, createId }, m.record().definition.failureTimeoutMs * 2);
-    }
-    s.marks.file.dropMap(`oos:${node}`);
-    if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
-  }
-
-  async #replace(p: Actions['replace']['params']): Promise<MirrorStatus> {
-    const { m, s } = this.#source(p.tag);
-    const link = this.#link(s, p.node);
-    if (link.foreign) throw new ControlError('refused', `${p.node} is a foreign target: unextend it and extend to the new one`);
-    const before = m.record().definition.nodes[p.node];
-    if (before === undefined) throw new ControlError('not-found', `${p.node} is not a node of ${p.tag}`);
-    if (!this.#d.env.cluster.connected(p.node)) throw new ControlError('unreachable', `${p.node} can not be reached`);
-    await checkNewLeg(m, p.node, p.leg);
-    await this.#dropLink(m, s, link);
-    return await this.#extend({
-      tag: p.tag,
-      node: p.node,
-      leg: p.leg,
-      foreignUri: null,
-      mode: before.mode,
-      priority: before.priority,
-      zeroed: false,
-    });
   }
 
   async #delete(p: Actions['delete']['params']): Promise<Actions['delete']['result']> {
@@ -293,13 +203,17 @@ export class DaemonControl implements ControlClient {
   }
 
   async #pause(tag: string, nodes: readonly NodeName[]): Promise<MirrorStatus> {
-    const { m, s, links } = this.#links(tag, nodes);
-    const names = links.map((l) => l.node);
-    await m.store.update((r) => ({ ...r, paused: [...new Set([...r.paused, ...names])] }));
-    for (const l of links) {
-      if (l.leg.inSession) s.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);
-    }
-    await s.members.announce();
+    const m = this.#mirror(tag);
+    const { s, links } = await asSource(m, async (source) => {
+      const paused = this.#links(source, nodes);
+      const names = paused.map((l) => l.node);
+      await m.store.update((r) => ({ ...r, paused: [...new Set([...r.paused, ...names])] }));
+      for (const l of paused) {
+        if (l.leg.inSession) source.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);
+      }
+      await source.members.announce();
+      return { s: source, links: paused };
+    });
     s.changed();
     const out = (): boolean => s.stopped || links.every((l) => l.leg.phase === 'out');
     await s.changes.until(out, () => this.#d.options.io.clock.now(), m.record().definition.failureTimeoutMs * 3);
@@ -307,40 +221,46 @@ export class DaemonControl implements ControlClient {
   }
 
   async #resume(tag: string, nodes: readonly NodeName[]): Promise<MirrorStatus> {
-    const { m, s, links } = this.#links(tag, nodes);
-    const names = links.map((l) => l.node);
-    await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
-    await s.members.announce();
-    for (const l of links) {
-      s.resyncReleased.add(l.node);
-      l.damping.reset();
-    }
-    s.changed();
+    const m = this.#mirror(tag);
+    await asSource(m, async (s) => {
+      const links = this.#links(s, nodes);
+      const names = links.map((l) => l.node);
+      await m.store.update((r) => ({ ...r, paused: r.paused.filter((n) => !names.includes(n)) }));
+      await s.members.announce();
+      for (const l of links) {
+        s.resyncReleased.add(l.node);
+        l.damping.reset();
+      }
+      s.changed();
+    });
     return this.#status(m);
   }
 
   async #fullresync(p: Actions['fullresync']['params']): Promise<MirrorStatus> {
     const { node } = this.#d.options;
-    const { m, s, links } = this.#links(p.tag, p.nodes);
+    const { m, s } = this.#source(p.tag);
+    this.#links(s, p.nodes);
     // A wrong source is never taken for one more target: it would be overwritten.
     if (p.source !== null && p.source !== node) {
       throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service, which is ${node}`);
     }
-    await orderFullResync(s, links);
+    await asSource(m, (source) => orderFullResync(source, this.#links(source, p.nodes)));
     return this.#status(m);
   }
 
-  async #clearBitmap(tag: string, node: NodeName): Promise<{ clearedBytes: number }> {
-    const { m, s } = this.#source(tag);
-    const link = this.#link(s, node);
-    if (link.leg.inSession) throw new ControlError('refused', `${node} is in a session; pause it first`);
-    const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
-    s.marks.outOfSync(node).clearAll();
-    if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
-    await m.store.update((r) => seededByWord(r, node));
-    s.changed();
-    this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
-    return { clearedBytes };
+  #clearBitmap(tag: string, node: NodeName): Promise<{ clearedBytes: number }> {
+    const m = this.#mirror(tag);
+    return asSource(m, async (s) => {
+      const link = linkOf(s, node);
+      if (link.leg.inSession) throw new ControlError('refused', `${node} is in a session; pause it first`);
+      const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
+      s.marks.outOfSync(node).clearAll();
+      if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
+      await m.store.update((r) => seededByWord(r, node));
+      s.changed();
+      this.#d.env.emit(tag, 'config', `the marks for ${node} were cleared on an operator's word`, { node, clearedBytes });
+      return { clearedBytes };
+    });
   }
 
   async #resize(p: Actions['resize']['params']): Promise<MirrorStatus> {

@@ -7,6 +7,7 @@ import { BitmapFile } from '../bitmap/bitmap-file.ts';
 import type { DeviceExports, NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
+import { forgetRefusal } from '../failover/forget.ts';
 import { factsSchema, type HeartbeatFacts } from '../failover/heartbeat-facts.ts';
 import { Mutex } from '../failover/mutex.ts';
 import { MirrorNode } from '../failover/node.ts';
@@ -43,6 +44,12 @@ export interface DaemonOptions {
 }
 
 const EVENTS_KEPT = 200;
+
+/** Another node says that the mirror with this create id is to be forgotten. */
+interface WordOfPeer {
+  createId: string;
+  by: NodeName;
+}
 
 export class Daemon {
   readonly options: DaemonOptions;
@@ -155,7 +162,7 @@ export class Daemon {
         get: (tag) => this.mirrors.get(tag),
         adopt: (peer, definition, zeroed) => this.adopt(peer, definition, zeroed),
         checkLeg: (leg, definition) => lookAtLeg(this.env.hub.engine, leg, needsOf(definition)),
-        forget: (tag, createId) => this.forget(tag, createId),
+        forget: (tag, createId, by) => this.forget(tag, { createId, by }),
       },
       this.env.replicaServer,
     );
@@ -265,7 +272,7 @@ export class Daemon {
       if (leg !== undefined && leg === definition.nodes[node]?.leg) return;
       if (leg !== undefined) throw new ClusterError('conflict', `${node} has mirror ${tag} on ${leg} already: delete it there first`);
       // It was removed while it was away, and is added again: what it knew is void.
-      await this.#forget(tag, ours.createId);
+      await this.#forget(tag, { createId: ours.createId, by: peer });
     }
     if (this.broken.has(tag)) throw new ClusterError('conflict', `${node} has a mirror ${tag} whose state can not be used: delete it there first`);
     const own = definition.nodes[node];
@@ -304,20 +311,25 @@ export class Daemon {
     return { made, info };
   }
 
-  /** Forgets a mirror: record, bitmap and flags go, the leg keeps its data. */
-  forget(tag: string, createId: string | null): Promise<void> {
-    return this.#changing.run(() => this.#forget(tag, createId));
+  /**
+   * Forgets a mirror: record, bitmap and flags go, the leg keeps its data. `on`: another node's word, which is refused while this
+   * one is, or may go, in service; null: an operator's here. Rejects with ClusterError when it is refused.
+   */
+  forget(tag: string, on: WordOfPeer | null): Promise<void> {
+    return this.#changing.run(() => this.#forget(tag, on));
   }
 
-  async #forget(tag: string, createId: string | null): Promise<void> {
-    const { io, root } = this.options;
+  async #forget(tag: string, on: WordOfPeer | null): Promise<void> {
+    const { io, root, node } = this.options;
     const m = this.mirrors.get(tag);
     if (m === undefined && !this.broken.has(tag)) return;
     if (m !== undefined) {
-      if (createId !== null && m.record().definition.createId !== createId)
-        throw new ClusterError('conflict', `${this.options.node} has another mirror ${tag}`);
-      if (m.inService && createId !== null) throw new ClusterError('in-service', `${this.options.node} is in service`);
-      await m.stop(true);
+      if (on !== null && m.record().definition.createId !== on.createId) throw new ClusterError('conflict', `${node} has another mirror ${tag}`);
+      const refuse = (): void => {
+        const why = on === null ? null : m.inService ? `${node} is in service` : forgetRefusal(m.record(), on.by);
+        if (why !== null) throw new ClusterError('refused', why);
+      };
+      await m.stop(true, on === null ? undefined : refuse);
       this.mirrors.delete(tag);
     }
     this.broken.delete(tag);

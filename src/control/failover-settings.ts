@@ -31,14 +31,13 @@ export function failoverSettings(p: FailoverWishes, before: FailoverSettings = N
 }
 
 /** On the source, and from there on all others. */
-export async function setFailover({ m, s }: { m: MirrorNode; s: SourceRole }, p: FailoverWishes): Promise<MirrorNode> {
+export async function setFailover(m: MirrorNode, s: SourceRole, p: FailoverWishes): Promise<void> {
   if (p.failover === undefined && p.confirmTimeoutSec === undefined && p.confirmDefault === undefined)
     throw new ControlError('bad-request', 'nothing to set; allowed: failover, confirmTimeoutSec, confirmDefault');
   const wanted = failoverSettings(p, m.record().definition);
   await m.store.update((r) => ({ ...r, definition: { ...r.definition, ...wanted, revision: r.definition.revision + 1 } }));
   await s.members.announce();
   m.env.emit(m.tag, 'config', `failover is ${wanted.failover}`, { ...wanted });
-  return m;
 }
 
 /** The answer to what this node asks. Rejects with ControlError when it asks nothing, or does not go in service for another reason. */

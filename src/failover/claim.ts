@@ -83,6 +83,7 @@ export class Claims {
   /** The claim, step by step (design, "Going in service"). */
   async run(command: Facts['command']): Promise<Decision> {
     const first = decide(this.#n.facts(command, false));
+    if (this.#stopping()) return { action: 'wait', rule: first.rule, why: `${this.#n.env.self} is stopping` };
     this.#n.note(first);
     if (first.action !== 'go-in-service') return first;
     // Who could not serve must not claim: it would only fence the others off.
@@ -261,6 +262,11 @@ export class Claims {
     const mirrorBytes = sectorSizeOf(this.#n.record().definition);
     if (leg.blockSizeBytes <= mirrorBytes) return;
     env.log.warn('the own leg has larger sectors than the mirror', { tag, legBytes: leg.blockSizeBytes, mirrorBytes });
+  }
+
+  /** May have changed while we waited. */
+  #stopping(): boolean {
+    return this.#n.stopped;
   }
 
   #stoodStill(since: number): boolean {

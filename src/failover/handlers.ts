@@ -20,7 +20,8 @@ export interface Mirrors {
   adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void>;
   /** Rejects when that leg of this node can not become one of the mirror. */
   checkLeg(leg: string, definition: MirrorDefinition): Promise<void>;
-  forget(tag: string, createId: string): Promise<void>;
+  /** On the word of `by`, another node. */
+  forget(tag: string, createId: string, by: NodeName): Promise<void>;
 }
 
 function definitionOf(x: unknown): MirrorDefinition {
@@ -44,8 +45,8 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     await mirrors.checkLeg(p.leg, definitionOf(p.definition));
     return true;
   });
-  cluster.handle('forget', methods.forget, async (_peer, p) => {
-    await mirrors.forget(p.tag, p.createId);
+  cluster.handle('forget', methods.forget, async (peer, p) => {
+    await mirrors.forget(p.tag, p.createId, peer);
     return true;
   });
   cluster.handle('claim', methods.claim, (peer, p) => mirror(p.tag).claimed(peer, p.epoch));

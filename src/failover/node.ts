@@ -19,10 +19,10 @@ import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grantAfterClaim } from './grant.ts';
-import { grow } from './grow.ts';
 import { Mutex } from './mutex.ts';
 import { Question } from './question.ts';
 import { QuorumKeeper } from './quorum-keeper.ts';
+import { resize } from './resize.ts';
 import { writeDownSyncFailure } from './sync-failure.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
 import { withOwnSectors } from './sectors.ts';
@@ -506,15 +506,25 @@ export class MirrorNode implements Claimant {
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {
     this.#contact = false;
-    writeDownSyncFailure(this, this.#bitmap, this.replica.unsynced(), s?.epoch ?? this.record().epochInSync);
+    void writeDownSyncFailure(this, this.#bitmap, {
+      unsynced: this.replica.unsynced(),
+      epoch: s?.epoch ?? this.record().epochInSync,
+      holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),
+    });
   }
 
-  /** Ends everything; `clean`: in order. */
-  async stop(clean: boolean): Promise<void> {
+  /** Ends everything; `clean`: in order. `allowed`: asked when no role changes any more; where it throws, all goes on as before. */
+  async stop(clean: boolean, allowed?: () => void): Promise<void> {
+    allowed?.();
     if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops' });
-    this.#stopped = true;
-    this.#timer?.cancel();
+    const end = (): void => {
+      this.#stopped = true;
+      this.#timer?.cancel();
+    };
+    if (allowed === undefined) end();
     await this.#roles.run(async () => {
+      allowed?.();
+      end();
       if (this.#source !== undefined) await this.leaveService(clean, false);
       const wasTarget = this.replica.session;
       await this.replica.end();
@@ -530,25 +540,11 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  /** Another size, if `allowed` does not throw: in service only larger; out of service the leg is cut or grown, and other nodes follow at their next session. */
+  /** Another size, if `allowed` does not throw; see `resize`. */
   async resize(sizeBytes: number, allowed: () => Promise<void>): Promise<void> {
     await this.#roles.run(async () => {
       await allowed();
-      if (this.#source !== undefined) {
-        await grow(this.#source, sizeBytes, (definition) => this.#bitmap.regrown(definition.sizeBytes));
-        return;
-      }
-      const leg = await this.replica.open();
-      if (leg.sizeBytes < sizeBytes) await this.replica.grow(sizeBytes);
-      // Until the marks stand in a file of the new geometry, nobody may take them for complete.
-      const { accountComplete } = this.record();
-      await this.store.update((r) => ({
-        ...r,
-        accountComplete: [],
-        definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 },
-      }));
-      await this.#bitmap.regrown(sizeBytes);
-      await this.store.update((r) => ({ ...r, accountComplete }));
+      await resize(this, sizeBytes);
     });
     this.changed();
   }

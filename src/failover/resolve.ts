@@ -16,6 +16,8 @@ export interface OperatorAnswer {
 
 interface Asked extends NodeContext {
   readonly source: SourceRole | undefined;
+  /** No role changes until `f` is done. */
+  whileRoleStays<T>(f: () => Promise<T>): Promise<T>;
 }
 
 /**
@@ -58,7 +60,8 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
   const { sizeBytes } = n.record().definition;
   const link = n.source?.links.get(p.victim);
   const refused = d.action === 'refuse' ? d.why : link === undefined ? `${n.env.self} is not in service` : null;
-  if (refused !== null || link === undefined || n.source === undefined) {
+  const { source } = n;
+  if (refused !== null || link === undefined || source === undefined) {
     if (!p.preview) throw new ClusterError('refused', refused ?? d.why);
     return { lines: d.evidence, refused, bytesOverwritten: 0 };
   }
@@ -68,7 +71,7 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
     `${n.env.self} -> ${p.victim}: all ${String(sizeBytes)} bytes on ${p.victim} are overwritten with those of ${n.env.self}; what ${p.victim} wrote apart is lost`,
   ];
   if (p.preview) return { lines, refused: null, bytesOverwritten: sizeBytes };
-  await orderFullResync(n.source, [link]);
+  await n.whileRoleStays(() => orderFullResync(source, [link]));
   n.env.emit(n.tag, 'config', `the split brain is resolved by an operator: the data of ${p.victim} is given up`, { node: p.victim });
   return { lines, refused: null, bytesOverwritten: sizeBytes };
 }

@@ -323,7 +323,10 @@ export interface Engine {
   read(op: OpId, leg: LegId, offset: number, length: number): void;
   /** `fua`: durable before done. */
   write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void;
-  /** Everything whose `done` came before this call is durable when it is done without error. */
+  /**
+   * Everything whose `done` came before this call is durable when it is done without error. Never are two syncs of one leg under
+   * way at once, those of writes with `fua` included: what is asked for meanwhile shares the next one, and what that ends with (M3).
+   */
   sync(op: OpId, leg: LegId): void;
   /** Reads as zero afterwards; `mayPunch` allows a hole. */
   zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void;

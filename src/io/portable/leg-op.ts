@@ -4,7 +4,7 @@
  *   read    read until complete                                          done with a handle
  *   write   write until complete [, sync]
  *   zero    leg's own zeroing, or write zeroes until complete [, sync]
- *   sync    sync
+ *   sync    sync; shared with others of the leg, see LegSyncs
  *   extents ask until the range is covered, joining what belongs together
  *
  * Short counts are gone on with; a step that moves nothing is EIO. A leg file may answer within the call: the loop in
@@ -12,6 +12,7 @@
  */
 import type { LegFile } from '../leg-file.ts';
 import { Errno, type Extent, type Handle, type LegId, type OpId } from '../types.ts';
+import type { LegSyncs } from './leg-syncs.ts';
 
 const ZEROES = new Uint8Array(256 * 1024);
 const NO_BYTES = new Uint8Array(0);
@@ -21,6 +22,7 @@ export const EXTENTS_MAX = 16_384;
 export interface OpenLeg {
   id: LegId;
   file: LegFile;
+  syncs: LegSyncs;
   operations: number;
   closing: Promise<void> | undefined;
   idle: (() => void) | undefined;
@@ -181,7 +183,7 @@ export class LegOp {
         file.zero(at, left, this.#mayPunch, this.#onZeroed);
         break;
       case 'sync':
-        file.sync(this.#onSynced);
+        (this.leg?.syncs ?? file).sync(this.#onSynced);
         break;
       case 'extents':
         file.extents(at, left, this.#onExtents);

@@ -7,6 +7,7 @@ import type { LegOpener } from '../leg-file.ts';
 import { Errno, type EngineValue, type Handle, IoError, type LegId, type LegInfo, type LegOptions, type OpId } from '../types.ts';
 import type { EngineContext } from './context.ts';
 import { LegOp, type OpenLeg } from './leg-op.ts';
+import { LegSyncs } from './leg-syncs.ts';
 
 export class Legs {
   readonly #context: EngineContext;
@@ -24,7 +25,7 @@ export class Legs {
     const file = await this.#opener.open(path, o);
     const id = this.#nextId;
     this.#nextId += 1;
-    this.#legs.set(id, { id, file, operations: 0, closing: undefined, idle: undefined });
+    this.#legs.set(id, { id, file, syncs: new LegSyncs(file), operations: 0, closing: undefined, idle: undefined });
     const { sizeBytes, blockSizeBytes, sparse } = file.info();
     return { leg: id, sizeBytes, blockSizeBytes, sparse };
   }

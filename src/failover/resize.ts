@@ -1,0 +1,31 @@
+/** Another size of a mirror: in service only larger; out of service the leg is grown or its end given up, and other nodes follow at their next session. */
+import type { BitmapKeeper } from './bitmap-keeper.ts';
+import type { NodeContext } from './context.ts';
+import { grow } from './grow.ts';
+import type { Replica } from './replica.ts';
+import type { SourceRole } from './source.ts';
+
+interface Resized extends NodeContext {
+  readonly source: SourceRole | undefined;
+  readonly replica: Replica;
+  readonly keeper: BitmapKeeper;
+}
+
+/** To be called while no role changes. */
+export async function resize(n: Resized, sizeBytes: number): Promise<void> {
+  if (n.source !== undefined) {
+    await grow(n.source, sizeBytes, (definition) => n.keeper.regrown(definition.sizeBytes));
+    return;
+  }
+  const leg = await n.replica.open();
+  if (leg.sizeBytes < sizeBytes) await n.replica.grow(sizeBytes);
+  // Until the marks stand in a file of the new geometry, nobody may take them for complete.
+  const { accountComplete } = n.record();
+  await n.store.update((r) => ({
+    ...r,
+    accountComplete: [],
+    definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 },
+  }));
+  await n.keeper.regrown(sizeBytes);
+  await n.store.update((r) => ({ ...r, accountComplete }));
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { Sim } from './sim.ts';
+
+const NODES = ['server1', 'server2', 'server3'];
+
+/** What came of both, when the change of targets begins so much later than the switchover that was typed on another node. */
+async function both(laterMs: number, change: (sim: Sim) => Promise<unknown>, after: (sim: Sim, moved: boolean, changed: boolean) => Promise<void>) {
+  await Sim.run({ nodes: NODES }, async (sim) => {
+    await sim.mirror();
+    await sim.write('server1', 0, 65_536, 7);
+    const ended = (p: Promise<unknown>): Promise<boolean> =>
+      p.then(
+        () => true,
+        (e: unknown) => {
+          expect(e, String(e)).toMatchObject({ name: 'ControlError', code: expect.stringMatching(/refused|not-found|unreachable/) as unknown });
+          return false;
+        },
+      );
+    const moving = ended(sim.call('server3', 'switchover', { tag: 't', node: 'server2' }));
+    await sim.world.sleep(laterMs);
+    const changing = ended(change(sim));
+    await after(sim, await moving, await changing);
+  });
+}
+
+const inServiceOn = (sim: Sim): string[] => NODES.filter((n) => sim.daemon(n).mirrors.get('t')?.source?.serving === true);
+/** Every moment of a switchover, which takes a few milliseconds. */
+const MOMENTS = Array.from({ length: 9 }, (_, i) => i * 1.5);
+
+describe('a switchover typed on another node, and a change of the targets on the source', () => {
+  it('whose new source is removed meanwhile: either it becomes the source, or it is forgotten, and never both', async () => {
+    const seen = new Set<string>();
+    for (const laterMs of MOMENTS) {
+      await both(
+        laterMs,
+        (sim) => sim.call('server1', 'unextend', { tag: 't', node: 'server2' }),
+        async (sim, moved, changed) => {
+          seen.add(`${String(moved)} ${String(changed)}`);
+          expect([moved, changed], `${String(laterMs)} ms later`).not.toEqual([true, true]);
+          await sim.until('it is in service', () => inServiceOn(sim).length === 1);
+          const [source = ''] = inServiceOn(sim);
+          expect(source).toBe(moved ? 'server2' : 'server1');
+          expect(sim.daemon('server2').mirrors.has('t')).toBe(!changed);
+          expect((await sim.read(source, 0, 65_536)).every((b) => b === 7)).toBe(true);
+        },
+      );
+    }
+    expect(seen.has('true false')).toBe(true);
+  });
+
+  it('which removes a third node: the new source knows of it, or it stays', async () => {
+    for (const laterMs of MOMENTS) {
+      await both(
+        laterMs,
+        (sim) => sim.call('server1', 'unextend', { tag: 't', node: 'server3' }),
+        async (sim, moved, changed) => {
+          await sim.until('it is in service', () => inServiceOn(sim).length === 1);
+          const [source = ''] = inServiceOn(sim);
+          expect(source, `${String(laterMs)} ms later`).toBe(moved ? 'server2' : 'server1');
+          expect((await sim.status(source)).targets.some((t) => t.node === 'server3')).toBe(!changed);
+          expect(sim.daemon('server3').mirrors.has('t')).toBe(!changed);
+        },
+      );
+    }
+  });
+});
+
+describe('a node that is asked to forget the mirror while it goes in service', () => {
+  it('refuses, and goes in service', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, 65_536, 7);
+      const m = sim.daemon('server2').mirrors.get('t');
+      const { createId } = m?.record().definition ?? { createId: '' };
+      sim.crash('server1');
+      while (m?.record().claim === null) await sim.world.sleep(1);
+      const asked = sim.daemon('server3').env.cluster.request('server2', 'forget', { tag: 't', createId }, 2000);
+      await expect(asked).rejects.toThrow(/on its way in service|is in service/);
+      await sim.until('it is in service', () => m?.source?.serving === true);
+      expect((await sim.read('server2', 0, 65_536)).every((b) => b === 7)).toBe(true);
+    });
+  });
+});
