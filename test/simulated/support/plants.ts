@@ -94,4 +94,17 @@ export const PLANTS: readonly Plant[] = [
     only: 'crash,sync,operator',
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
+  {
+    name: 'a claim that no majority has voted for',
+    only: 'cuts,crash',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/failover/arbiter.ts',
+        find: 'Promise.resolve(accepted.length * 2 > voters)',
+        replace: 'Promise.resolve(accepted.length + voters > 0)',
+      },
+      { file: 'src/failover/arbiter.ts', find: 'return inService || !hears ? hears : null;', replace: 'return inService ? hears : null;' },
+    ],
+  },
 ];
