@@ -95,16 +95,16 @@ export const PLANTS: readonly Plant[] = [
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
   {
-    name: 'a claim that no majority has voted for',
+    name: 'a majority that nobody asks',
     only: 'cuts,crash',
     nodes: 3,
     edits: [
+      { file: 'src/failover/arbiter.ts', find: '= { none, majority };', replace: '= { none, majority: majority === none ? majority : none };' },
       {
-        file: 'src/failover/arbiter.ts',
-        find: 'Promise.resolve(accepted.length * 2 > voters)',
-        replace: 'Promise.resolve(accepted.length + voters > 0)',
+        file: 'src/failover/decide.ts',
+        find: "if (s.definition.arbiter !== 'none' && rule",
+        replace: "if (s.asked && s.definition.arbiter !== 'none' && rule",
       },
-      { file: 'src/failover/arbiter.ts', find: 'return inService || !hears ? hears : null;', replace: 'return inService ? hears : null;' },
     ],
   },
 ];
