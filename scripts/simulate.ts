@@ -11,6 +11,8 @@ const HELP = `scripts/simulate [options]
   --seeds FROM..TO  these histories (default 1..200); every K-th with --every K
   --seconds N       as many as fit into N seconds, from the first of --seeds on
   --nodes N         2 to 4 nodes (default: the seed decides)
+  --arbiter KIND    none or majority (default: the seed decides)
+  --paths N         1 or 2 paths between each pair of nodes (default: the seed decides)
   --without KINDS   leaves kinds of faults out: ${KINDS.join(',')}
   --only KINDS      leaves all others out
   --verbose         prints what happens, line by line
@@ -25,6 +27,8 @@ const { values: v } = parseArgs({
     every: { type: 'string', default: '1' },
     seconds: { type: 'string' },
     nodes: { type: 'string' },
+    arbiter: { type: 'string' },
+    paths: { type: 'string' },
     without: { type: 'string' },
     only: { type: 'string' },
     verbose: { type: 'boolean', default: false },
@@ -55,6 +59,10 @@ function kinds(name: string, text: string | undefined): ReadonlySet<Kind> | unde
   return new Set(out);
 }
 
+function arbiter(text: string): 'none' | 'majority' {
+  return (['none', 'majority'] as const).find((a) => a === text) ?? fail(`--arbiter wants none or majority, not ${text}`);
+}
+
 if (v.help) {
   process.stdout.write(HELP);
   process.exit(0);
@@ -66,6 +74,8 @@ const to = v.seconds === undefined ? whole('seeds', toText ?? '') : Infinity;
 const every = whole('every', v.every);
 const options = {
   nodes: v.nodes === undefined ? undefined : whole('nodes', v.nodes),
+  arbiter: v.arbiter === undefined ? undefined : arbiter(v.arbiter),
+  paths: v.paths === undefined ? undefined : whole('paths', v.paths),
   without: kinds('without', v.without),
   only: kinds('only', v.only),
   verbose: v.verbose ? out : undefined,

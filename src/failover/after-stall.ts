@@ -1,12 +1,15 @@
 /**
  * This process stood still for so long that another may have taken over (M9): nothing is answered until a peer has confirmed
- * our epoch, or all have been silent for failureTimeout since.
+ * our epoch, or all have been silent for failureTimeout since; nor before the arbiter, where there is one, stands by it.
  */
 import type { MirrorDevice } from '../mirror/device.ts';
+import { arbiterOf } from './arbiter.ts';
 import type { Changes, NodeContext } from './context.ts';
+import type { Epoch } from './types.ts';
 
 export interface StallAsker {
   readonly ctx: NodeContext;
+  readonly epoch: Epoch;
   readonly device: MirrorDevice;
   readonly changes: Changes;
   readonly timeoutMs: number;
@@ -37,8 +40,19 @@ export async function askAfterStall(s: StallAsker): Promise<void> {
     // A view that knows a higher epoch has ended us by now, through `superseded`.
     if (s.isStopped()) return;
     const allSilent = others.every(([n], i) => answers[i] === 'unknown' || (answers[i] === 'silent' && ctx.silentForMs(n) >= s.timeoutMs));
-    if (answers.includes('heard') || others.length === 0 || (allSilent && ctx.env.io.clock.now() - since >= s.timeoutMs)) break;
+    const settled = answers.includes('heard') || others.length === 0 || (allSilent && ctx.env.io.clock.now() - since >= s.timeoutMs);
+    // One peer may not know for whom the others have voted meanwhile.
+    if (settled && (await standsBy(s))) break;
     await s.changes.next(s.retryMs);
   }
   s.device.unsuspend('stalled');
+}
+
+async function standsBy({ ctx, epoch }: StallAsker): Promise<boolean> {
+  try {
+    return await arbiterOf(ctx).standsBy(ctx, epoch);
+  } catch (e: unknown) {
+    ctx.env.log.error('the arbiter could not be asked', { tag: ctx.tag, error: String(e) });
+    return false;
+  }
 }

@@ -11,6 +11,7 @@ import { ClusterError } from '../cluster/errors.ts';
 import { errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
 import { addWithin } from '../mirror/unsynced.ts';
+import { arbiterOf } from './arbiter.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
@@ -126,14 +127,16 @@ export class Claims {
 
   async #decideAgain(epoch: Epoch, command: Facts['command'], first: Decision): Promise<Decision> {
     this.#n.env.cluster.heartbeatNow();
-    const { refused, votes } = await this.#tellClaim(epoch);
-    const facts = { ...this.#n.facts(command, true), majority: votes * 2 > this.#n.others().length + 1 };
+    const { refused, accepted } = await this.#tellClaim(epoch);
+    const told = { epoch, accepted, voters: this.#n.others().length + 1 };
+    const majority = refused === '' ? await arbiterOf(this.#n).grants(this.#n, told) : null;
+    const facts = { ...this.#n.facts(command, true), majority };
     return refused === '' ? decide(facts) : { action: 'wait', rule: first.rule, why: refused };
   }
 
-  /** Every reachable node writes the claim down: its durable vote. Who stands in its way, if anybody, and the votes, own included. */
-  async #tellClaim(epoch: Epoch): Promise<{ refused: string; votes: number }> {
-    let votes = 1;
+  /** Every reachable node writes the claim down: its durable vote. Who stands in its way, if anybody, and whose votes it has, own included. */
+  async #tellClaim(epoch: Epoch): Promise<{ refused: string; accepted: NodeName[] }> {
+    const accepted = [this.#n.env.self];
     const answers = await Promise.all(
       this.#n.others().map(async (n) => {
         if (!this.#n.env.cluster.connected(n)) return '';
@@ -141,7 +144,7 @@ export class Claims {
           const raw = await this.#n.env.cluster.request(n, 'claim', { tag: this.#n.tag, epoch }, this.#n.record().definition.failureTimeoutMs);
           const a = claimAnswerSchema.parse(raw);
           if (a.view !== null && a.view !== undefined) this.#n.heard(n, viewSchema.parse(a.view));
-          if (a.accepted) votes += 1;
+          if (a.accepted) accepted.push(n);
           return a.accepted ? '' : `${n} has not accepted epoch ${String(epoch.number)}: ${a.why}`;
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
@@ -152,7 +155,7 @@ export class Claims {
         }
       }),
     );
-    return { refused: answers.find((a) => a !== '') ?? '', votes };
+    return { refused: answers.find((a) => a !== '') ?? '', accepted };
   }
 
   async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: Entering): Promise<void> {

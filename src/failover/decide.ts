@@ -73,7 +73,7 @@ function go(s: Situation, rule: DecideRule, why: string, setFlags?: SetFlags): D
       ]);
     }
   }
-  if (s.definition.arbiter === 'majority' && rule !== 'forced' && (facts.majority === false || (facts.claiming && facts.majority === null))) {
+  if (s.definition.arbiter !== 'none' && rule !== 'forced' && (facts.majority === false || (facts.claiming && facts.majority === null))) {
     return stayOut(s, 'no-quorum', 'no majority of the nodes has voted for this node', ['a majority votes for it durably']);
   }
   return { action: 'go-in-service', rule, why, ...(setFlags === undefined ? {} : { setFlags }) };

@@ -4,6 +4,7 @@
  */
 import { ClusterError } from '../cluster/errors.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
+import { arbiterOf } from './arbiter.ts';
 import type { Changes, NodeContext } from './context.ts';
 import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
@@ -90,16 +91,12 @@ export class Members {
     return this.#records.run(() => this.#commit());
   }
 
-  /** Under arbiter `majority` nothing is written under a new generation by a source that most nodes have not answered since (M10). */
-  async #confirmedByMajority(since: number): Promise<boolean> {
+  /** Under an arbiter nothing is written under a new generation by a source that it has not heard since (M10). */
+  async #confirmedByArbiter(since: number): Promise<boolean> {
     const { ctx, changes, timeoutMs, retryMs } = this.#o;
-    const { arbiter, nodes } = ctx.record().definition;
-    if (arbiter !== 'majority') return true;
-    const others = Object.entries(nodes).filter(([n, d]) => n !== ctx.env.self && d.foreignUri === undefined);
     const { clock } = ctx.env.io;
     for (;;) {
-      const heard = others.filter(([n]) => ctx.env.cluster.peerHeardUsSince(n, since)).length;
-      if ((heard + 1) * 2 > others.length + 1) return true;
+      if (arbiterOf(ctx).heardUsSince(ctx, since)) return true;
       if (this.#o.stopped || clock.now() - since > timeoutMs * 2) return false;
       await changes.next(retryMs);
     }
@@ -112,7 +109,7 @@ export class Members {
     await this.#o.ctx.store.update((r) => generationOffered(r, generation));
     const next = generationCommitted(this.#o.ctx.record(), generation);
     await this.#tellMembers(membershipOf(next));
-    if (!(await this.#confirmedByMajority(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
+    if (!(await this.#confirmedByArbiter(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
     // A device that has stopped, for want of any leg, writes nothing under it: it stays an offer, which means nothing.
     if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');
     await this.#o.ctx.store.update((r) => generationCommitted(r, generation));

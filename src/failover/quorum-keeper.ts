@@ -5,7 +5,7 @@
 import type { MirrorDevice } from '../mirror/device.ts';
 import { Errno } from '../io/types.ts';
 import type { NodeContext } from './context.ts';
-import { hearsMajority, majorityStandsBy } from './quorum.ts';
+import { arbiterOf } from './arbiter.ts';
 import type { Epoch } from './types.ts';
 
 /** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
@@ -31,10 +31,7 @@ export class QuorumKeeper {
 
   /** `Facts.majority`: in service, whether most nodes can be heard now. Else null: not asked yet; whom nobody hears can not vote. */
   heard(): boolean | null {
-    const { definition } = this.#ctx.record();
-    if (definition.arbiter !== 'majority') return null;
-    const hears = hearsMajority(definition, this.#ctx.env.self, (n) => this.#ctx.silentForMs(n));
-    return this.#inService() || !hears ? hears : null;
+    return arbiterOf(this.#ctx).heard(this.#ctx, this.#inService());
   }
 
   /** Another term begins. */
@@ -59,7 +56,7 @@ export class QuorumKeeper {
   async #ask(source: Serving): Promise<void> {
     this.#asking = true;
     try {
-      if (!(await majorityStandsBy(this.#ctx, source.epoch)) || this.heard() === false) return;
+      if (!(await arbiterOf(this.#ctx).standsBy(this.#ctx, source.epoch)) || this.heard() === false) return;
       this.#missingSince = undefined;
       source.device.unsuspend(REASON);
     } catch (e: unknown) {

@@ -14,21 +14,26 @@ function votersOf(definition: MirrorDefinition): NodeName[] {
     .map(([n]) => n);
 }
 
-/** `silentForMs`: of another node; Infinity when it was never heard. True as well where nobody asks for a majority. */
+/** `silentForMs`: of another node; Infinity when it was never heard. */
 export function hearsMajority(definition: MirrorDefinition, self: NodeName, silentForMs: (node: NodeName) => number): boolean {
-  if (definition.arbiter !== 'majority') return true;
   const voters = votersOf(definition);
   const heard = voters.filter((n) => n === self || silentForMs(n) < definition.failureTimeoutMs).length;
   return heard * 2 > voters.length;
 }
 
-/** Asks now whether most nodes, this one among them, know of no epoch above ours. True where nobody asks for a majority. */
+/** Asks now whether most nodes, this one among them, know of no epoch above ours. */
 export async function majorityStandsBy(ctx: NodeContext, epoch: Epoch): Promise<boolean> {
   const { definition } = ctx.record();
-  if (definition.arbiter !== 'majority') return true;
   const voters = votersOf(definition);
   const answers = await Promise.all(voters.filter((n) => n !== ctx.env.self).map((n) => standsBy(ctx, n, epoch)));
   return [true, ...answers].filter((stands) => stands).length * 2 > voters.length;
+}
+
+/** Whether most nodes, this one among them, have answered a heartbeat that we sent at `since` or later. */
+export function majorityHeardUsSince(ctx: NodeContext, since: number): boolean {
+  const voters = votersOf(ctx.record().definition);
+  const heard = voters.filter((n) => n === ctx.env.self || ctx.env.cluster.peerHeardUsSince(n, since)).length;
+  return heard * 2 > voters.length;
 }
 
 async function standsBy(ctx: NodeContext, node: NodeName, epoch: Epoch): Promise<boolean> {

@@ -62,7 +62,7 @@ const cutShortServing: Row = (s) => {
 };
 
 const noQuorum: Row = (s) => {
-  if (s.definition.arbiter !== 'majority' || s.facts.majority !== false) return null;
+  if (s.definition.arbiter === 'none' || s.facts.majority !== false) return null;
   return {
     action: 'suspend',
     rule: 'no-quorum',

@@ -9,7 +9,6 @@
  * through the store, one change at a time, each durable before the next step.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
-import { majorityStandsBy } from './quorum.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, type LegInfo } from '../io/types.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
@@ -19,6 +18,7 @@ import { MirrorExport } from '../mirror/mirror-export.ts';
 import { Marks } from '../mirror/marks.ts';
 import { Prover } from '../mirror/prover.ts';
 import { Changes, type NodeContext } from './context.ts';
+import { arbiterOf } from './arbiter.ts';
 import { askAfterStall, type StallAsker } from './after-stall.ts';
 import { Members, type MembersOwner } from './members.ts';
 import { targetLeft } from './membership.ts';
@@ -203,7 +203,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
       // Every heartbeat since `since` has said so (see `outs`).
       const silent = unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs;
       // Cut off from most, a source may not go on without anybody: the others may have taken over by now.
-      if (waited >= this.timeoutMs && silent && (await majorityStandsBy(this.ctx, this.epoch))) {
+      if (waited >= this.timeoutMs && silent && (await arbiterOf(this.ctx).standsBy(this.ctx, this.epoch))) {
         if (this.isStopped()) throw new Error('the source is stopping');
         this.device.refuseWrites(false);
         return false;

@@ -249,7 +249,7 @@ export interface Facts {
   upForMs: number;
   /** Operator's word that is being carried out now. */
   command: { kind: 'none' } | { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean };
-  /** For arbiter `majority`: whether a majority has voted durably for this node's claim; null: not asked yet. */
+  /** The arbiter's word (see `Arbiter`): whether a majority has voted durably for this node's claim; null: not asked yet, or nobody is asked. */
   majority: boolean | null;
   /** The next step of a claim decides again: rows that only begin a claim are read as "go on". */
   claiming: boolean;

@@ -14,7 +14,7 @@ import { NBD_CMD_READ } from '../../../src/nbd/wire/constants.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
 import { LeftOut } from './left-out.ts';
-import { LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
+import { hostIn, LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
 import { parseRecord } from './state-reader.ts';
 
@@ -81,8 +81,12 @@ export class Machine {
       root: ROOT,
       node: this.name,
       cluster: 'simulated',
-      listen: { kind: 'tcp', host: this.name, port: 7000 },
-      peers: Object.fromEntries(plan.nodes.filter((n) => n !== this.name).map((n) => [n, [{ kind: 'tcp' as const, host: n, port: 7000 }]])),
+      listen: { kind: 'tcp', host: plan.networks.length > 1 ? '0.0.0.0' : this.name, port: 7000 },
+      peers: Object.fromEntries(
+        plan.nodes
+          .filter((n) => n !== this.name)
+          .map((n) => [n, plan.networks.map((w) => ({ kind: 'tcp' as const, host: hostIn(w, n), port: 7000 }))]),
+      ),
       exportListen: [],
       failureTimeoutMs: plan.failureTimeoutMs,
       settings: plan.settings,
@@ -306,14 +310,16 @@ export class Cluster {
     this.#verbose = o.verbose;
     this.world = new SimWorld(plan.seed, { tailEvents: 100 });
     for (const n of plan.nodes) this.machines.set(n, new Machine(this, n));
+    for (const w of plan.networks.slice(1)) for (const n of plan.nodes) this.world.addHost(hostIn(w, n), n, w);
     this.branches = new Branches(this);
   }
 
   /**
    * Two may answer side by side: a network is cut, or a source stood still for long and, once awake, finds everybody silent.
-   * Then what is promised is that it is noticed (M10).
+   * Then what is promised is that it is noticed (M10). Where a majority decides that can't be, unless an operator overrules it.
    */
   get apart(): boolean {
+    if (this.plan.arbiter === 'majority' && !this.forced) return false;
     return this.plan.kinds.has('cuts') || this.sourceStalled;
   }
 

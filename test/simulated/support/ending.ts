@@ -101,7 +101,10 @@ async function help(c: Cluster): Promise<boolean> {
     for (const l of role?.links.values() ?? []) {
       if (l.leg.inSession || l.answer?.kind !== 'refuse') continue;
       c.count(`end: refused by ${l.answer.rule}`);
-      if (l.answer.rule === 'split-brain') splitBrainShown(c, source);
+      if (l.answer.rule === 'split-brain') {
+        splitBrainShown(c, source);
+        if (await resolve(c, source, l.node)) return true;
+      }
       return await renew(c, source, c.machine(l.node));
     }
     // A leg whose sync has failed is not trusted until the node starts anew on it.
@@ -173,6 +176,14 @@ async function renew(c: Cluster, source: Machine, m: Machine): Promise<boolean> 
     c.say(`=== operator: delete on ${m.name}: ${gone === '' ? 'done' : gone}`);
   }
   return await tell(c, source, `replace of ${m.name}`, () => source.command('replace', { tag: TAG, node: m.name, leg: LEG }));
+}
+
+/** The data of that node is given up, by the command that is meant for it. False: refused. */
+async function resolve(c: Cluster, source: Machine, victim: string): Promise<boolean> {
+  const answer = await source.command('resolve', { tag: TAG, victim });
+  c.say(`=== operator: resolve on ${source.name}, giving up ${victim}: ${answer === '' ? 'done' : answer}`);
+  if (answer === '') c.count('end: operator says resolve');
+  return answer === '';
 }
 
 /** M10: both sides are as they were; from now on the winner's data is what is promised. */

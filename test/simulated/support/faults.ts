@@ -201,6 +201,34 @@ export class Faults {
     return this.#say(`damage of ${path} on ${m.name}, byte ${String(at)}`);
   }
 
+  /** Of several networks one alone, between two nodes or as a whole: what is lost is a path, and no node. */
+  #cutsOfOnePath(): Fault[] {
+    const c = this.#c;
+    const { networks, nodes } = c.plan;
+    if (networks.length < 2) return [];
+    const cut = (pairs: (readonly [string, string])[]): true => {
+      const network = this.#s.pick(networks);
+      for (const [a, b] of pairs) c.world.cut(a, b, network);
+      this.#heals(() => {
+        for (const [a, b] of pairs) c.world.heal(a, b, network);
+      });
+      return this.#say(`cut in network ${network} between ${pairs.map(([a, b]) => `${a} and ${b}`).join(', ')}`);
+    };
+    const all = nodes.flatMap((a) => nodes.filter((b) => a < b).map((b) => [a, b] as const));
+    return [
+      {
+        name: 'cut of one path',
+        kind: 'cuts',
+        weight: 4,
+        strike: () => {
+          const p = this.#pair();
+          return p !== undefined && cut([p]);
+        },
+      },
+      { name: 'cut of one network', kind: 'cuts', weight: 2, strike: () => cut(all) },
+    ];
+  }
+
   #list(): Fault[] {
     const c = this.#c;
     const s = this.#s;
@@ -267,6 +295,7 @@ export class Faults {
           return this.#say(`cut from ${p[0]} to ${p[1]}`);
         },
       },
+      ...this.#cutsOfOnePath(),
       {
         name: 'isolation',
         kind: 'cuts',

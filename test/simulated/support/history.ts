@@ -9,6 +9,7 @@ import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
 import { FlagChecks } from './flag-checks.ts';
+import { PathChecks } from './path-checks.ts';
 import { drawPlan, LEG, type Plan, type PlanOptions, TAG } from './plan.ts';
 import { checkProofs, checkQuietly } from './quiet-checks.ts';
 import { Workload } from './workload.ts';
@@ -74,8 +75,11 @@ export async function runHistory(seed: number, o: HistoryOptions = {}): Promise<
 
 async function live(c: Cluster, plan: Plan): Promise<number> {
   c.say(
-    `${String(plan.nodes.length)} nodes, ${String(plan.sizeBytes / 1024)} KiB, regions of ${String(plan.regionBytes / 1024)} KiB; ${[...plan.kinds].join(' ')}`,
+    `${String(plan.nodes.length)} nodes, ${String(plan.sizeBytes / 1024)} KiB, regions of ${String(plan.regionBytes / 1024)} KiB; ${[...plan.kinds].join(' ')}; ` +
+      `arbiter ${plan.arbiter}, networks ${plan.networks.join(' ')}`,
   );
+  c.count(`histories: arbiter ${plan.arbiter}`);
+  c.count(`histories: ${String(plan.networks.length)} paths a pair`);
   await make(c, plan);
   const s = new Stream(plan.seed, 'history');
   const w = new Workload(c);
@@ -83,6 +87,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   const faults = new Faults(c);
   const dropped = new DroppedMarks(c);
   const flags = new FlagChecks(c);
+  const paths = new PathChecks(c);
   c.world.betweenEvents(() => {
     dropped.look();
   });
@@ -93,6 +98,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
       checkQuietly(c);
       checkProofs(c);
       flags.look();
+      paths.look();
     }
   })();
   while (faults.struck < plan.faults && c.violation === undefined) {
@@ -129,7 +135,7 @@ async function make(c: Cluster, plan: Plan): Promise<void> {
       priority: 1,
       failureTimeoutMs: plan.failureTimeoutMs,
       failover: null,
-      arbiter: null,
+      arbiter: plan.arbiter,
       waitForPreviousSourceSec: null,
       zeroed: true,
     }),

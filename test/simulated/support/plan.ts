@@ -36,12 +36,29 @@ export interface Plan {
   resyncsMax: number;
   /** Requests that the application keeps in flight on each of its connections. */
   depth: number;
+  /** With `majority` a partition costs nothing: neither a split brain nor a write that was acknowledged. */
+  arbiter: 'none' | 'majority';
+  /** Networks that each pair of nodes shares; a cut may take one of them alone. */
+  networks: readonly string[];
 }
 
 export interface PlanOptions {
   nodes?: number | undefined;
   without?: ReadonlySet<Kind> | undefined;
   only?: ReadonlySet<Kind> | undefined;
+  arbiter?: 'none' | 'majority' | undefined;
+  /** Paths between each pair of nodes: 1 or 2. */
+  paths?: number | undefined;
+}
+
+const FIRST_NETWORK = 'lan';
+export const SECOND_NETWORK = 'second';
+const MAJORITY_CHANCE = 0.4;
+const TWO_PATHS_CHANCE = 0.25;
+
+/** The address of a node in a network. */
+export function hostIn(network: string, node: string): string {
+  return network === FIRST_NETWORK ? node : `${node}.${network}`;
 }
 
 export const TAG = 'mirror';
@@ -83,6 +100,9 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   // A history without any fault would prove little.
   if (![...kinds].some((k) => STRIKING.has(k))) for (const k of KINDS) if (STRIKING.has(k) && allowed(k) && CHANCE[k] > 0) kinds.add(k);
   const nodes = names.slice(0, o.nodes ?? count);
+  // Each of a stream of its own, for the same reason. Two nodes have no majority when one is lost.
+  const majority = new Stream(seed, 'arbiter').coin(MAJORITY_CHANCE) && nodes.length > 2;
+  const twoPaths = new Stream(seed, 'paths').coin(TWO_PATHS_CHANCE);
   const regionBytes = s.pick([4096, 16384, 16384, 65536]);
   return {
     seed,
@@ -111,5 +131,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     connectionsPerTarget: s.pick([1, 1, 2]),
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
+    arbiter: o.arbiter ?? (majority ? 'majority' : 'none'),
+    networks: (o.paths ?? (twoPaths ? 2 : 1)) > 1 ? [FIRST_NETWORK, SECOND_NETWORK] : [FIRST_NETWORK],
   };
 }

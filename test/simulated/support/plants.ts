@@ -100,4 +100,17 @@ export const PLANTS: readonly Plant[] = [
     only: 'crash,sync,operator',
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
+  {
+    name: 'a majority that nobody asks',
+    only: 'cuts,crash',
+    nodes: 3,
+    edits: [
+      { file: 'src/failover/arbiter.ts', find: '= { none, majority };', replace: '= { none, majority: majority === none ? majority : none };' },
+      {
+        file: 'src/failover/decide.ts',
+        find: "if (s.definition.arbiter !== 'none' && rule",
+        replace: "if (s.asked && s.definition.arbiter !== 'none' && rule",
+      },
+    ],
+  },
 ];

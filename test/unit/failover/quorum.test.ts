@@ -39,10 +39,6 @@ it('gives a foreign target no vote', () => {
   expect(hearsMajority({ ...d, nodes }, 'a', silence({ f: 0 }))).toBe(false);
 });
 
-it('is content alone where no arbiter is asked', () => {
-  expect(hearsMajority(definition(['a', 'b', 'c'], { arbiter: 'none' }), 'a', silence({}))).toBe(true);
-});
-
 const epoch = (number: number): Epoch => ({ number, owner: 'a', random: '0000000000000001' });
 
 /** What each other node answers when it is asked: the epoch it has seen, that it knows no such mirror, or nothing. */
@@ -70,8 +66,4 @@ it.each([
   ['nobody is connected', {}, false],
 ])('goes on after it was cut off only when most stand by its epoch: %s', async (_what, answers, stands) => {
   expect(await majorityStandsBy(asking(definition(['a', 'b', 'c']), answers), epoch(3))).toBe(stands);
-});
-
-it('asks nobody where no arbiter is asked', async () => {
-  expect(await majorityStandsBy(asking(definition(['a', 'b', 'c'], { arbiter: 'none' }), {}), epoch(3))).toBe(true);
 });

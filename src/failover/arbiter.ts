@@ -1,0 +1,60 @@
+/**
+ * Whose word a source needs besides its own (M10). What `decide` sees of it is `Facts.majority`; everything else that has to
+ * be known before a source goes on is asked here, so that another kind of arbiter is one more entry of `ARBITERS`.
+ *
+ *   heard          at every decision, out of what is known          may this node be in service, or claim to be?
+ *   grants         in the middle of a claim, after all were told    is exactly this epoch allowed?
+ *   standsBy       a source that was cut off, or leaves a target    has nobody been allowed a higher epoch since?
+ *   heardUsSince   before a new generation counts                   is what we said then known there?
+ *
+ * An outside program would be asked over the network: `grants` and `standsBy` may take their time, at most failureTimeout
+ * (M14), and answer no when it is silent. `heard` and `heardUsSince` answer at once, out of what it has said by itself; they
+ * never wait. A word once given for an epoch is durable with whoever gave it: it never grants another one of that number.
+ */
+import type { NodeContext } from './context.ts';
+import { hearsMajority, majorityHeardUsSince, majorityStandsBy } from './quorum.ts';
+import type { ArbiterKind, Epoch, NodeName } from './types.ts';
+
+/** A claim when everybody who can be reached has been told of it. */
+export interface ClaimTold {
+  epoch: Epoch;
+  /** Nodes that have written it down durably, this one among them. */
+  accepted: readonly NodeName[];
+  /** Nodes that may, this one among them; foreign targets left out. */
+  voters: number;
+}
+
+export interface Arbiter {
+  /** `Facts.majority` between claims. In service: whether we may go on; else false when a claim would be in vain. Null: nobody is asked, or not yet. */
+  heard(ctx: NodeContext, inService: boolean): boolean | null;
+  /** `Facts.majority` within a claim; null: nobody is asked. */
+  grants(ctx: NodeContext, claim: ClaimTold): Promise<boolean | null>;
+  /** Asked afresh. */
+  standsBy(ctx: NodeContext, epoch: Epoch): Promise<boolean>;
+  /** `since`: of our own clock, ms. */
+  heardUsSince(ctx: NodeContext, since: number): boolean;
+}
+
+const none: Arbiter = {
+  heard: () => null,
+  grants: () => Promise.resolve(null),
+  standsBy: () => Promise.resolve(true),
+  heardUsSince: () => true,
+};
+
+const majority: Arbiter = {
+  heard(ctx, inService) {
+    const hears = hearsMajority(ctx.record().definition, ctx.env.self, (n) => ctx.silentForMs(n));
+    return inService || !hears ? hears : null;
+  },
+  grants: (_ctx, { accepted, voters }) => Promise.resolve(accepted.length * 2 > voters),
+  standsBy: majorityStandsBy,
+  heardUsSince: majorityHeardUsSince,
+};
+
+const ARBITERS: Record<ArbiterKind, Arbiter> = { none, majority };
+
+/** The one that the mirror's definition names now. */
+export function arbiterOf(ctx: NodeContext): Arbiter {
+  return ARBITERS[ctx.record().definition.arbiter];
+}
