@@ -7,7 +7,9 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
+import { bundleSimulator } from '../test/simulated/support/bundle.ts';
 import type { Totals } from '../test/simulated/support/report.ts';
 import { FAILOVER_PLANTS } from '../test/simulated/support/plants-failover.ts';
 import { PLANTS, type Plant } from '../test/simulated/support/plants.ts';
@@ -52,21 +54,18 @@ function plant(tree: string, p: Plant): void {
   }
 }
 
-function simulate(tree: string, args: string[]): Totals {
-  const done = spawnSync(process.execPath, ['--import', 'tsx', 'scripts/simulate.ts', '--json', ...args], {
-    cwd: tree,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
+async function simulate(tree: string, args: string[]): Promise<Totals> {
+  const program = await bundleSimulator(tree, tree);
+  const done = spawnSync(process.execPath, [program, '--json', ...args], { encoding: 'utf8', maxBuffer: 1 << 28 });
   const last = done.stdout.trimEnd().split('\n').at(-1) ?? '';
   if (!last.startsWith('{')) throw new Error(`the simulator ended without a report: ${done.stderr.slice(-2000)}`);
   return JSON.parse(last) as Totals;
 }
 
-function inCopy<T>(f: (tree: string) => T): T {
+async function inCopy<T>(f: (tree: string) => Promise<T>): Promise<T> {
   const tree = copyOfTheTree();
   try {
-    return f(tree);
+    return await f(tree);
   } finally {
     rmSync(tree, { recursive: true });
   }
@@ -96,7 +95,8 @@ const use = (p: Plant, seed: number): void => {
 };
 
 for (const p of chosen) {
-  const t = inCopy((tree) => {
+  const started = performance.now();
+  const t = await inCopy((tree) => {
     plant(tree, p);
     return simulate(tree, ['--seconds', v.seconds, ...kinds(p)]);
   });
@@ -109,11 +109,12 @@ for (const p of chosen) {
   }
   passed += 1;
   use(p, f.seed);
-  out(`found      ${p.name}: by seed ${String(f.seed)}, ${f.what.split('\n')[0]?.slice(0, 160) ?? ''}`);
+  const seconds = ((performance.now() - started) / 1000).toFixed(0);
+  out(`found      ${p.name}: by seed ${String(f.seed)} in ${seconds} s, ${f.what.split('\n')[0]?.slice(0, 160) ?? ''}`);
 }
 for (const [key, last] of used) {
   const seeds = `seeds 1..${String(last)}${key === '' ? '' : ` ${key}`}`;
-  const clean = inCopy((tree) => simulate(tree, ['--seeds', `1..${String(last)}`, ...key.split(' ').filter((x) => x !== '')]));
+  const clean = await inCopy((tree) => simulate(tree, ['--seeds', `1..${String(last)}`, ...key.split(' ').filter((x) => x !== '')]));
   const [f] = clean.failures;
   if (f === undefined) {
     passed += 1;

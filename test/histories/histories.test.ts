@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
+import { bundleSimulator } from '../simulated/support/bundle.ts';
 import { runHistory } from '../simulated/support/history.ts';
 import { addTotals, failureLines, noTotals, summary, type Totals } from '../simulated/support/report.ts';
 
@@ -14,26 +14,6 @@ const HISTORIES = 2000;
 const BUDGET_SEC = 440;
 const WORKERS = 2;
 const FAULTS_MIN = 10;
-
-/**
- * The simulator as one plain file: loaded through tsx, each closure would be given its name at run time, which costs an
- * eighth of all that the simulator does.
- */
-async function compile(folder: string): Promise<string> {
-  const outfile = path.join(folder, 'simulate.mjs');
-  await build({
-    entryPoints: ['scripts/simulate.ts'],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    // Packages that are not modules themselves ask for node's own by `require`.
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-    logLevel: 'error',
-  });
-  return outfile;
-}
 
 /** One of the processes that share the seeds. */
 function worker(program: string, index: number): Promise<Totals> {
@@ -78,7 +58,7 @@ describe('whole clusters', () => {
       const totals = noTotals();
       const folder = await mkdtemp(path.join(tmpdir(), 'netraid-histories-'));
       try {
-        const program = await compile(folder);
+        const program = await bundleSimulator(process.cwd(), folder);
         for (const t of await Promise.all(Array.from({ length: WORKERS }, (_, i) => worker(program, i)))) addTotals(totals, t);
       } finally {
         await rm(folder, { recursive: true, force: true });
