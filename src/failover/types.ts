@@ -177,20 +177,23 @@ export interface NodeView {
   silentForMs: Record<NodeName, number>;
 }
 
-export type CompareRule =
-  | 'blank'
-  | 'unrelated'
-  | 'inconsistent'
-  | 'split-brain'
-  | 'merge-pending'
-  | 'serving'
-  | 'clean'
-  | 'served-later'
-  | 'crashed-source'
-  | 'crashed-target'
-  | 'both-targets'
-  | 'kept-bitmap'
-  | 'history';
+/** Rows of `compare`; README.md says of each what it means. */
+export const compareRules = [
+  'blank',
+  'unrelated',
+  'inconsistent',
+  'split-brain',
+  'merge-pending',
+  'serving',
+  'clean',
+  'served-later',
+  'crashed-source',
+  'crashed-target',
+  'both-targets',
+  'kept-bitmap',
+  'history',
+] as const;
+export type CompareRule = (typeof compareRules)[number];
 
 export interface CompareAnswer {
   rule: CompareRule;
@@ -204,21 +207,24 @@ export interface CompareAnswer {
   why: string;
 }
 
-export type DecideRule =
-  | 'split-brain'
-  | 'superseded'
-  | 'cut-short'
-  | 'told-out'
-  | 'leg-behind'
-  | 'stopped-on-purpose'
-  | 'takeover'
-  | 'better-candidate'
-  | 'target-alone'
-  | 'source-alone'
-  | 'source-alone-agreed'
-  | 'evidence'
-  | 'no-quorum'
-  | 'forced';
+/** Rows of `decide`; README.md says of each what it means. */
+export const decideRules = [
+  'split-brain',
+  'superseded',
+  'cut-short',
+  'told-out',
+  'leg-behind',
+  'stopped-on-purpose',
+  'takeover',
+  'better-candidate',
+  'target-alone',
+  'source-alone',
+  'source-alone-agreed',
+  'evidence',
+  'no-quorum',
+  'forced',
+] as const;
+export type DecideRule = (typeof decideRules)[number];
 
 /** What an operator is asked before a failover. */
 export interface Asked {

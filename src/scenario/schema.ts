@@ -5,7 +5,7 @@ import { shown } from '../control/config-error.ts';
 import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS, PRIORITY_MAX } from '../control/schemas.ts';
 import { DURATION_ALLOWED, formatDuration, parseDuration, parseSize, SIZE_ALLOWED } from '../control/units.ts';
 import { isName } from '../failover/paths.ts';
-import type { NodeState, PeerState } from '../failover/types.ts';
+import { decideRules, type NodeState, type PeerState } from '../failover/types.ts';
 import { splitWords } from './command-line.ts';
 import {
   choice,
@@ -108,22 +108,7 @@ const peerStates = choice(
   ] as const satisfies PeerState[]),
 );
 
-const rules = choice(
-  'split-brain',
-  'superseded',
-  'cut-short',
-  'told-out',
-  'leg-behind',
-  'stopped-on-purpose',
-  'takeover',
-  'better-candidate',
-  'target-alone',
-  'source-alone',
-  'source-alone-agreed',
-  'evidence',
-  'no-quorum',
-  'forced',
-);
+const rules = choice(...decideRules);
 
 const words = field('a command of the product, such as "mirror_action TAG pause"', (v) => {
   const split = typeof v === 'string' ? splitWords(v) : undefined;
