@@ -80,6 +80,7 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Generation: ${s.generation}, epoch ${epoch}`,
     `    Intent: ${formatSize(s.intentBytes)} marked`,
     `    Failover: ${failoverText(s)}`,
+    `    Arbiter: ${s.arbiter}${s.arbiterOverruled ? ', overruled by force until most nodes are heard' : ''}`,
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   if (s.suspendedFor.length > 0) lines.push(`    Suspended: ${s.suspendedFor.map(oneLine).join(', ')}`);

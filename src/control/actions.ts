@@ -74,7 +74,7 @@ export class DaemonControl implements ControlClient {
     unextend: (p) => this.#change(p.tag, (m) => removeTarget(m, p.node)),
     replace: (p) => this.#change(p.tag, (m) => replaceLeg(m, p)),
     delete: (p) => this.#changing.run(() => this.#delete(p)),
-    'in-service': (p) => this.#inService(p.tag, { kind: 'in-service' }),
+    'in-service': (p) => this.#inService(p.tag, { kind: 'in-service', withoutLastOwner: p.withoutLastOwner === true }),
     set: (p) => this.#change(p.tag, (m) => asSource(m, (s) => setFailover(m, s, p))),
     confirm: async (p) => this.#status(await confirmFailover(this.#mirror(p.tag), p.go)),
     'out-of-service': async (p) => {
@@ -194,7 +194,7 @@ export class DaemonControl implements ControlClient {
 
   // ---------------------------------------------------------------------------------------------- operating
 
-  async #inService(tag: string, command: { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
+  async #inService(tag: string, command: { kind: 'in-service' | 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
     const m = this.#mirror(tag);
     if (command.kind === 'in-service' && !m.inService) await refuseOldSize(m);
     const d = await m.goInService(command);

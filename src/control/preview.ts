@@ -1,4 +1,5 @@
 /** What a destructive command would do: direction, evidence and bytes, for people to see before they are asked. Changes nothing. */
+import { namedArbiter } from '../failover/arbiter.ts';
 import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
 import { NODES_MAX } from '../failover/limits.ts';
@@ -16,11 +17,13 @@ export function preview(m: MirrorNode, p: Params): Result {
   let bytesOverwritten = 0;
   const flags = `flags here: last_owner ${view.flags.lastOwner ? 'set' : 'not set'}, source ${view.flags.source ?? 'none'}, data_corrupt ${view.flags.dataCorrupt ? 'set' : 'not set'}`;
   if (p.action === 'force' || p.action === 'in-service') {
-    const command = p.action === 'force' ? ({ kind: 'force', withoutLastOwner: true } as const) : ({ kind: 'in-service' } as const);
+    const command = { kind: p.action, withoutLastOwner: true } as const;
     const facts = m.facts(command, false);
     const d = decide(facts);
     lines.push(`${p.action} ${m.tag} on ${self}: ${d.action} (rule ${d.rule}): ${d.why}`, flags);
     lines.push(`generation here: ${view.record.generation}`);
+    if (p.action === 'force' && namedArbiter(m).heard(m, true) === false)
+      lines.push('no majority of the nodes is heard: those that can not be heard may be in service among themselves, and a split brain would follow');
     for (const n of Object.keys(view.record.definition.nodes).filter((x) => x !== self)) {
       const peer = m.peerView(n);
       if (peer === undefined || m.silentForMs(n) >= facts.failureTimeoutMs) {

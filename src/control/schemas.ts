@@ -86,7 +86,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   delete: onlyTag,
   set: z.strictObject({ tag, failover: z.exactOptional(failover), ...confirm }),
   confirm: z.strictObject({ tag, go: z.boolean() }),
-  'in-service': onlyTag,
+  'in-service': z.strictObject({ tag, withoutLastOwner: z.exactOptional(z.boolean()) }),
   'out-of-service': onlyTag,
   pause: tagAndNodes,
   resume: tagAndNodes,

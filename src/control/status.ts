@@ -1,4 +1,5 @@
 /** What a node can say to people about itself and its mirrors. Reads, never changes. */
+import { isOverruled } from '../failover/arbiter.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import type { Decision } from '../failover/types.ts';
 import { sectorSizeOf } from '../failover/sectors.ts';
@@ -54,6 +55,9 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     failover: d.failover,
     confirm: d.failover === 'confirm' ? { timeoutSec: d.confirmTimeoutSec, default: d.confirmDefault } : null,
     takeoverAfterCleanStop: d.takeoverAfterCleanStop,
+    arbiter: d.arbiter,
+    arbiterOverruled: source !== undefined && isOverruled(r),
+    waitForPreviousSourceSec: d.waitForPreviousSourceSec,
     suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
   };
 }

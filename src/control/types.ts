@@ -2,7 +2,18 @@
  * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
-import type { CompareAnswer, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, NodeView, PeerState } from '../failover/types.ts';
+import type {
+  ArbiterKind,
+  CompareAnswer,
+  ConfirmDefault,
+  Decision,
+  FailoverMode,
+  Flags,
+  NodeName,
+  NodeState,
+  NodeView,
+  PeerState,
+} from '../failover/types.ts';
 
 /** Progress of something that lasts. */
 export interface Progress {
@@ -76,6 +87,11 @@ export interface MirrorStatus {
   /** Failover `confirm`: how long an operator is asked, and what follows without an answer. */
   confirm: { timeoutSec: number; default: ConfirmDefault } | null;
   takeoverAfterCleanStop: boolean;
+  arbiter: ArbiterKind;
+  /** An operator forced it in service without the arbiter's word, and most nodes have not been heard since. */
+  arbiterOverruled: boolean;
+  /** Seconds that targets wait for the bitmap of a lost source; -1: without end. */
+  waitForPreviousSourceSec: number;
   suspendedFor: string[];
 }
 
@@ -175,7 +191,8 @@ export interface Actions {
   set: { params: { tag: string; failover?: FailoverMode; confirmTimeoutSec?: number; confirmDefault?: ConfirmDefault }; result: MirrorStatus };
   /** The answer when this node asks whether to take over. */
   confirm: { params: { tag: string; go: boolean }; result: MirrorStatus };
-  'in-service': { params: { tag: string }; result: MirrorStatus };
+  /** `withoutLastOwner`: as with force, where it equals one. */
+  'in-service': { params: { tag: string; withoutLastOwner?: boolean }; result: MirrorStatus };
   'out-of-service': { params: { tag: string }; result: MirrorStatus };
   /** Names of targets; empty: all. */
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };

@@ -12,8 +12,9 @@
  * never wait. A word once given for an epoch is durable with whoever gave it: it never grants another one of that number.
  */
 import type { NodeContext } from './context.ts';
+import { isSame } from './epoch.ts';
 import { hearsMajority, majorityHeardUsSince, majorityStandsBy } from './quorum.ts';
-import type { ArbiterKind, Epoch, NodeName } from './types.ts';
+import type { ArbiterKind, Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 /** A claim when everybody who can be reached has been told of it. */
 export interface ClaimTold {
@@ -42,11 +43,14 @@ const none: Arbiter = {
   heardUsSince: () => true,
 };
 
+/** `Arbiter.heard` of `majority`. Pure. */
+function majorityHeard(d: MirrorDefinition, self: NodeName, inService: boolean, silentForMs: (node: NodeName) => number): boolean | null {
+  const hears = hearsMajority(d, self, silentForMs);
+  return inService || !hears ? hears : null;
+}
+
 const majority: Arbiter = {
-  heard(ctx, inService) {
-    const hears = hearsMajority(ctx.record().definition, ctx.env.self, (n) => ctx.silentForMs(n));
-    return inService || !hears ? hears : null;
-  },
+  heard: (ctx, inService) => majorityHeard(ctx.record().definition, ctx.env.self, inService, (n) => ctx.silentForMs(n)),
   grants: (_ctx, { accepted, voters }) => Promise.resolve(accepted.length * 2 > voters),
   standsBy: majorityStandsBy,
   heardUsSince: majorityHeardUsSince,
@@ -54,7 +58,33 @@ const majority: Arbiter = {
 
 const ARBITERS: Record<ArbiterKind, Arbiter> = { none, majority };
 
-/** The one that the mirror's definition names now. */
-export function arbiterOf(ctx: NodeContext): Arbiter {
+/** By the operator's word nobody is asked in this term; before another one, as ever. */
+function overruled(arbiter: Arbiter): Arbiter {
+  return {
+    ...none,
+    heard: (ctx, inService) => (inService ? null : arbiter.heard(ctx, inService)),
+    grants: (ctx, claim) => arbiter.grants(ctx, claim),
+  };
+}
+
+/** The term that this node serves, or served last, was forced without the arbiter's word. */
+export function isOverruled(r: StateRecord): boolean {
+  return r.definition.arbiter !== 'none' && r.overruled !== undefined && r.overruled !== null && isSame(r.overruled, r.epochServed);
+}
+
+/** `Facts.majority` between claims, were the silences these: for questions. Pure. */
+export function majorityIf(r: StateRecord, inService: boolean, silentForMs: (node: NodeName) => number): boolean | null {
+  if (r.definition.arbiter === 'none' || (inService && isOverruled(r))) return null;
+  return majorityHeard(r.definition, r.node, inService, silentForMs);
+}
+
+/** The one that the mirror's definition names now, whatever an operator has said. */
+export function namedArbiter(ctx: NodeContext): Arbiter {
   return ARBITERS[ctx.record().definition.arbiter];
+}
+
+/** Whoever is to be asked now. */
+export function arbiterOf(ctx: NodeContext): Arbiter {
+  const arbiter = namedArbiter(ctx);
+  return isOverruled(ctx.record()) ? overruled(arbiter) : arbiter;
 }

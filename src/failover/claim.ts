@@ -11,7 +11,7 @@ import { ClusterError } from '../cluster/errors.ts';
 import { errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
 import { addWithin } from '../mirror/unsynced.ts';
-import { arbiterOf } from './arbiter.ts';
+import { arbiterOf, namedArbiter } from './arbiter.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
@@ -108,7 +108,7 @@ export class Claims {
       const second = await this.#decideAgain(epoch, command, first);
       if (second.action === 'go-in-service' && !this.#n.stopped) {
         this.entering = true;
-        await this.#serve(epoch, before, second, { forced: command.kind === 'force', stalls, trusted, seen });
+        await this.#serve(epoch, before, second, { forced: second.rule === 'forced', stalls, trusted, seen });
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
@@ -183,6 +183,7 @@ export class Claims {
       paused: grantHeld(r)?.paused ?? r.paused,
       fullOrdered: ordersThatHold(before, o.seen),
       stoppedOnPurpose: false,
+      overruled: o.forced && namedArbiter(this.#n).heard(this.#n, true) === false ? epoch : null,
       session: { role: 'source', clean: false },
       sessionBoot: this.#n.env.io.bootId,
     }));

@@ -336,7 +336,7 @@ function forced(s: Situation, byWhom: string): Decision {
   const refuse = (why: string, changesIf: string[]): Decision => ({ action: 'refuse', rule: 'forced', why, changesIf });
   if (serving !== undefined) return refuse(`${serving.node} is in service`, [`take ${serving.node} out of service first`]);
   if (!Object.hasOwn(s.definition.nodes, self.node)) return refuse(`${self.node} is no longer part of the mirror`, []);
-  const withoutLastOwner = facts.command.kind === 'force' && facts.command.withoutLastOwner;
+  const withoutLastOwner = facts.command.kind !== 'none' && facts.command.withoutLastOwner === true;
   if (!self.flags.lastOwner && !withoutLastOwner) {
     return refuse(`last_owner is not set on ${self.node}: another node was the source after it`, ['--without-last-owner is given']);
   }

@@ -1,11 +1,12 @@
 /**
  * A source under arbiter `majority` (rule no-quorum): without most nodes in hearing it answers nothing, after a while it
- * answers errors (M14), and when they are heard again it goes on only if most of them still stand by its epoch (M10).
+ * answers errors (M14), and when they are heard again it goes on only if most of them still stand by its epoch (M10). A term that
+ * was forced without them goes on alone until then.
  */
 import type { MirrorDevice } from '../mirror/device.ts';
 import { Errno } from '../io/types.ts';
 import type { NodeContext } from './context.ts';
-import { arbiterOf } from './arbiter.ts';
+import { arbiterOf, isOverruled, namedArbiter } from './arbiter.ts';
 import type { Epoch } from './types.ts';
 
 /** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
@@ -41,6 +42,7 @@ export class QuorumKeeper {
 
   /** To be called again and again; `missing`: no majority is heard now. */
   keep(source: Serving, missing: boolean): void {
+    if (isOverruled(this.#ctx.record()) && namedArbiter(this.#ctx).heard(this.#ctx, true) === true) void this.#obeyAgain();
     const now = this.#ctx.env.io.clock.now();
     if (missing) {
       this.#missingSince ??= now;
@@ -50,6 +52,17 @@ export class QuorumKeeper {
     const waitMs = this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
     if (now - this.#missingSince >= waitMs) source.device.refuseWhileSuspended(Errno.EIO);
     if (!missing && !this.#asking) void this.#ask(source);
+  }
+
+  /** Most nodes are heard: from now on the arbiter has its word again. */
+  async #obeyAgain(): Promise<void> {
+    const { env, store, tag } = this.#ctx;
+    try {
+      await store.update((r) => ({ ...r, overruled: null }));
+    } catch (e: unknown) {
+      // The next look tries again.
+      env.log.warn('could not write down that the arbiter is asked again', { tag, error: String(e) });
+    }
   }
 
   /** Those who are heard again may have voted for another meanwhile. */

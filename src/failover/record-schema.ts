@@ -87,6 +87,7 @@ const recordShape = {
   keepOut: z.boolean(),
   seeded: z.exactOptional(nodeList),
   fullOrdered: z.exactOptional(nodeList),
+  overruled: z.exactOptional(epoch.nullable()),
   orderedOver: z.exactOptional(byNode(epoch.nullable())),
   dataCorruptSet: z.exactOptional(z.boolean()),
 };

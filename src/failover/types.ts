@@ -128,6 +128,8 @@ export interface StateRecord {
   fullOrdered?: NodeName[];
   /** Of each node in `fullOrdered`: the last epoch that it had served when the word was given. What it has served since is not given up. */
   orderedOver?: Record<NodeName, Epoch | null>;
+  /** An epoch that an operator forced while its arbiter gave no word: in it nobody is asked until most nodes are heard again. */
+  overruled?: Epoch | null;
   /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
   dataCorruptSet?: boolean;
 }
@@ -254,7 +256,7 @@ export interface Facts {
   /** Milliseconds since this daemon started (a node that has just started has heard nobody yet). */
   upForMs: number;
   /** Operator's word that is being carried out now. */
-  command: { kind: 'none' } | { kind: 'in-service' } | { kind: 'force'; withoutLastOwner: boolean };
+  command: { kind: 'none' } | { kind: 'in-service'; withoutLastOwner?: boolean } | { kind: 'force'; withoutLastOwner: boolean };
   /** The arbiter's word (see `Arbiter`): whether a majority has voted durably for this node's claim; null: not asked yet, or nobody is asked. */
   majority: boolean | null;
   /** The next step of a claim decides again: rows that only begin a claim are read as "go on". */

@@ -6,8 +6,10 @@
  *   error write   writes and zeroing: EIO
  *   error sync    syncs: EIO
  *
+ * One a line; all of them hold at once, and ENOSPC before EIO.
+ *
  * The file is looked at when an operation begins and the last look is older than 50 ms; that operation, and those that come
- * meanwhile, begin after the look. Operations already under way are not held up. Any other content is no fault.
+ * meanwhile, begin after the look. Operations already under way are not held up. Any other line is no fault.
  */
 import { basename, join } from 'node:path';
 import type { LegDone, LegFile, LegFileInfo, LegOpener } from './leg-file.ts';
@@ -16,20 +18,22 @@ import { type Clock, Errno, type Extent, type Files, IoError } from './types.ts'
 const LOOK_EVERY_MS = 50;
 const FAULT_MAX_BYTES = 256;
 
-type Fault = 'none' | 'full' | 'error read' | 'error write' | 'error sync';
-const FAULTS: readonly string[] = ['full', 'error read', 'error write', 'error sync'] satisfies Fault[];
+type Fault = 'full' | 'error read' | 'error write' | 'error sync';
+type Faults = ReadonlySet<string>;
 
-function isFault(word: string): word is Fault {
-  return FAULTS.includes(word);
+const NONE: Faults = new Set();
+
+function has(faults: Faults, fault: Fault): boolean {
+  return faults.has(fault);
 }
 
 class FaultFile {
   readonly #files: Files;
   readonly #clock: Clock;
   readonly #path: string;
-  #fault: Fault = 'none';
+  #faults = NONE;
   #lookedAt = -Infinity;
-  #waiting: ((f: Fault) => void)[] | undefined;
+  #waiting: ((f: Faults) => void)[] | undefined;
 
   constructor(files: Files, clock: Clock, path: string) {
     this.#files = files;
@@ -37,10 +41,10 @@ class FaultFile {
     this.#path = path;
   }
 
-  /** Calls `f` with the fault that holds, at once or after a look. */
-  ask(f: (fault: Fault) => void): void {
+  /** Calls `f` with the faults that hold, at once or after a look. */
+  ask(f: (faults: Faults) => void): void {
     if (this.#waiting !== undefined) this.#waiting.push(f);
-    else if (this.#clock.now() - this.#lookedAt < LOOK_EVERY_MS) f(this.#fault);
+    else if (this.#clock.now() - this.#lookedAt < LOOK_EVERY_MS) f(this.#faults);
     else {
       this.#waiting = [f];
       void this.#look();
@@ -48,20 +52,20 @@ class FaultFile {
   }
 
   async #look(): Promise<void> {
-    this.#fault = await this.#read();
+    this.#faults = await this.#read();
     this.#lookedAt = this.#clock.now();
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
-    for (const f of waiting) f(this.#fault);
+    for (const f of waiting) f(this.#faults);
   }
 
-  async #read(): Promise<Fault> {
+  async #read(): Promise<Faults> {
     try {
-      const word = new TextDecoder().decode(await this.#files.readFile(this.#path, FAULT_MAX_BYTES)).trim();
-      return isFault(word) ? word : 'none';
+      const text = new TextDecoder().decode(await this.#files.readFile(this.#path, FAULT_MAX_BYTES));
+      return new Set(text.split('\n').map((line) => line.trim()));
     } catch (e: unknown) {
       // Absent, most of the time.
-      if (e instanceof IoError) return 'none';
+      if (e instanceof IoError) return NONE;
       throw e;
     }
   }
@@ -81,30 +85,30 @@ class FaultyLegFile implements LegFile {
   }
 
   read(into: Uint8Array, position: number, done: LegDone): void {
-    this.#faults.ask((fault) => {
-      if (fault === 'error read') done(Errno.EIO, 0);
+    this.#faults.ask((faults) => {
+      if (has(faults, 'error read')) done(Errno.EIO, 0);
       else this.#inner.read(into, position, done);
     });
   }
 
   write(from: Uint8Array, position: number, done: LegDone): void {
-    this.#faults.ask((fault) => {
-      const errno = writeError(fault);
+    this.#faults.ask((faults) => {
+      const errno = writeError(faults);
       if (errno !== 0) done(errno, 0);
       else this.#inner.write(from, position, done);
     });
   }
 
   sync(done: (errno: number) => void): void {
-    this.#faults.ask((fault) => {
-      if (fault === 'error sync') done(Errno.EIO);
+    this.#faults.ask((faults) => {
+      if (has(faults, 'error sync')) done(Errno.EIO);
       else this.#inner.sync(done);
     });
   }
 
   zero(offset: number, length: number, mayPunch: boolean, done: (errno: number) => void): void {
-    this.#faults.ask((fault) => {
-      const errno = writeError(fault);
+    this.#faults.ask((faults) => {
+      const errno = writeError(faults);
       if (errno !== 0) done(errno);
       else this.#inner.zero(offset, length, mayPunch, done);
     });
@@ -127,9 +131,9 @@ class FaultyLegFile implements LegFile {
   }
 }
 
-function writeError(fault: Fault): number {
-  if (fault === 'full') return Errno.ENOSPC;
-  return fault === 'error write' ? Errno.EIO : 0;
+function writeError(faults: Faults): number {
+  if (has(faults, 'full')) return Errno.ENOSPC;
+  return has(faults, 'error write') ? Errno.EIO : 0;
 }
 
 export function faultyLegOpener(inner: LegOpener, files: Files, clock: Clock, controlPath: string): LegOpener {

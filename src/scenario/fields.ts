@@ -97,7 +97,7 @@ export const pattern = field('a regular expression', (v): RegExp | undefined => 
 });
 
 /** YAML reads a name of digits as a number. */
-const nameOf = (v: unknown): string | undefined => (typeof v === 'string' || typeof v === 'number' ? String(v) : undefined);
+export const nameOf = (v: unknown): string | undefined => (typeof v === 'string' || typeof v === 'number' ? String(v) : undefined);
 
 export interface NodeFields {
   node: z.ZodType<NodeName>;

@@ -42,6 +42,7 @@ export class Load {
   readonly #chance: Stream;
   readonly #places = new Set<Place>();
   readonly #workers: Promise<void>[];
+  #working = WRITERS;
   #begun = 0;
   #acked = 0;
   #ending = false;
@@ -54,6 +55,11 @@ export class Load {
     this.#a = action;
     this.#chance = new Stream(action.seed, `load ${action.name}`);
     this.#workers = Array.from({ length: WRITERS }, () => this.#work());
+  }
+
+  /** All writes are done, or it was told to end, and nothing of it is under way. */
+  get ended(): boolean {
+    return this.#working === 0;
   }
 
   get acknowledged(): number {
@@ -106,6 +112,8 @@ export class Load {
     } catch (e: unknown) {
       this.#failure ??= e instanceof Error ? e : new Error(String(e));
       this.#ending = true;
+    } finally {
+      this.#working -= 1;
     }
   }
 

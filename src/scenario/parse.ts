@@ -119,12 +119,11 @@ function parseStep(item: unknown, path: Path, forms: ReturnType<typeof stepForms
   return more === undefined ? take(schema, item[word], [...path, word], fail) : take(schema, item, path, fail);
 }
 
-/** A load has a name of its own while it runs, and only one that was begun can end. */
+/** Only a load that was begun can end. Whether one of the same name still runs is known when its turn comes. */
 function checkLoads(steps: readonly Step[], fail: Fail): void {
   const begun = new Set<string>();
   for (const [i, { action }] of steps.entries()) {
     if (action.kind === 'load') {
-      if (begun.has(action.name)) fail(['steps', i, 'load', 'name'], `${shown(action.name)} runs already; allowed: another name, or endload before`);
       begun.add(action.name);
     } else if (action.kind === 'endload') {
       if (!begun.delete(action.name)) {

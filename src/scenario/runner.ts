@@ -6,10 +6,12 @@
  *
  * Invariant: nothing that was begun in the background outlives the last step.
  */
+import { DEFAULT_ROOT } from '../control/places.ts';
 import { ControlError } from '../control/types.ts';
 import { mirrorPaths } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
 import { IoError } from '../io/types.ts';
+import { daemonClient } from './daemon-client.ts';
 import { Devices } from './devices.ts';
 import { type Difference, StepFailure } from './errors.ts';
 import { differences, holds, showBytes, showComparison } from './expect.ts';
@@ -147,6 +149,8 @@ class Run {
         await leg(transfer, a);
         return;
       case 'load':
+        if (this.#loads.get(a.name)?.ended === false)
+          throw new StepFailure(`load ${a.name} runs already: its writes are not done, and no endload came`);
         this.#loads.set(a.name, new Load(transfer, a));
         return;
       case 'endload':
@@ -355,14 +359,18 @@ class Run {
     if (node === undefined) throw new StepFailure('no daemon runs that the command could ask');
     const out: string[] = [];
     const errors: string[] = [];
-    const command = this.#command.run(a.argv, {
-      client: world.control(node),
-      clock: world.clock,
-      files: world.files(node),
-      root: world.root(node),
-      out: (line) => out.push(line),
-      error: (line) => errors.push(line),
-    });
+    const root = world.root(node);
+    const command = this.#command.run(
+      a.argv.map((word) => belowRoot(word, root)),
+      {
+        client: daemonClient(world, node),
+        clock: world.clock,
+        files: world.files(node),
+        root,
+        out: (line) => out.push(line),
+        error: (line) => errors.push(line),
+      },
+    );
     const timer = sleep(world.clock, COMMAND_MAX_MS).then(() => undefined);
     const exit = await Promise.race([command, timer]);
     if (exit === undefined) throw new StepFailure(`the command did not end within ${String(COMMAND_MAX_MS)} ms`);
@@ -372,4 +380,9 @@ class Run {
     if (a.prints?.test(text) === false) found.push({ field: 'prints', expected: `/${a.prints.source}/`, seen: JSON.stringify(text) });
     if (found.length > 0) throw new StepFailure(`on ${node}`, found);
   }
+}
+
+/** A file below the usual root is the node's own, wherever its root is in this world. */
+function belowRoot(word: string, root: string): string {
+  return word.startsWith(`${DEFAULT_ROOT}/`) ? `${root}${word.slice(DEFAULT_ROOT.length)}` : word;
 }

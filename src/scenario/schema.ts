@@ -15,6 +15,7 @@ import {
   fieldsOf,
   flag,
   integer,
+  nameOf,
   nodeFields,
   optional,
   pattern,
@@ -149,7 +150,7 @@ export function stepForms(m: ScenarioMirror): Record<string, StepForm> {
     inService: flag.optional(),
     last_owner: flag.optional(),
     data_corrupt: flag.optional(),
-    source: field(`one of ${names.join(', ')}, or none`, (v) => (v === 'none' || names.some((n) => n === v) ? String(v) : undefined)).optional(),
+    source: field(`one of ${names.join(', ')}, or none`, (v) => ['none', ...names].find((n) => n === nameOf(v))).optional(),
     state: states.optional(),
     sees: perNode(peerStates).optional(),
     dirty: perNode(comparison).optional(),
@@ -158,15 +159,21 @@ export function stepForms(m: ScenarioMirror): Record<string, StepForm> {
     const all = source === undefined ? rest : { ...rest, source: source === 'none' ? null : source };
     return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined));
   });
+  // A wrong indent must not make a check of nothing.
+  const someFacts = facts.refine((f) => Object.keys(f).length > 0, { error: 'expects nothing of the node; allowed: at least one fact' });
 
   const expectation = fieldsOf({
     within,
     for: optional(duration, 0),
-    ...Object.fromEntries(names.map((n) => [n, facts.optional()])),
-  }).transform((value): Action => {
-    const given = Object.entries(value as Record<string, unknown>).filter(([k, v]) => names.includes(k) && v !== undefined);
-    return { kind: 'expect', withinMs: value.within, forMs: value.for, nodes: Object.fromEntries(given) as Record<string, NodeFacts> };
-  });
+    ...Object.fromEntries(names.map((n) => [n, someFacts.optional()])),
+  })
+    .refine((value) => names.some((n) => (value as Record<string, unknown>)[n] !== undefined), {
+      error: `expects nothing; allowed: facts of at least one of ${names.join(', ')}`,
+    })
+    .transform((value): Action => {
+      const given = Object.entries(value as Record<string, unknown>).filter(([k, v]) => names.includes(k) && v !== undefined);
+      return { kind: 'expect', withinMs: value.within, forMs: value.for, nodes: Object.fromEntries(given) as Record<string, NodeFacts> };
+    });
 
   return {
     up: { schema: nodeOrNodes.transform((n): Action => ({ kind: 'up', nodes: n })) },

@@ -42,6 +42,8 @@ interface Node {
   logPath: string;
   address: { host: string; port: number };
   daemon: DaemonProcess | undefined;
+  /** Of its leg, until diskok. */
+  faults: Set<LegFault>;
 }
 
 export interface ProcessOptions {
@@ -93,7 +95,13 @@ export class ProcessWorld implements ScenarioWorld {
     const nodes = new Map<NodeName, Node>();
     for (const { name } of mirror.nodes) {
       const root = join(folder, name);
-      nodes.set(name, { root, logPath: `${root}.log`, address: { host: '127.0.0.1', port: await freePort(nodes) }, daemon: undefined });
+      nodes.set(name, {
+        root,
+        logPath: `${root}.log`,
+        address: { host: '127.0.0.1', port: await freePort(nodes) },
+        daemon: undefined,
+        faults: new Set(),
+      });
     }
     for (const [name, node] of nodes) {
       const peers: Record<NodeName, string> = {};
@@ -239,8 +247,11 @@ export class ProcessWorld implements ScenarioWorld {
   }
 
   async fault(name: NodeName, fault: LegFault | null): Promise<void> {
-    const path = join(faultsPath(this.#node(name)), 'leg.fault');
-    await writeFile(`${path}.tmp`, fault ?? 'none');
+    const node = this.#node(name);
+    const path = join(faultsPath(node), 'leg.fault');
+    if (fault === null) node.faults.clear();
+    else node.faults.add(fault);
+    await writeFile(`${path}.tmp`, [...node.faults].join('\n'));
     await rename(`${path}.tmp`, path);
     await sleep(this.clock, FAULT_SEEN_MS);
   }

@@ -208,11 +208,11 @@ export class SimulatedWorld implements ScenarioWorld {
 
   fault(name: NodeName, fault: LegFault | null): Promise<void> {
     const { sim } = this.#node(name);
-    sim.repairDisk();
-    if (fault === 'full') sim.fail(LEG, { op: 'write', errno: Errno.ENOSPC });
+    if (fault === null) sim.repairDisk();
+    else if (fault === 'full') sim.fail(LEG, { op: 'write', errno: Errno.ENOSPC });
     else if (fault === 'error read') sim.fail(LEG, { op: 'read', errno: Errno.EIO });
     else if (fault === 'error write') sim.fail(LEG, { op: 'write', errno: Errno.EIO });
-    else if (fault === 'error sync') sim.fail(LEG, { op: 'sync', errno: Errno.EIO });
+    else sim.fail(LEG, { op: 'sync', errno: Errno.EIO });
     return Promise.resolve();
   }
 

@@ -52,9 +52,10 @@ function whoIsWho(s: MirrorStatus, names: readonly string[]): { source: string |
 }
 
 async function force(ctx: CommandContext, tag: string, names: readonly string[]): Promise<number> {
-  const [node, ...others] = names;
-  if (node === undefined || others.length > 0) throw new UsageError('force takes one NODE: the one that goes in service, which is this one');
+  const [named, ...others] = names;
+  if (others.length > 0) throw new UsageError('force takes one NODE: the one that goes in service, which is this one');
   const info = await ctx.client.call('info', {});
+  const node = named ?? info.node;
   if (node !== info.node) throw new UsageError(`force ${node}: this is ${info.node}; run it on ${node}`);
   const p = await showPreview(ctx, { tag, action: 'force', nodes: [], source: null });
   requireWordWithoutLastOwner(ctx, p);

@@ -13,7 +13,7 @@ export async function inService(ctx: CommandContext): Promise<number> {
     requireWordWithoutLastOwner(ctx, p);
     await confirm(ctx, `Go in service with ${tag} on the data of this node?`);
   }
-  const s = await ctx.client.call('in-service', { tag });
+  const s = await ctx.client.call('in-service', { tag, ...(ctx.args.flag('without-last-owner') ? { withoutLastOwner: true } : {}) });
   const where = s.export === null ? '' : `; NBD clients connect to ${s.export.name} on ${s.export.socketPath}`;
   answer(ctx, s, [`${tag} is in service on ${s.node}${where}`]);
   return ExitCode.OK;

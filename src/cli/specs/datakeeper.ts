@@ -8,7 +8,7 @@ export const mirrorActionSpec: CommandSpec = {
   summary: 'pauses, resumes, resyncs or forces a mirror',
   detail:
     'The first of NODES is the source, when it is the current one; the others are targets, and without any it is all targets. ' +
-    'force takes one NODE, this one, and puts it in service whatever the evidence says.',
+    'force takes one NODE, this one, which may be left out, and puts it in service whatever the evidence says.',
   positionals: [
     tag,
     { name: 'ACTION', describe: 'what to do', required: true, choices: mirrorActions },

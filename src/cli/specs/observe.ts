@@ -37,7 +37,9 @@ export const observeCommands: readonly CommandSpec[] = [
     name: 'explain',
     summary: 'says what this node would decide now, by which rule, and why',
     positionals: [tag],
-    options: [{ name: 'what-if', value: 'TEXT', describe: 'decide as if: "NODE lost", "NODE back", "in-service" or "force"' }],
+    options: [
+      { name: 'what-if', value: 'TEXT', describe: 'decide as if: "NODE lost", "NODE back", "in-service", "force" or "force --without-last-owner"' },
+    ],
     examples: [['netraid explain datarep-ext3 --what-if "server1 lost"', 'who would take over']],
     load: async () => (await import('../commands/explain.ts')).explain,
   },

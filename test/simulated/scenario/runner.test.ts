@@ -134,6 +134,40 @@ it('runs a command on the node that is named, with its exit code and what it pri
   expect(await failureOf(steps)).toBeNull();
 });
 
+it('runs a command also on a node that is down or frozen: what needs no daemon works, what does says so with exit code 3', async () => {
+  const steps = [
+    up,
+    'down: b',
+    '{run: "netraid --version", on: b}',
+    '{run: "bitmap /var/lib/netraid/bitmap_t", on: b, prints: "t"}',
+    '{run: "mirror_status t", on: b, exit: 3, prints: "not running on b"}',
+    'freeze: a',
+    '{run: "mirror_status t", on: a, exit: 3, prints: "a is frozen"}',
+  ];
+  expect(await failureOf(steps)).toBeNull();
+});
+
+it('lets the faults of a leg hold until diskok, all of them', async () => {
+  const steps = [
+    up,
+    'down: b',
+    'diskerror: {on: a, op: write}',
+    'diskerror: {on: a, op: sync}',
+    'diskerror: {on: a, op: read}',
+    'write: {at: 0, length: 4KiB, seed: 1, flush: false, fails: true}',
+    'diskok: a',
+    'write: {at: 0, length: 4KiB, seed: 1}',
+    'read: {at: 0, length: 4KiB, seed: 1}',
+  ];
+  expect(await failureOf(steps)).toBeNull();
+});
+
+it('begins a load of the same name again when the first one is done, and not before', async () => {
+  const load = 'load: {name: l, seed: 1, writes: 20, length: 4KiB}';
+  expect(await failureOf([up, load, 'wait: 5s', load, 'endload: l', 'acknowledged: a'])).toBeNull();
+  expect(await failureOf([up, load, load])).toMatchObject({ step: 3, message: expect.stringContaining('runs already') as string });
+});
+
 it('is the same history for the same seed, and another for another', async () => {
   const steps = [
     up,

@@ -103,6 +103,9 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     failover: 'auto',
     confirm: null,
     takeoverAfterCleanStop: false,
+    arbiter: 'none',
+    arbiterOverruled: false,
+    waitForPreviousSourceSec: -1,
     suspendedFor: [],
     ...over,
   };

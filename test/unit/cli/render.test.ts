@@ -45,6 +45,7 @@ describe('mirror_status', () => {
     Generation: 0123456789abcdef, epoch 3 of server1
     Intent: 0 B marked
     Failover: auto, after 2s of silence
+    Arbiter: none
     Export: datarep-ext3 on /r/run/nbd.sock`,
     );
   });
@@ -75,6 +76,7 @@ describe('mirror_status', () => {
     Generation: 0123456789abcdef, epoch none yet
     Intent: 0 B marked
     Failover: auto, after 2s of silence
+    Arbiter: none
     Suspended: stalled
     Not Reachable: server1`,
     );

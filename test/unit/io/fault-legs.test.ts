@@ -57,6 +57,8 @@ describe('a faulty leg', () => {
     [undefined, [0, 0, 0, 0]],
     ['full', [0, Errno.ENOSPC, 0, Errno.ENOSPC]],
     ['error read\n', [Errno.EIO, 0, 0, 0]],
+    ['error read\nerror sync', [Errno.EIO, 0, Errno.EIO, 0]],
+    ['error write\nfull', [0, Errno.ENOSPC, 0, Errno.ENOSPC]],
     ['error write', [0, Errno.EIO, 0, Errno.EIO]],
     ['error sync', [0, 0, Errno.EIO, 0]],
     ['something else', [0, 0, 0, 0]],

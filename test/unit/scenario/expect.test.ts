@@ -43,6 +43,9 @@ const status: MirrorStatus = {
   failover: 'auto',
   confirm: null,
   takeoverAfterCleanStop: false,
+  arbiter: 'none',
+  arbiterOverruled: false,
+  waitForPreviousSourceSec: -1,
   suspendedFor: [],
 };
 

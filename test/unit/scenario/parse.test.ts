@@ -197,10 +197,8 @@ describe('what is no scenario is refused with file, line, field and what is allo
       'f.yaml:8: steps[2].load.range: has room for 4096 bytes',
     ],
     [text('  - up: a\n  - endload: L'), 'f.yaml:8: steps[2].endload: no load "L" runs there; allowed: none'],
-    [
-      text('  - up: a\n  - load: {name: L, seed: 1, writes: 1, length: 4KiB}\n  - load: {name: L, seed: 1, writes: 1, length: 4KiB}'),
-      'f.yaml:9: steps[3].load.name: "L" runs already',
-    ],
+    [text('  - up: a\n  - expect: {within: 10s}'), 'f.yaml:8: steps[2].expect: expects nothing; allowed: facts of at least one of a, b, c'],
+    [text('  - up: a\n  - expect: {a: {}}'), 'f.yaml:8: steps[2].expect.a: expects nothing of the node; allowed: at least one fact'],
     [text('  - up: a\n  - cut: [a]'), 'f.yaml:8: steps[2].cut: ["a"] is not allowed; allowed: [NODE, NODE]'],
     [text('  - up: a\n  - cut: {from: a, to: a}'), 'f.yaml:8: steps[2].cut.to: "a" is where it begins'],
     [text('  - up: a\n  - cut: {from: a, too: b}'), 'f.yaml:8: steps[2].cut.to: is missing'],

@@ -101,7 +101,6 @@ describe('mirror_action refuses', () => {
     ['a stop', 'ACTION "stop" is not allowed; allowed: pause, resume, fullresync, force'],
     ['a pause x/y', '"x/y" is not a node name: NODES'],
     ['a pause b b', 'b is named twice'],
-    ['a force', 'force takes one NODE'],
     ['a force b c', 'force takes one NODE'],
     ['a pause --without-last-owner', '--without-last-owner means nothing with pause'],
     ['a pause --wait 1m', '--wait means nothing with pause'],

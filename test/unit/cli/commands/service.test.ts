@@ -30,6 +30,7 @@ describe('netraid in-service', () => {
     expect(d.changes()).toEqual([]);
     const { code, out } = await run('netraid in-service a --without-last-owner --yes', d);
     expect([code, out[0], d.changes()]).toEqual([0, 'evidence', ['in-service']]);
+    expect(d.calls.at(-1)).toEqual(['in-service', { tag: 'a', withoutLastOwner: true }]);
   });
 });
 
