@@ -61,6 +61,8 @@ export class MirrorNode implements Claimant {
   #stopped = false;
   /** Nothing goes in or out of service, and no session begins, until `f` is done. */
   readonly whileRoleStays = <T>(f: () => Promise<T>): Promise<T> => this.#roles.run(f);
+  /** Until the last failed sync of the replica is written down, or the record need not say so any more. */
+  syncFailureWritten: Promise<void> = Promise.resolve();
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
@@ -74,8 +76,11 @@ export class MirrorNode implements Claimant {
     this.tag = store.record.definition.tag;
     this.#onChanged = onChanged;
     this.#startedAt = env.io.clock.now();
+    const doubtful = endedInDoubt(store.record, env.io.bootId);
     this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '', {
-      doubtful: endedInDoubt(store.record, env.io.bootId),
+      doubtful,
+      unknown: doubtful && store.record.session.role === 'target',
+      regions: () => this.#bitmap.regions(),
       onSyncFailed: (s) => {
         this.#replicaSyncFailed(s);
       },
@@ -506,7 +511,7 @@ export class MirrorNode implements Claimant {
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {
     this.#contact = false;
-    void writeDownSyncFailure(this, this.#bitmap, {
+    this.syncFailureWritten = writeDownSyncFailure(this, this.#bitmap, {
       unsynced: this.replica.unsynced(),
       epoch: s?.epoch ?? this.record().epochInSync,
       holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),
