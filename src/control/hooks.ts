@@ -128,10 +128,10 @@ export class Hooks implements NodeHooks {
   /** Never rejects. */
   async #run(event: HookEvent, tag: string, facts: HookFacts): Promise<void> {
     try {
-      const names = await this.#list();
-      const env = this.#environment(event, tag, facts);
       const { clock, timeoutMs } = this.#o;
       const until = clock.now() + timeoutMs;
+      const names = await this.#list();
+      const env = this.#environment(event, tag, facts);
       for (const name of names) {
         const left = until - clock.now();
         if (left > 0) await this.#runOne(name, event, tag, env, left);
@@ -144,11 +144,26 @@ export class Hooks implements NodeHooks {
 
   async #list(): Promise<string[]> {
     try {
-      return (await this.#o.programs.list(this.#folder)).filter(isHook);
+      return (await this.#withinDeadline(this.#o.programs.list(this.#folder))).filter(isHook);
     } catch (e: unknown) {
       if (e instanceof IoError && e.errno === Errno.ENOENT) return [];
       throw e;
     }
+  }
+
+  /** A folder on a disk that does not answer holds nobody up for longer (M14). */
+  #withinDeadline(listed: Promise<string[]>): Promise<string[]> {
+    const { clock, timeoutMs } = this.#o;
+    return new Promise((resolve, reject) => {
+      const timer = clock.after(timeoutMs, () => {
+        reject(new Error(`${this.#folder} has not been listed within ${String(timeoutMs)} ms`));
+      });
+      listed
+        .finally(() => {
+          timer.cancel();
+        })
+        .then(resolve, reject);
+    });
   }
 
   async #runOne(name: string, event: HookEvent, tag: string, env: Record<string, string>, timeoutMs: number): Promise<void> {

@@ -34,7 +34,8 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     tag: node.tag,
     node: node.env.self,
     state: view.state,
-    inService: view.inService,
+    // Not before clients can connect.
+    inService: source?.serving === true,
     source: view.inService ? node.env.self : (node.replica.session?.from ?? view.flags.source),
     sizeBytes: d.sizeBytes,
     sectorBytes: sectorSizeOf(d),

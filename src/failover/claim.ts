@@ -8,7 +8,7 @@
  */
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { errnoName, IoError, type LegInfo } from '../io/types.ts';
+import { Errno, errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
 import { addWithin } from '../mirror/unsynced.ts';
 import { arbiterOf, namedArbiter } from './arbiter.ts';
@@ -37,6 +37,7 @@ export interface Claimant extends NodeContext {
   readonly keeper: BitmapKeeper;
   readonly source: SourceRole | undefined;
   readonly stopped: boolean;
+  readonly syncFailureWritten: Promise<void>;
   /** Grows each time this process has stood still for failureTimeout or more. */
   readonly stalls: number;
   others(): NodeName[];
@@ -89,6 +90,13 @@ export class Claims {
     if (first.action !== 'go-in-service') return first;
     // Who could not serve must not claim: it would only fence the others off.
     const leg = await this.#openLeg();
+    if (!(await this.#n.replica.syncEarlier())) {
+      if (!(await this.#writtenDown())) throw new IoError(Errno.EIO, 'it can not be written down that a sync of the own leg has failed');
+      // It was not known before that data is lost here: whoever asked for this must know, and force it.
+      const known = decide(this.#n.facts(command, false));
+      this.#n.note(known);
+      if (known.action !== 'go-in-service') return known;
+    }
     const trusted = await this.#makeDurable(leg);
     const { stalls } = this.#n;
     const before = this.#n.record();
@@ -228,6 +236,19 @@ export class Claims {
     this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });
     this.#n.env.cluster.heartbeatNow();
     this.#n.changed();
+  }
+
+  /** False: the disk has not taken it in time. */
+  #writtenDown(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = this.#n.env.io.clock.after(this.#n.record().definition.failureTimeoutMs, () => {
+        resolve(false);
+      });
+      void this.#n.syncFailureWritten.then(() => {
+        timer.cancel();
+        resolve(true);
+      });
+    });
   }
 
   /** A life that ended uncleanly may have seen a sync fail: what it was writing is written again, before any sync of ours is believed (M3). */

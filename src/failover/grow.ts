@@ -46,6 +46,6 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
   } finally {
     device.openEntrance('resize');
   }
-  for (const l of links) device.targetFailed(l.leg, 'the mirror has grown: a session with the new size follows', false);
+  for (const l of links) device.targetFailed(l.leg, 'the mirror has grown: a session with the new size follows', false, true);
   ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
 }

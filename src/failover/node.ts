@@ -61,6 +61,8 @@ export class MirrorNode implements Claimant {
   #stopped = false;
   /** Nothing goes in or out of service, and no session begins, until `f` is done. */
   readonly whileRoleStays = <T>(f: () => Promise<T>): Promise<T> => this.#roles.run(f);
+  /** Until the last failed sync of the replica is written down, or the record need not say so any more. */
+  syncFailureWritten: Promise<void> = Promise.resolve();
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
@@ -74,8 +76,11 @@ export class MirrorNode implements Claimant {
     this.tag = store.record.definition.tag;
     this.#onChanged = onChanged;
     this.#startedAt = env.io.clock.now();
+    const doubtful = endedInDoubt(store.record, env.io.bootId);
     this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '', {
-      doubtful: endedInDoubt(store.record, env.io.bootId),
+      doubtful,
+      unknown: doubtful && store.record.session.role === 'target',
+      regions: () => this.#bitmap.regions(),
       onSyncFailed: (s) => {
         this.#replicaSyncFailed(s);
       },
@@ -203,18 +208,20 @@ export class MirrorNode implements Claimant {
 
   /** A peer has spoken of this mirror. */
   heard(node: NodeName, view: NodeView): void {
-    if (view.node !== node || view.record.definition.createId !== this.record().definition.createId) {
-      this.#views.set(node, view);
-      return;
-    }
     this.#views.set(node, view);
+    if (view.node !== node || view.record.definition.createId !== this.record().definition.createId) return;
     // A source that does not count us as in sync is no evidence that we are.
-    if (view.inService && this.flags.flags.source === node && view.record.inSync.includes(this.env.self)) this.#contact = true;
+    if (view.inService && this.flags.flags.source === node && view.record.inSync.includes(this.env.self)) this.#inContact();
     // Somebody has served after our source: when that falls silent, nobody is to take over from it any more.
     if (isHigher(provenEpoch(view.record), termOf(this.record()))) this.#contact = false;
     this.#judgePeer(node, view);
     this.#takeDefinition(view);
     this.#source?.changes.notify();
+  }
+
+  /** No candidate is made of a node whose leg may lack what a failed sync gave up: a join ends that doubt, and brings the contact (M3). */
+  #inContact(): void {
+    this.#contact = !this.replica.doubtful;
   }
 
   /** What heartbeats to `peer` say of this mirror. */
@@ -474,7 +481,7 @@ export class MirrorNode implements Claimant {
       if (this.#stopped) throw new ClusterError('stopping', `${this.env.self} is stopping`);
       const answer = await f(this.target);
       // Whoever asks this of us and is not refused is our source.
-      this.#contact = true;
+      this.#inContact();
       return answer;
     });
   }
@@ -506,7 +513,7 @@ export class MirrorNode implements Claimant {
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {
     this.#contact = false;
-    void writeDownSyncFailure(this, this.#bitmap, {
+    this.syncFailureWritten = writeDownSyncFailure(this, this.#bitmap, {
       unsynced: this.replica.unsynced(),
       epoch: s?.epoch ?? this.record().epochInSync,
       holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),

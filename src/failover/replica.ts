@@ -7,7 +7,7 @@
  * The token is the whole of the access right: it is random, known only to the source of the epoch that opened the
  * session, and dead as soon as the session is.
  */
-import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../bitmap/regions.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, errnoName, type Handle, IoError, type LegInfo } from '../io/types.ts';
@@ -26,6 +26,16 @@ export interface ReplicaSession {
   device: LegDevice;
 }
 
+export interface ReplicaOptions {
+  /** An earlier process may have left on the leg what a failed sync gave up. */
+  doubtful: boolean;
+  /** It was a target: no map says what it was writing. */
+  unknown: boolean;
+  regions: () => RegionMap;
+  /** Told before the source is. */
+  onSyncFailed: (s: ReplicaSession | undefined) => void;
+}
+
 export class Replica {
   readonly #env: NodeEnv;
   readonly #path: string;
@@ -34,17 +44,24 @@ export class Replica {
   doubtful: boolean;
   /** What the sessions since the last join have changed and not synced. */
   #unsynced: Unsynced | undefined;
+  /**
+   * What an earlier process was given as a target and may not have synced: nobody knows where. The kernel tells the first who
+   * syncs what was opened since, if it could not write all of it back, but not where that is: then it may be anywhere.
+   */
+  #earlier: 'none' | 'unsynced' | 'lost';
+  readonly #regions: () => RegionMap;
   #leg: LegInfo | undefined;
   #opening: Promise<LegInfo> | undefined;
   #session: ReplicaSession | undefined;
   /** Of the session that ended last: whoever ends it too waits for the same. */
   #ending: Promise<void> = Promise.resolve();
 
-  /** `doubtful`: an earlier life may have left on the leg what a failed sync gave up. `onSyncFailed`: told before the source is. */
-  constructor(env: NodeEnv, legPath: string, o: { doubtful: boolean; onSyncFailed: (s: ReplicaSession | undefined) => void }) {
+  constructor(env: NodeEnv, legPath: string, o: ReplicaOptions) {
     this.#env = env;
     this.#path = legPath;
     this.doubtful = o.doubtful;
+    this.#earlier = o.unknown ? 'unsynced' : 'none';
+    this.#regions = o.regions;
     this.#onSyncFailed = o.onSyncFailed;
   }
 
@@ -54,18 +71,23 @@ export class Replica {
 
   /** Regions that a failed sync may have lost; undefined: there was no session. */
   unsynced(): DirtyBitmap | undefined {
-    return this.#unsynced?.regions();
+    if (this.#earlier !== 'lost') return this.#unsynced?.regions();
+    const all = new DirtyBitmap(this.#regions().regionCount);
+    all.setAll();
+    return all;
   }
 
   /** All of it is on stable storage. */
   forgetUnsynced(): void {
     this.#unsynced = undefined;
+    this.#earlier = 'none';
   }
 
   /** All that was written since the last good sync has been rewritten and synced (M3). */
   trusted(s: ReplicaSession): void {
     if (s.device.syncFailed) return;
     this.doubtful = false;
+    this.#earlier = 'none';
     this.#unsynced?.rewritten();
   }
 
@@ -112,9 +134,11 @@ export class Replica {
           },
           syncEnds: (well) => {
             this.#unsynced?.syncEnds(well);
+            this.#heardOfEarlier(well);
           },
           syncFailed: () => {
             this.#unsynced?.failed();
+            this.#heardOfEarlier(false);
             this.doubtful = true;
             this.#onSyncFailed(s);
           },
@@ -164,6 +188,24 @@ export class Replica {
     this.doubtful = true;
     this.#onSyncFailed(undefined);
     throw new IoError(r.errno, `sync of ${this.#path}: ${errnoName(r.errno)}`);
+  }
+
+  #heardOfEarlier(well: boolean): void {
+    if (this.#earlier === 'unsynced') this.#earlier = well ? 'none' : 'lost';
+  }
+
+  /** Syncs what an earlier process was given as a target. False: some of that is lost, it is not known where, and `onSyncFailed` was told. */
+  async syncEarlier(): Promise<boolean> {
+    if (this.#earlier !== 'unsynced') return true;
+    const leg = await this.open();
+    const r = await this.#env.hub.run((op) => {
+      this.#env.hub.engine.sync(op, leg.leg);
+    });
+    this.#heardOfEarlier(r.errno === 0);
+    if (r.errno === 0) return true;
+    this.doubtful = true;
+    this.#onSyncFailed(this.#session);
+    return false;
   }
 
   /** sha256 of bytes of the leg, hexadecimal. */

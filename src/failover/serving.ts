@@ -3,7 +3,7 @@
  * claim of a higher one is undecided; a claim that came to nothing has still fenced it off from its targets, so that it
  * goes out and comes back in an epoch higher still. It answers nothing while a majority is missing. Staying is the last row.
  */
-import { provenEpoch } from './account.ts';
+import { provenEpochs } from './account.ts';
 import { compareEpoch, epochText } from './epoch.ts';
 import { contradiction, highestSeen, type Situation } from './situation.ts';
 import type { Decision } from './types.ts';
@@ -12,8 +12,8 @@ type Row = (s: Situation) => Decision | null;
 
 const supersededServing: Row = (s) => {
   const own = s.record.epochServed;
-  for (const v of s.heard) {
-    const proven = provenEpoch(v.record);
+  // Each that a record proves: of two owners of one number, which no record should name, none is passed over.
+  for (const [v, proven] of s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const))) {
     const order = compareEpoch(proven, own);
     if (order === 'lower' || order === 'equal') continue;
     const split = contradiction(s);

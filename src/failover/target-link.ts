@@ -327,7 +327,7 @@ export class TargetLink {
     this.joined = true;
     await this.#s.changes.until(() => this.leg.session !== session || !this.#alive(), this.#now, Infinity);
     this.problem = this.leg.whyOut;
-    const ordered = this.fullWanted || this.#s.ctx.record().paused.includes(this.node);
+    const ordered = this.fullWanted || this.leg.leftOnPurpose || this.#s.ctx.record().paused.includes(this.node);
     if (this.#alive() && !ordered) this.damping.lost(this.#now());
   }
 

@@ -292,9 +292,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   // ----------------------------------------------------------------------------------------------- losing a leg
 
-  /** A target can't be trusted to have what it should: it leaves now, and the loss is settled (M2). */
-  targetFailed(t: TargetLeg, why: string, syncFailed: boolean): void {
-    this.#losses.target(t, why, syncFailed);
+  /** A target can't be trusted to have what it should: it leaves now, and the loss is settled (M2). `onPurpose`: see TargetLeg. */
+  targetFailed(t: TargetLeg, why: string, syncFailed: boolean, onPurpose = false): void {
+    this.#losses.target(t, why, syncFailed, onPurpose);
   }
 
   localFailed(why: string): void {

@@ -53,6 +53,8 @@ export class TargetLeg {
   /** Equal blocks must not be skipped in the next resync: a sync of the target failed (M3). */
   rewriteAll = false;
   whyOut = '';
+  /** It left by our own doing, to be connected again at once: no sign that its connection is bad. */
+  leftOnPurpose = false;
 
   constructor(node: NodeName, slot: number, mode: TargetMode, foreign: boolean) {
     this.node = node;

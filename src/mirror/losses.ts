@@ -53,8 +53,9 @@ export class Losses {
   }
 
   /** The target leaves now; it counts as absent for everything that marks from this turn on. */
-  target(t: TargetLeg, why: string, syncFailed: boolean): void {
+  target(t: TargetLeg, why: string, syncFailed: boolean, onPurpose = false): void {
     if (!t.inSession) return;
+    t.leftOnPurpose = onPurpose;
     const wasInSync = t.phase === 'in-sync';
     t.phase = 'leaving';
     t.session += 1;

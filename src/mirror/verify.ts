@@ -236,7 +236,7 @@ export class Verify {
     }
     if (!differs) return;
     this.#of(t).left += 1;
-    d.targetFailed(t, 'verify found a difference', false);
+    d.targetFailed(t, 'verify found a difference', false, true);
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { Sim } from './sim.ts';
+import { MIB, Sim } from './sim.ts';
 
 /** The network to server2 goes, and comes back when it has been missed. */
 async function flap(sim: Sim, byte: number): Promise<void> {
@@ -8,6 +8,18 @@ async function flap(sim: Sim, byte: number): Promise<void> {
   sim.world.healAll();
   await sim.until('server2 is heard', () => sim.daemon('server1').env.cluster.connected('server2'));
 }
+
+it('a target that leaves because the mirror grows is connected again at once, however often', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror({ failover: 'off' });
+    for (let i = 1; i <= 5; i += 1) {
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: MIB * (1 + i), force: false });
+      const grown = sim.world.now();
+      await sim.inSync('server1', 'server2');
+      expect(sim.world.now() - grown).toBeLessThan(3000);
+    }
+  });
+});
 
 it('a target that comes and goes is connected again at once a few times, then after a while, or when an operator says so', async () => {
   await Sim.run({}, async (sim) => {

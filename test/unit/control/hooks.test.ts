@@ -19,10 +19,15 @@ function rig(names: readonly string[] = ['10-a']) {
   const clock = new ManualClock();
   const runs: Running[] = [];
   const failures: { message: string; fields: Record<string, unknown> }[] = [];
-  const state = { names: [...names], listError: undefined as Error | undefined };
+  const state = { names: [...names], listError: undefined as Error | undefined, hangs: false };
   const hooks = new Hooks({
     programs: {
-      list: () => (state.listError === undefined ? Promise.resolve(state.names) : Promise.reject(state.listError)),
+      list: () =>
+        state.hangs
+          ? new Promise<string[]>(() => undefined)
+          : state.listError === undefined
+            ? Promise.resolve(state.names)
+            : Promise.reject(state.listError),
       run: (path, args, env, limits) =>
         new Promise((resolve, reject) => {
           runs.push({
@@ -102,6 +107,23 @@ describe('hooks', () => {
       'hook 30-c for in-service failed: its time was over, ended by SIGTERM',
       'hook 40-d for in-service failed: not run: the 1000 ms of this event are over',
     ]);
+  });
+
+  it('whose folder is not listed in time are given up, and the next event is told of (M14)', async () => {
+    const { hear, runs, clock, failures, state, hooks } = rig();
+    state.hangs = true;
+    await hear('in-service');
+    const before = hooks.before('out-of-service', 't', { why: 'it ends' });
+    state.hangs = false;
+    clock.advance(999);
+    await settle();
+    expect(failures).toEqual([]);
+    clock.advance(1);
+    await settle();
+    expect(failures.map((f) => f.message)).toEqual(['the hooks for in-service failed: /r/etc/hooks.d has not been listed within 1000 ms']);
+    await runs[0]?.end();
+    await before;
+    expect(runs.map((r) => r.env['NETRAID_EVENT'])).toEqual(['out-of-service']);
   });
 
   it.each(['.x', '#x#', 'x~', 'x.bak', 'x.orig', 'x.swp', 'x.dpkg-new', 'x.rpmsave', 'x.disabled'])('takes %s for no hook', (name) => {

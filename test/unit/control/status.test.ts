@@ -111,3 +111,24 @@ describe('status', () => {
     });
   });
 });
+
+it('a mirror is shown in service once clients can connect, and not before', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    await sim.call('server1', 'out-of-service', { tag: 't' });
+    const going = sim.call('server1', 'in-service', { tag: 't' });
+    const m = sim.daemon('server1').mirrors.get('t');
+    const before: boolean[] = [];
+    let status = await sim.status('server1');
+    while (!status.inService) {
+      before.push(m?.inService === true);
+      expect(status.export).toBeNull();
+      await sim.world.sleep(0.2);
+      status = await sim.status('server1');
+    }
+    expect(before).toContain(true);
+    expect(status.export).not.toBeNull();
+    expect((await sim.read('server1', 0, 4096)).length).toBe(4096);
+    await going;
+  });
+});

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Errno } from '../../../src/io/types.ts';
-import { Sim } from './sim.ts';
+import { MIB, Sim } from './sim.ts';
 
 describe('a target whose leg has failed a sync', () => {
   it('writes down that it is out as soon as its disk takes it, also when its source is gone', async () => {
@@ -29,6 +29,31 @@ describe('a target whose leg has failed a sync', () => {
       await sim.stop('server2');
       const again = await sim.start('server2');
       expect(again.mirrors.get('t')?.record()).toMatchObject({ toldOut: { by: 'server2' } });
+    });
+  });
+});
+
+describe('a target whose leg is in doubt', () => {
+  it('counts as in contact with its source only once it has joined: before that it must not take over', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, MIB, 6);
+      const c = await sim.client('server1');
+      await c.writeBytes(0, new Uint8Array(MIB / 2).fill(7));
+      sim.crash('server2');
+      const m = (await sim.start('server2')).mirrors.get('t');
+      expect(m?.replica.doubtful).toBe(true);
+      const inSession: boolean[] = [];
+      await sim.until('it has joined', async () => {
+        for (let i = 0; i < 100; i += 1) {
+          await sim.world.sleep(0.2);
+          if (m?.replica.doubtful === true && m.replica.session !== undefined) inSession.push(m.view().contactWithSource);
+        }
+        return m?.replica.doubtful === false;
+      });
+      expect(inSession.length).toBeGreaterThan(0);
+      expect(inSession).not.toContain(true);
+      await sim.until('it is in contact', () => m?.view().contactWithSource === true);
     });
   });
 });

@@ -47,6 +47,17 @@ describe('superseded', () => {
     expect(answer).toMatchObject({ action: 'demote', rule: 'superseded', setFlags: { lastOwner: false } });
   });
 
+  it('demotes a source whose number has another owner, whichever of the epochs in a record proves it', () => {
+    const other = epoch(1, 'server3', g(77));
+    for (const record of [
+      { epochServed: epoch(1), epochInSync: other },
+      { epochServed: other, epochInSync: epoch(1) },
+    ]) {
+      const answer = decided(s1({ inService: true }), [s2({ record: { ...record, epochSeen: epoch(1) } })]);
+      expect(answer).toMatchObject({ action: 'demote', rule: 'split-brain' });
+    }
+  });
+
   it('suspends a source while a higher epoch is being claimed, and demotes it without losing last_owner when nobody served it', () => {
     const claiming = s2({ record: { claim: epoch(2), epochSeen: epoch(2) } });
     expect(decided(s1({ inService: true }), [claiming])).toMatchObject({ action: 'suspend', rule: 'superseded' });
