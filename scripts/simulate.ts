@@ -82,7 +82,7 @@ const options = {
 };
 
 // Errors are answers here, and nobody reads where they came from before a history is replayed.
-if (v.seed === undefined) Error.stackTraceLimit = 2;
+if (v.seed === undefined) Error.stackTraceLimit = 0;
 
 let broken: ((why: unknown) => void) | undefined;
 process.on('unhandledRejection', (why) => {
