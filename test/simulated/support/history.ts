@@ -5,6 +5,7 @@
 import { SimulationError } from '../../../src/io/simulated/schedule.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
 import { Cluster } from './cluster.ts';
+import { CompareChecks } from './compare-checks.ts';
 import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
@@ -88,6 +89,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   const dropped = new DroppedMarks(c);
   const flags = new FlagChecks(c);
   const paths = new PathChecks(c);
+  const compares = new CompareChecks(c);
   c.world.betweenEvents(() => {
     dropped.look();
   });
@@ -99,11 +101,12 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
       checkProofs(c);
       flags.look();
       paths.look();
+      compares.look();
     }
   })();
   while (faults.struck < plan.faults && c.violation === undefined) {
     const draw = s.float();
-    await c.world.sleep(draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100);
+    await c.world.sleep(plan.pace * (draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100));
     faults.strike();
   }
   await c.world.sleep(s.float() * 800);

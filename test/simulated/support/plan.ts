@@ -30,6 +30,8 @@ export interface Plan {
   modes: ('sync' | 'async')[];
   failureTimeoutMs: number;
   faults: number;
+  /** Of the times between two faults: below 1 they come closer together. */
+  pace: number;
   kinds: ReadonlySet<Kind>;
   settings: MirrorSettings;
   connectionsPerTarget: number;
@@ -111,7 +113,8 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     regionBytes,
     modes: nodes.map(() => (s.coin(0.6) && kinds.has('async') ? 'async' : 'sync')),
     failureTimeoutMs: 500,
-    faults: s.between(10, 13),
+    faults: s.between(20, 23),
+    pace: new Stream(seed, 'pace').pick(twoPaths ? [0.5, 0.9] : [0.2, 0.3, 0.4, 0.7]),
     kinds,
     settings: {
       ...DEFAULT_SETTINGS,
