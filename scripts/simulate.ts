@@ -1,9 +1,15 @@
 /** Runs histories of simulated clusters; `scripts/simulate --help`. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { runHistory } from '../test/simulated/support/history.ts';
-import { type Kind, KINDS } from '../test/simulated/support/plan.ts';
+import { drawPlan, type Kind, KINDS, type PlanOptions } from '../test/simulated/support/plan.ts';
 import { addHistory, failureLines, noTotals, summary } from '../test/simulated/support/report.ts';
+import { scenarioOf } from '../test/simulated/support/scenario-file.ts';
+import { type Replay, shrink } from '../test/simulated/support/shrink.ts';
+
+/** Histories that are lived through to make one short. */
+const SHRINK_RUNS_MAX = 400;
 
 const HELP = `scripts/simulate [options]
 
@@ -15,6 +21,9 @@ const HELP = `scripts/simulate [options]
   --paths N         1 or 2 paths between each pair of nodes (default: the seed decides)
   --without KINDS   leaves kinds of faults out: ${KINDS.join(',')}
   --only KINDS      leaves all others out
+  --shrink          makes the failing history of --seed short, and says which faults are left
+  --out FILE        writes it there: as a scenario where that language can say it, and for --replay as FILE.json
+  --replay FILE     lives through a shrunk history again
   --verbose         prints what happens, line by line
   --keep-going      does not stop at the first failing history
   --json            prints the totals as JSON
@@ -31,6 +40,9 @@ const { values: v } = parseArgs({
     paths: { type: 'string' },
     without: { type: 'string' },
     only: { type: 'string' },
+    shrink: { type: 'boolean', default: false },
+    out: { type: 'string' },
+    replay: { type: 'string' },
     verbose: { type: 'boolean', default: false },
     'keep-going': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -63,6 +75,18 @@ function arbiter(text: string): 'none' | 'majority' {
   return (['none', 'majority'] as const).find((a) => a === text) ?? fail(`--arbiter wants none or majority, not ${text}`);
 }
 
+function planOptions(r: Replay): PlanOptions {
+  const { only, without, ...rest } = r.options;
+  return { ...rest, only: kinds('only', only?.join(',')), without: kinds('without', without?.join(',')) };
+}
+
+function writeShrunk(file: string, replay: Replay, what: string): void {
+  const scenario = scenarioOf(drawPlan(replay.seed, planOptions(replay)), replay.script, what);
+  writeFileSync(`${file}.json`, `${JSON.stringify(replay, null, 2)}\n`);
+  if (scenario !== undefined) writeFileSync(file, scenario);
+  out(scenario === undefined ? `written: ${file}.json; the language of scenarios has no words for it` : `written: ${file} and ${file}.json`);
+}
+
 if (v.help) {
   process.stdout.write(HELP);
   process.exit(0);
@@ -82,13 +106,36 @@ const options = {
 };
 
 // Errors are answers here, and nobody reads where they came from before a history is replayed.
-if (v.seed === undefined) Error.stackTraceLimit = 2;
+if (v.seed === undefined) Error.stackTraceLimit = 0;
 
 let broken: ((why: unknown) => void) | undefined;
 process.on('unhandledRejection', (why) => {
   if (broken === undefined) throw why;
   broken(why);
 });
+
+const onStart = (f: (why: unknown) => void): void => {
+  broken = f;
+};
+
+if (v.shrink) {
+  if (v.seed === undefined) fail('--shrink wants --seed');
+  const { replay, last, runs } = await shrink(runHistory, from, { ...options, verbose: undefined, onStart }, SHRINK_RUNS_MAX, out);
+  const { promise, what } = last.failure ?? fail('the shrunk history does not fail');
+  out(
+    `seed ${String(from)}, shrunk in ${String(runs)} histories: ${String(last.nodes)} nodes, ${String(last.requests)} requests; ${promise}: ${what}`,
+  );
+  for (const { at, action } of replay.script.actions) out(`${at.toFixed(3).padStart(12)} ${JSON.stringify(action)}`);
+  if (v.out !== undefined) writeShrunk(v.out, replay, what);
+  process.exit(0);
+}
+
+if (v.replay !== undefined) {
+  const replay = JSON.parse(readFileSync(v.replay, 'utf8')) as Replay;
+  const h = await runHistory(replay.seed, { ...planOptions(replay), script: replay.script, verbose: options.verbose, onStart });
+  out(h.failure === undefined ? `seed ${String(replay.seed)}: nothing is broken` : `${h.failure.promise}: ${h.failure.what}`);
+  process.exit(h.failure === undefined ? 0 : 1);
+}
 
 const totals = noTotals();
 const started = performance.now();
@@ -97,9 +144,7 @@ const seconds = v.seconds === undefined ? Infinity : whole('seconds', v.seconds)
 for (let seed = from; seed <= to && elapsed() < seconds; seed += every) {
   const h = await runHistory(seed, {
     ...options,
-    onStart: (f) => {
-      broken = f;
-    },
+    onStart,
   });
   addHistory(totals, h);
   if (v.seed !== undefined) out(`seed ${String(seed)}: fingerprint ${h.fingerprint}, ${String(h.events)} events, ${h.virtualMs.toFixed(0)} ms`);

@@ -15,6 +15,7 @@ import {
   WHY_MAX_CHARACTERS,
 } from './limits.ts';
 import { isName } from './paths.ts';
+import { remembered } from './remembered.ts';
 import { isSectorSize } from './sectors.ts';
 import type { NodeView, StateRecord } from './types.ts';
 
@@ -98,7 +99,7 @@ const amount = z.number().min(0);
 
 export const viewSchema: z.ZodType<NodeView> = z.object({
   node: name,
-  record: z.object({ definition: z.object(definitionShape), ...recordShape }),
+  record: remembered<StateRecord>(z.object({ definition: z.object(definitionShape), ...recordShape })),
   flags: z.object({ lastOwner: z.boolean(), source: name.nullable(), dataCorrupt: z.boolean() }),
   state: z.enum(['Source', 'Target', 'Resyncing', 'Paused', 'Out of Sync', 'Inconsistent', 'Waiting', 'Data Corrupt', 'Split Brain']),
   inService: z.boolean(),

@@ -17,10 +17,22 @@ export interface Owned {
   processDied(silently: boolean): void;
 }
 
-interface Held {
-  label: string;
-  run: () => void;
-  cancelled: boolean;
+class Held implements Timer {
+  readonly label: string;
+  readonly run: () => void;
+  cancelled = false;
+  /** What the schedule has of it. */
+  due: Timer | undefined;
+
+  constructor(label: string, run: () => void) {
+    this.label = label;
+    this.run = run;
+  }
+
+  cancel(): void {
+    this.cancelled = true;
+    this.due?.cancel();
+  }
 }
 
 /** A file operation that the kernel has and the process waits for. */
@@ -69,16 +81,11 @@ export class Process {
   /** Runs `f` in this process after the delay. */
   post(label: string, delayMs: number, f: () => void): Timer {
     if (!this.alive) return NOTHING;
-    const held: Held = { label, run: f, cancelled: false };
-    const timer = this.schedule.after(delayMs, label, this.name, () => {
+    const held = new Held(label, f);
+    held.due = this.schedule.after(delayMs, label, this.name, () => {
       this.#due(held);
     });
-    return {
-      cancel: () => {
-        held.cancelled = true;
-        timer.cancel();
-      },
-    };
+    return held;
   }
 
   /**

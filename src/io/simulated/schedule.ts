@@ -12,12 +12,24 @@
 import type { Timer } from '../types.ts';
 import { hashText } from './seed.ts';
 
-interface Entry extends Timer {
-  at: number;
-  sequence: number;
-  label: string;
-  owner: string;
+class Entry implements Timer {
+  readonly at: number;
+  readonly sequence: number;
+  readonly label: string;
+  readonly owner: string;
   run: (() => void) | undefined;
+
+  constructor(at: number, sequence: number, label: string, owner: string, run: () => void) {
+    this.at = at;
+    this.sequence = sequence;
+    this.label = label;
+    this.owner = owner;
+    this.run = run;
+  }
+
+  cancel(): void {
+    this.run = undefined;
+  }
 }
 
 export interface RunLimits {
@@ -98,16 +110,7 @@ export class Schedule {
   /** `label` is the kind of event, `owner` the node or link it belongs to. */
   after(delayMs: number, label: string, owner: string, run: () => void): Timer {
     this.#sequence += 1;
-    const entry: Entry = {
-      at: this.#now + (delayMs > 0 ? delayMs : 0),
-      sequence: this.#sequence,
-      label,
-      owner,
-      run,
-      cancel() {
-        entry.run = undefined;
-      },
-    };
+    const entry = new Entry(this.#now + (delayMs > 0 ? delayMs : 0), this.#sequence, label, owner, run);
     this.#push(entry);
     return entry;
   }

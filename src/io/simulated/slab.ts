@@ -3,6 +3,10 @@
 const SLAB_BYTES = 64 * 1024;
 const SMALL_MAX_BYTES = 4096;
 
+/** For copies, which need no zeroes: what they hold is written at once. */
+let copies = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let copiesUsed = 0;
+
 let slab = new Uint8Array(SLAB_BYTES);
 let used = 0;
 
@@ -20,7 +24,14 @@ export function newBytes(length: number): Uint8Array {
 }
 
 export function copyOf(bytes: Uint8Array): Uint8Array {
-  const out = newBytes(bytes.length);
+  const { length } = bytes;
+  if (length > SMALL_MAX_BYTES) return new Uint8Array(bytes);
+  if (copiesUsed + length > SLAB_BYTES) {
+    copies = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    copiesUsed = 0;
+  }
+  const out = new Uint8Array(copies.buffer, copies.byteOffset + copiesUsed, length);
+  copiesUsed += (length + 7) & ~7;
   out.set(bytes);
   return out;
 }

@@ -53,8 +53,7 @@ export class SimWorld {
     this.chance = new Stream(seed, 'harness');
     const latency = options.netLatency ?? { fromMs: 0.05, toMs: 0.3 };
     this.#network = new Network(this.#schedule, new Stream(seed, 'network'), this.counters, latency, options.windowBytes ?? 256 * 1024);
-    const harness = new Process('harness', this.#schedule, new Stream(seed, 'process harness'));
-    this.clock = simClock(harness, this.#schedule, new Stream(seed, 'clock of harness'));
+    this.clock = this.harnessClock('harness');
   }
 
   /** The node of this name, made at first mention: powered, not booted. Its name is its host. */
@@ -87,6 +86,17 @@ export class SimWorld {
   addHost(host: string, nodeName: string, network: string): void {
     this.node(nodeName);
     this.#network.addHost(host, nodeName, network);
+  }
+
+  /** One for a part of the harness alone: what it waits for does not shift what another part draws. */
+  harnessClock(name: string): Clock {
+    const process = new Process(name, this.#schedule, new Stream(this.seed, `process ${name}`));
+    return simClock(process, this.#schedule, new Stream(this.seed, `clock of ${name}`));
+  }
+
+  /** Harness: exactly at this virtual time, or next when that is past. */
+  at(virtualMs: number, f: () => void): void {
+    this.#schedule.after(virtualMs - this.now(), 'script', 'harness', f);
   }
 
   /** Virtual milliseconds since the world began. */

@@ -10,6 +10,7 @@ import type { StateRecord } from '../../../src/failover/types.ts';
 import type { SimNode } from '../../../src/io/simulated/node.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import type { Log } from '../../../src/io/log.ts';
+import type { Clock } from '../../../src/io/types.ts';
 import { NBD_CMD_READ } from '../../../src/nbd/wire/constants.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
@@ -291,6 +292,8 @@ export function epochKey(e: { number: number; owner: string; random: string }): 
 export class Cluster {
   readonly plan: Plan;
   readonly world: SimWorld;
+  /** Of its own for the faults: without them the application goes on as before. */
+  readonly faultClock: Clock;
   readonly machines = new Map<string, Machine>();
   readonly branches: Branches;
   readonly counts = new Map<string, number>();
@@ -309,6 +312,7 @@ export class Cluster {
     this.plan = plan;
     this.#verbose = o.verbose;
     this.world = new SimWorld(plan.seed, { tailEvents: 100 });
+    this.faultClock = this.world.harnessClock('faults');
     for (const n of plan.nodes) this.machines.set(n, new Machine(this, n));
     for (const w of plan.networks.slice(1)) for (const n of plan.nodes) this.world.addHost(hostIn(w, n), n, w);
     this.branches = new Branches(this);

@@ -6,7 +6,7 @@
 import type { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import type { TargetLink } from '../../../src/failover/target-link.ts';
 import type { Cluster, Machine } from './cluster.ts';
-import { LEG } from './plan.ts';
+import { differences } from './quiet-checks.ts';
 
 interface Seen {
   map: DirtyBitmap;
@@ -41,16 +41,13 @@ export class DroppedMarks {
   #judge(source: Machine, link: TargetLink, dropped: DirtyBitmap): void {
     const target = this.#c.machine(link.node);
     const intent = source.mirror?.source?.marks.intent.snapshot();
-    const own = source.sim.peekDurable(LEG);
-    const theirs = target.sim.peekDurable(LEG);
-    if (intent === undefined || own === undefined || theirs === undefined) return;
+    if (intent === undefined) return;
     dropped.andNot(intent);
-    const { regionBytes } = this.#c.plan;
+    const different = new Set(dropped.count === 0 ? [] : differences(this.#c, source, target, true));
     for (const run of dropped.runs()) {
       for (let r = run.first; r < run.first + run.length; r += 1) {
         this.#c.checked('M5 (dropped marks)');
-        const [from, to] = [r * regionBytes, (r + 1) * regionBytes];
-        if (Buffer.compare(own.subarray(from, to), theirs.subarray(from, to)) === 0) continue;
+        if (!different.has(r)) continue;
         this.#c.violated(
           'M5',
           `${source.name} has dropped its mark of region ${String(r)} for ${link.node}, and the two differ there on stable storage`,

@@ -5,7 +5,7 @@
  */
 import type { Cluster, Machine } from './cluster.ts';
 import { type Branch, wroteApart } from './branches.ts';
-import { boot } from './faults.ts';
+import { boot } from './actions.ts';
 import { readSectors } from './model.ts';
 import { checkQuietly } from './quiet-checks.ts';
 import { LEG, PATHS, TAG } from './plan.ts';

@@ -1,8 +1,8 @@
 /** What can go wrong, drawn by the seed: each fault knows when it can happen and what it does. */
-import { Errno } from '../../../src/io/types.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
+import { type Action, perform, type TimedAction } from './actions.ts';
 import type { Cluster, Machine } from './cluster.ts';
-import { type Kind, LEG, PATHS, ROOT, TAG } from './plan.ts';
+import { type Kind, LEG, PATHS, ROOT } from './plan.ts';
 
 interface Fault {
   name: string;
@@ -18,6 +18,8 @@ export class Faults {
   readonly #all: Fault[];
   #ended = false;
   struck = 0;
+  /** All that was done, with its virtual time. */
+  readonly actions: TimedAction[] = [];
 
   constructor(c: Cluster) {
     this.#c = c;
@@ -45,6 +47,17 @@ export class Faults {
     this.#ended = true;
   }
 
+  #act(action: Action): void {
+    this.actions.push({ at: this.#c.world.now(), action });
+    perform(this.#c, action);
+  }
+
+  #boot(m: Machine): boolean {
+    if (m.sim.state === 'running' || m.sim.state === 'frozen') return false;
+    this.#act({ do: 'boot', node: m.name });
+    return true;
+  }
+
   #say(line: string): true {
     this.#c.say(`--- ${line}`);
     return true;
@@ -69,7 +82,7 @@ export class Faults {
   }
 
   #later(ms: number, f: () => void): void {
-    this.#c.world.clock.after(ms, () => {
+    this.#c.faultClock.after(ms, () => {
       if (!this.#ended) f();
     });
   }
@@ -79,21 +92,18 @@ export class Faults {
     const draw = this.#s.float();
     if (draw > 0.85) return;
     this.#later(draw < 0.35 ? this.#s.float() * 100 : this.#s.float() * 2500, () => {
-      boot(m);
+      this.#boot(m);
     });
   }
 
   #crash(m: Machine): true {
-    m.gone();
-    m.sim.crash();
+    this.#act({ do: 'crash', node: m.name });
     this.#comesBack(m);
     return this.#say(`crash of ${m.name}`);
   }
 
   #powerFail(m: Machine): true {
-    m.gone();
-    m.sim.powerFail();
-    this.#c.branches.powerLost = true;
+    this.#act({ do: 'power', node: m.name });
     this.#comesBack(m);
     return this.#say(`power failure of ${m.name}`);
   }
@@ -101,13 +111,16 @@ export class Faults {
   #freeze(ms: number): boolean {
     const m = this.#victim(this.#running());
     if (m === undefined) return false;
-    if (m.inService && ms >= this.#c.plan.failureTimeoutMs * 0.8) this.#c.sourceStalled = true;
-    m.sim.freeze();
+    this.#freezeFor(m, ms, false);
+    return this.#say(`freeze of ${m.name} for ${ms.toFixed(0)} ms`);
+  }
+
+  #freezeFor(m: Machine, ms: number, asSource: boolean): void {
+    this.#act({ do: 'freeze', node: m.name, ms, asSource });
     const { boots } = m.sim;
     this.#later(ms, () => {
-      if (m.sim.boots === boots && m.sim.state === 'frozen') m.sim.thaw();
+      if (m.sim.boots === boots && m.sim.state === 'frozen') this.#act({ do: 'thaw', node: m.name });
     });
-    return this.#say(`freeze of ${m.name} for ${ms.toFixed(0)} ms`);
   }
 
   #pair(): [string, string] | undefined {
@@ -125,28 +138,22 @@ export class Faults {
     const ofLegSync = what === 'sync' && pattern === LEG;
     const m = ofLegSync ? victim : this.#victim(this.#alive());
     if (m === undefined) return false;
-    if (what === 'full') m.sim.full(pattern);
-    else m.sim.fail(pattern, { op: what, errno: Errno.EIO, ...(this.#s.coin(0.7) ? { times: this.#s.between(1, 4) } : {}) });
+    const times = what !== 'full' && this.#s.coin(0.7) ? this.#s.between(1, 4) : null;
+    this.#act({ do: 'disk', node: m.name, pattern, op: what, times });
     this.#later(this.#s.float() * 1500, () => {
-      m.sim.repairDisk();
+      this.#act({ do: 'repair', node: m.name });
     });
     return this.#say(`disk fault on ${m.name}: ${what} of ${pattern}`);
   }
 
-  #command(what: string, m: Machine | undefined, run: (m: Machine) => Promise<string>): boolean {
+  #command(command: Extract<Action, { do: 'command' }>['command'], m: Machine | undefined, nodes: string[] = []): boolean {
     if (m === undefined) return false;
-    void run(m).then((answer) => {
-      this.#c.say(`--- ${what} on ${m.name}: ${answer === '' ? 'done' : answer}`);
-    });
-    return this.#say(`operator: ${what} on ${m.name}`);
+    this.#act({ do: 'command', node: m.name, command, nodes });
+    return this.#say(`operator: ${command} ${nodes.join(' ')} on ${m.name}`);
   }
 
   #switchover(m: Machine, to: string): boolean {
-    return this.#command(`switchover to ${to}`, m, async () => {
-      const answer = await m.command('switchover', { tag: TAG, node: to }, 20_000);
-      this.#c.count(`switchovers ${answer === '' ? 'done' : 'that did not come about'}`);
-      return answer;
-    });
+    return this.#command('switchover', m, [to]);
   }
 
   /** What strikes this node is of the kinds that the history may meet. */
@@ -158,19 +165,14 @@ export class Faults {
     if (kind === 'crash') this.#crash(m);
     else if (kind === 'power') this.#powerFail(m);
     else if (kind === 'cuts') {
-      this.#c.world.isolate(m.name);
+      this.#act({ do: 'isolate', node: m.name });
       this.#heals(() => {
-        for (const o of this.#c.all) if (o !== m) this.#c.world.heal(m.name, o.name);
+        this.#act({ do: 'rejoin', node: m.name });
       });
       this.#say(`isolation of ${m.name}`);
     } else {
-      const { boots } = m.sim;
       const ms = this.#c.plan.failureTimeoutMs * (0.5 + this.#s.float() * 3);
-      if (ms >= this.#c.plan.failureTimeoutMs * 0.8) this.#c.sourceStalled = true;
-      m.sim.freeze();
-      this.#later(ms, () => {
-        if (m.sim.boots === boots && m.sim.state === 'frozen') m.sim.thaw();
-      });
+      this.#freezeFor(m, ms, true);
       this.#say(`freeze of ${m.name} for ${ms.toFixed(0)} ms`);
     }
   }
@@ -189,15 +191,7 @@ export class Faults {
     if (bytes === undefined || bytes.length === 0) return false;
     const at = this.#s.between(0, bytes.length - 1);
     const bit = 1 << this.#s.between(0, 7);
-    // An injected fault of the disk must not get in the way of the damage itself.
-    m.sim.repairDisk();
-    const damage = async (): Promise<void> => {
-      const file = await m.sim.localIo().files.open(path, { write: true });
-      await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
-      await file.sync();
-      await file.close();
-    };
-    void damage();
+    this.#act({ do: 'damage', node: m.name, path, at, bit });
     return this.#say(`damage of ${path} on ${m.name}, byte ${String(at)}`);
   }
 
@@ -208,9 +202,9 @@ export class Faults {
     if (networks.length < 2) return [];
     const cut = (pairs: (readonly [string, string])[]): true => {
       const network = this.#s.pick(networks);
-      for (const [a, b] of pairs) c.world.cut(a, b, network);
+      for (const [a, b] of pairs) this.#act({ do: 'cut', a, b, network });
       this.#heals(() => {
-        for (const [a, b] of pairs) c.world.heal(a, b, network);
+        for (const [a, b] of pairs) this.#act({ do: 'heal', a, b, network });
       });
       return this.#say(`cut in network ${network} between ${pairs.map(([a, b]) => `${a} and ${b}`).join(', ')}`);
     };
@@ -263,7 +257,10 @@ export class Faults {
         kind: 'always',
         weight: 2,
         strike: () =>
-          on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped' || m.sim.state === 'dark')), (m) => boot(m) && this.#say(`boot of ${m.name}`)),
+          on(
+            this.#pick(c.all.filter((m) => m.sim.state === 'stopped' || m.sim.state === 'dark')),
+            (m) => this.#boot(m) && this.#say(`boot of ${m.name}`),
+          ),
       },
       { name: 'short freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(s.float() * c.plan.failureTimeoutMs * 1.1) },
       { name: 'long freeze', kind: 'freeze', weight: 1.5, strike: () => this.#freeze(c.plan.failureTimeoutMs * (1 + s.float() * 3)) },
@@ -274,9 +271,10 @@ export class Faults {
         strike: () => {
           const p = this.#pair();
           if (p === undefined) return false;
-          c.world.cut(p[0], p[1]);
+          const [a, b] = p;
+          this.#act({ do: 'cut', a, b, network: null });
           this.#heals(() => {
-            c.world.heal(p[0], p[1]);
+            this.#act({ do: 'heal', a, b, network: null });
           });
           return this.#say(`cut between ${p[0]} and ${p[1]}`);
         },
@@ -288,9 +286,10 @@ export class Faults {
         strike: () => {
           const p = this.#pair();
           if (p === undefined) return false;
-          c.world.cutOneWay(p[0], p[1]);
+          const [a, b] = p;
+          this.#act({ do: 'cut-one-way', a, b });
           this.#heals(() => {
-            c.world.heal(p[0], p[1]);
+            this.#act({ do: 'heal', a, b, network: null });
           });
           return this.#say(`cut from ${p[0]} to ${p[1]}`);
         },
@@ -303,9 +302,9 @@ export class Faults {
         strike: () => {
           const m = this.#victim(c.all);
           if (m === undefined) return false;
-          c.world.isolate(m.name);
+          this.#act({ do: 'isolate', node: m.name });
           this.#heals(() => {
-            for (const o of c.all) if (o !== m) c.world.heal(m.name, o.name);
+            this.#act({ do: 'rejoin', node: m.name });
           });
           return this.#say(`isolation of ${m.name}`);
         },
@@ -315,7 +314,7 @@ export class Faults {
         kind: 'cuts',
         weight: 1,
         strike: () => {
-          c.world.healAll();
+          this.#act({ do: 'heal-all' });
           return this.#say('all cuts are healed');
         },
       },
@@ -338,7 +337,7 @@ export class Faults {
         weight: 1,
         strike: () =>
           on(this.#pick(c.all), (m) => {
-            m.sim.setDisk({ shortTransfers: s.coin(0.7) ? 0.2 : 0 });
+            this.#act({ do: 'short', node: m.name, share: s.coin(0.7) ? 0.2 : 0 });
             return this.#say(`short transfers on ${m.name}`);
           }),
       },
@@ -350,9 +349,11 @@ export class Faults {
           const p = this.#pair();
           if (p === undefined) return false;
           const fast = s.coin(0.3);
-          c.world.slow(p[0], p[1], fast ? {} : { delayMs: s.float() * 30, rateBytesPerSec: s.between(500_000, 50_000_000) });
+          const [a, b] = p;
+          const none = { do: 'slow', a, b, delayMs: null, rateBytesPerSec: null } as const;
+          this.#act(fast ? none : { ...none, delayMs: s.float() * 30, rateBytesPerSec: s.between(500_000, 50_000_000) });
           this.#later(1500, () => {
-            c.world.slow(p[0], p[1], {});
+            this.#act(none);
           });
           return this.#say(`network between ${p[0]} and ${p[1]}: ${fast ? 'fast' : 'slow'}`);
         },
@@ -363,18 +364,16 @@ export class Faults {
         weight: 2,
         strike: () =>
           on(this.#victim(this.#running()), (m) => {
-            m.stopClean();
+            this.#act({ do: 'stop', node: m.name });
             this.#comesBackAfterStop(m);
             return this.#say(`clean stop of ${m.name}`);
           }),
       },
-      operator('pause', 1, () => this.#command('pause', this.#source(), (m) => m.command('pause', { tag: TAG, nodes: this.#target(m) }))),
-      operator('resume', 1.5, () => this.#command('resume', this.#source(), (m) => m.command('resume', { tag: TAG, nodes: [] }))),
-      operator('fullresync', 0.7, () =>
-        this.#command('fullresync', this.#source(), (m) => m.command('fullresync', { tag: TAG, source: null, nodes: this.#target(m) })),
-      ),
-      operator('out-of-service', 1, () => this.#command('out-of-service', this.#source(), (m) => m.command('out-of-service', { tag: TAG }))),
-      operator('in-service', 1.5, () => this.#command('in-service', this.#pick(this.#running()), (m) => m.command('in-service', { tag: TAG }))),
+      operator('pause', 1, () => on(this.#source(), (m) => this.#command('pause', m, this.#target(m)))),
+      operator('resume', 1.5, () => this.#command('resume', this.#source())),
+      operator('fullresync', 0.7, () => on(this.#source(), (m) => this.#command('fullresync', m, this.#target(m)))),
+      operator('out-of-service', 1, () => this.#command('out-of-service', this.#source())),
+      operator('in-service', 1.5, () => this.#command('in-service', this.#pick(this.#running()))),
       {
         name: 'operator: switchover',
         kind: 'switchover',
@@ -399,15 +398,7 @@ export class Faults {
         name: 'operator: force',
         kind: 'force',
         weight: 1,
-        strike: () =>
-          c.serving.length === 0 &&
-          this.#command('force', this.#pick(this.#running()), async (m) => {
-            m.forcing = true;
-            c.forced = true;
-            const answer = await m.command('force', { tag: TAG, withoutLastOwner: true });
-            m.forcing = false;
-            return answer;
-          }),
+        strike: () => c.serving.length === 0 && this.#command('force', this.#pick(this.#running())),
       },
       {
         name: 'damaged bitmap',
@@ -426,16 +417,9 @@ export class Faults {
 
   #comesBackAfterStop(m: Machine): void {
     const again = (): void => {
-      if (m.sim.state === 'stopped') boot(m);
+      if (m.sim.state === 'stopped') this.#boot(m);
       else if (m.busy) this.#later(50, again);
     };
     if (this.#s.coin(0.85)) this.#later(50 + this.#s.float() * 2000, again);
   }
-}
-
-/** Starts a node that is down; false when it is not. */
-export function boot(m: Machine): boolean {
-  if (m.sim.state === 'running' || m.sim.state === 'frozen') return false;
-  void m.boot();
-  return true;
 }

@@ -4,7 +4,10 @@
  */
 import { SimulationError } from '../../../src/io/simulated/schedule.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
+import type { Clock } from '../../../src/io/types.ts';
+import { perform, type Script } from './actions.ts';
 import { Cluster } from './cluster.ts';
+import { CompareChecks } from './compare-checks.ts';
 import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
 import { Faults } from './faults.ts';
@@ -16,6 +19,10 @@ import { Workload } from './workload.ts';
 
 export interface HistoryOptions extends PlanOptions {
   verbose?: ((line: string) => void) | undefined;
+  /** A promise more, for tests of the simulator itself: says what is wrong, or nothing. */
+  alsoWrong?: ((c: Cluster) => string | undefined) | undefined;
+  /** What strikes, in place of what the seed draws. */
+  script?: Script | undefined;
   /** Told what a history is broken by from outside its events: an unhandled rejection. */
   onStart?: ((broken: (why: unknown) => void) => void) | undefined;
 }
@@ -25,6 +32,10 @@ export interface HistoryReport {
   fingerprint: string;
   nodes: number;
   faults: number;
+  /** All that struck, to be lived through again. */
+  script: Script;
+  /** Requests that the application has sent. */
+  requests: number;
   events: number;
   virtualMs: number;
   /** Faults, rules, requests: how often. */
@@ -42,17 +53,9 @@ export async function runHistory(seed: number, o: HistoryOptions = {}): Promise<
   o.onStart?.((why) => {
     c.violated('no rejection without a handler', why instanceof Error ? (why.stack ?? why.message) : String(why));
   });
-  let faults = 0;
+  const l: Lived = { faults: 0, script: { actions: [], endAt: 0 }, requests: () => 0 };
   try {
-    await c.world.run(
-      Promise.race([
-        live(c, plan).then((n) => {
-          faults = n;
-        }),
-        c.untilViolated(),
-      ]),
-      LIMITS,
-    );
+    await c.world.run(Promise.race([live(c, plan, l, o), c.untilViolated()]), LIMITS);
   } catch (e: unknown) {
     if (!(e instanceof SimulationError)) throw e;
     const cause = e.cause instanceof Error ? (e.cause.stack ?? '') : '';
@@ -64,7 +67,9 @@ export async function runHistory(seed: number, o: HistoryOptions = {}): Promise<
     seed,
     fingerprint: c.world.fingerprint(),
     nodes: plan.nodes.length,
-    faults,
+    faults: l.faults,
+    script: l.script,
+    requests: l.requests(),
     events: c.world.events,
     virtualMs: c.world.now(),
     counts: Object.fromEntries(c.counts),
@@ -73,7 +78,13 @@ export async function runHistory(seed: number, o: HistoryOptions = {}): Promise<
   };
 }
 
-async function live(c: Cluster, plan: Plan): Promise<number> {
+interface Lived {
+  faults: number;
+  script: Script;
+  requests: () => number;
+}
+
+async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: HistoryOptions): Promise<void> {
   c.say(
     `${String(plan.nodes.length)} nodes, ${String(plan.sizeBytes / 1024)} KiB, regions of ${String(plan.regionBytes / 1024)} KiB; ${[...plan.kinds].join(' ')}; ` +
       `arbiter ${plan.arbiter}, networks ${plan.networks.join(' ')}`,
@@ -81,37 +92,73 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   c.count(`histories: arbiter ${plan.arbiter}`);
   c.count(`histories: ${String(plan.networks.length)} paths a pair`);
   await make(c, plan);
-  const s = new Stream(plan.seed, 'history');
   const w = new Workload(c);
   w.start();
-  const faults = new Faults(c);
+  l.requests = () => w.requests;
   const dropped = new DroppedMarks(c);
   const flags = new FlagChecks(c);
   const paths = new PathChecks(c);
+  const compares = new CompareChecks(c);
   c.world.betweenEvents(() => {
     dropped.look();
   });
+  const looks = new Stream(plan.seed, 'looks');
+  const watchClock = c.world.harnessClock('watch');
   let over = false as boolean;
   const watch = (async () => {
     while (!over && c.violation === undefined) {
-      await c.world.sleep(s.between(15, 100));
+      await sleep(watchClock, looks.between(15, 100));
       checkQuietly(c);
       checkProofs(c);
       flags.look();
       paths.look();
+      compares.look();
+      const wrong = alsoWrong?.(c);
+      if (wrong !== undefined) c.violated('injected', wrong);
     }
   })();
-  while (faults.struck < plan.faults && c.violation === undefined) {
-    const draw = s.float();
-    await c.world.sleep(draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100);
-    faults.strike();
-  }
-  await c.world.sleep(s.float() * 800);
-  faults.end();
+  if (script === undefined) await strikeBySeed(c, plan, l);
+  else await strikeByScript(c, l, script);
   await endHistory(c, w);
   over = true;
   await watch;
-  return faults.struck;
+}
+
+const sleep = (clock: Clock, ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    clock.after(ms, resolve);
+  });
+
+async function strikeBySeed(c: Cluster, plan: Plan, l: Lived): Promise<void> {
+  const s = new Stream(plan.seed, 'history');
+  const faults = new Faults(c);
+  l.script.actions = faults.actions;
+  while (faults.struck < plan.faults && c.violation === undefined) {
+    const draw = s.float();
+    await sleep(c.faultClock, plan.pace * (draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100));
+    faults.strike();
+    l.faults = faults.struck;
+    l.script.endAt = c.world.now();
+  }
+  await sleep(c.faultClock, s.float() * 800);
+  faults.end();
+  l.script.endAt = c.world.now();
+}
+
+/** The same at the same moments, whatever the seed would draw. */
+async function strikeByScript(c: Cluster, l: Lived, script: Script): Promise<void> {
+  l.script = script;
+  const until = (at: number): Promise<void> =>
+    new Promise((resolve) => {
+      c.world.at(at, resolve);
+    });
+  for (const { at, action } of script.actions) {
+    await until(at);
+    c.say(`--- ${JSON.stringify(action)}`);
+    perform(c, action);
+    l.faults += 1;
+  }
+  await until(script.endAt);
 }
 
 /** Makes the mirror, as an operator does; a history begins with all legs in sync, or with the first copy under way. */

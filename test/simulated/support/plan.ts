@@ -30,12 +30,16 @@ export interface Plan {
   modes: ('sync' | 'async')[];
   failureTimeoutMs: number;
   faults: number;
+  /** Of the times between two faults: below 1 they come closer together. */
+  pace: number;
   kinds: ReadonlySet<Kind>;
   settings: MirrorSettings;
   connectionsPerTarget: number;
   resyncsMax: number;
   /** Requests that the application keeps in flight on each of its connections. */
   depth: number;
+  /** Requests that the application sends at most; null: no limit. */
+  requestsMax: number | null;
   /** With `majority` a partition costs nothing: neither a split brain nor a write that was acknowledged. */
   arbiter: 'none' | 'majority';
   /** Networks that each pair of nodes shares; a cut may take one of them alone. */
@@ -49,6 +53,7 @@ export interface PlanOptions {
   arbiter?: 'none' | 'majority' | undefined;
   /** Paths between each pair of nodes: 1 or 2. */
   paths?: number | undefined;
+  requestsMax?: number | null | undefined;
 }
 
 const FIRST_NETWORK = 'lan';
@@ -111,7 +116,8 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     regionBytes,
     modes: nodes.map(() => (s.coin(0.6) && kinds.has('async') ? 'async' : 'sync')),
     failureTimeoutMs: 500,
-    faults: s.between(10, 13),
+    faults: s.between(20, 23),
+    pace: new Stream(seed, 'pace').pick(twoPaths ? [0.5, 0.9] : [0.35, 0.5, 0.5, 0.8]),
     kinds,
     settings: {
       ...DEFAULT_SETTINGS,
@@ -131,6 +137,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     connectionsPerTarget: s.pick([1, 1, 2]),
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
+    requestsMax: o.requestsMax ?? null,
     arbiter: o.arbiter ?? (majority ? 'majority' : 'none'),
     networks: (o.paths ?? (twoPaths ? 2 : 1)) > 1 ? [FIRST_NETWORK, SECOND_NETWORK] : [FIRST_NETWORK],
   };

@@ -88,7 +88,7 @@ export function checkProofs(c: Cluster): void {
 }
 
 /** Regions whose bytes differ now, or on stable storage. */
-function differences(c: Cluster, a: Machine, b: Machine, durable: boolean): number[] {
+export function differences(c: Cluster, a: Machine, b: Machine, durable: boolean): number[] {
   const offsets = a.sim.differences(LEG, b.sim, LEG, durable).filter((at) => at < c.plan.sizeBytes);
   return [...new Set(offsets.map((at) => Math.floor(at / c.plan.regionBytes)))];
 }

@@ -33,6 +33,7 @@ export class Workload {
   #stopping = false;
   #paused = false;
   #nextValue = 1;
+  #requests = 0;
   #lanes = new Set<Lane>();
   readonly #running: Promise<void>[] = [];
 
@@ -57,6 +58,11 @@ export class Workload {
 
   resume(): void {
     this.#paused = false;
+  }
+
+  /** Sent so far. */
+  get requests(): number {
+    return this.#requests;
   }
 
   get inFlight(): number {
@@ -132,6 +138,9 @@ export class Workload {
   }
 
   #issue(lane: Lane): void {
+    const { requestsMax } = this.#c.plan;
+    if (requestsMax !== null && this.#requests >= requestsMax) return;
+    this.#requests += 1;
     const draw = this.#s.float();
     if (draw < 0.55) this.#write(lane);
     else if (draw < 0.63) this.#zero(lane, false);

@@ -1,0 +1,53 @@
+import { expect, it } from 'vitest';
+import { parseScenario } from '../../src/scenario/parse.ts';
+import type { Script } from './support/actions.ts';
+import type { Cluster } from './support/cluster.ts';
+import { runHistory } from './support/history.ts';
+import { drawPlan, type Kind } from './support/plan.ts';
+import { scenarioOf } from './support/scenario-file.ts';
+import { shrink } from './support/shrink.ts';
+
+const only = new Set<Kind>(['crash', 'power', 'freeze']);
+
+/** Two crashes that were lived through by one node: of all that strikes, only these and their boots matter. */
+function alsoWrong(c: Cluster): string | undefined {
+  return c.machine('server2').sim.boots >= 3 && c.machine('server2').up ? 'server2 has been started three times' : undefined;
+}
+
+it('lives through the same history again from the list of what struck', async () => {
+  for (const seed of [3, 7]) {
+    const first = await runHistory(seed);
+    const again = await runHistory(seed, { script: first.script });
+    expect([again.virtualMs, again.requests, again.checks]).toEqual([first.virtualMs, first.requests, first.checks]);
+    expect(first.script.actions.length).toBeGreaterThanOrEqual(first.faults);
+  }
+});
+
+it('makes a failing history shorter, which still fails, and can be said as a scenario', async () => {
+  const options = { only, alsoWrong };
+  let seed = 1;
+  let first = await runHistory(seed, options);
+  while (first.failure === undefined || first.nodes < 3) first = await runHistory((seed += 1), options);
+  expect(first.failure.promise).toBe('injected');
+  const { replay, last } = await shrink(runHistory, seed, options, 120);
+  expect(last.failure?.promise).toBe('injected');
+  expect(replay.script.actions.length).toBeLessThan(first.script.actions.length);
+  // A crash and a start, twice; what is started at the end of a history needs no action of its own.
+  expect(replay.script.actions.length).toBeLessThanOrEqual(4);
+  expect(last.nodes).toBe(2);
+  const again = await runHistory(seed, { ...options, nodes: replay.options.nodes, requestsMax: replay.options.requestsMax, script: replay.script });
+  expect(again.failure?.promise).toBe('injected');
+
+  const text = scenarioOf(drawPlan(seed, { only, nodes: 2 }), replay.script, 'injected: server2 has been started three times');
+  expect(text).toContain(`# From seed ${String(seed)} of scripts/simulate`);
+  expect(parseScenario(text ?? '', 'shrunk.yaml').steps.length).toBeGreaterThan(replay.script.actions.length);
+}, 240_000);
+
+it('refuses a history that does not fail', async () => {
+  await expect(shrink(runHistory, 3, {}, 10)).rejects.toThrow('seed 3 does not fail');
+});
+
+it('has no scenario for what that language can not say', () => {
+  const script: Script = { actions: [{ at: 1, action: { do: 'short', node: 'server1', share: 0.2 } }], endAt: 2 };
+  expect(scenarioOf(drawPlan(3, { paths: 1 }), script, 'x')).toBeUndefined();
+});
