@@ -126,6 +126,7 @@ const bothDead: Story = {
       await s.inSync('server2');
       await s.node('server2').control.call('out-of-service', { tag: TAG });
       await s.node('server1').control.call('in-service', { tag: TAG });
+      await s.inSync('server1');
       await kill(s, ...TWO);
       await s.node('server1').start();
       await s.shows('server1', /State: Data Corrupt/);
