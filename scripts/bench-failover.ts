@@ -5,6 +5,7 @@
  *
  * Runs go to and fro between the two nodes of best priority; a third takes part as a target.
  */
+import { loadavg } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -149,8 +150,9 @@ async function main(): Promise<void> {
   for (const count of values.nodes.split(',').map((n) => natural('nodes', n, 2, 8))) {
     const r = await measure(count, runs, failureTimeoutMs);
     results.push(r);
-    const spread = `min ${r.minMs.toFixed(0)} ms, max ${r.maxMs.toFixed(0)} ms, ${String(runs)} runs`;
-    say(`${String(count)} nodes, failureTimeout ${String(failureTimeoutMs)} ms: median ${r.medianMs.toFixed(0)} ms, ${spread}`);
+    const spread = `min ${r.minMs.toFixed(0)} ms, max ${r.maxMs.toFixed(0)} ms, ${String(runs)} runs, load of this machine ${(loadavg()[0] ?? 0).toFixed(1)}`;
+    const about = `${String(count)} nodes, failureTimeout ${String(failureTimeoutMs)} ms: from the kill to the first acknowledged write`;
+    say(`${about}: median ${r.medianMs.toFixed(0)} ms, ${spread}`);
   }
   if (values.json) process.stdout.write(`${JSON.stringify({ failureTimeoutMs, results })}\n`);
 }

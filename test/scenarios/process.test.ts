@@ -5,6 +5,7 @@ import { parallel } from '../../src/scenario/parallel.ts';
 import { parseScenario } from '../../src/scenario/parse.ts';
 import { failureLine, type Outcome } from '../../src/scenario/report.ts';
 import { runInProcesses } from '../../src/scenario/world-process.ts';
+import { documentedScenarios } from '../support/documented-scenarios.ts';
 import { command } from '../support/scenarios.ts';
 
 /** Real daemons wait most of the time: several scenarios share the two cores. */
@@ -13,15 +14,6 @@ const ROUNDS = 3;
 const ALL_MAX_MS = 400_000;
 const folder = path.join(import.meta.dirname, 'files');
 const names = readdirSync(folder).filter((n) => n.endsWith('.yaml'));
-/** The documented failures of two and three nodes are lived through in each round, all others once. */
-const documented = [
-  'two-nodes-1-source-dies.yaml',
-  'two-nodes-2-resync-cut-short.yaml',
-  'two-nodes-3-both-die-source-returns-first.yaml',
-  'two-nodes-4-both-die-target-returns-first.yaml',
-  'three-nodes-wait-for-previous-source.yaml',
-  'three-nodes-previous-source-never-returns.yaml',
-];
 
 interface Run {
   name: string;
@@ -49,7 +41,11 @@ function runOf(name: string): Run {
   };
 }
 
-const rounds = Array.from({ length: ROUNDS }, (_, i) => i + 1).map((round) => ({ round, runs: (round === 1 ? names : documented).map(runOf) }));
+/** The documented failures are lived through in each round, all others once. */
+const rounds = Array.from({ length: ROUNDS }, (_, i) => i + 1).map((round) => ({
+  round,
+  runs: (round === 1 ? names : documentedScenarios).map(runOf),
+}));
 let started: Promise<void> | undefined;
 
 /** All of them begin with the first test that is run. */
@@ -62,7 +58,7 @@ function start(): void {
 }
 
 it('the documented failures are among them', () => {
-  expect(documented.filter((n) => !names.includes(n))).toEqual([]);
+  expect(documentedScenarios.filter((n) => !names.includes(n))).toEqual([]);
 });
 
 describe.each(rounds)('round $round with real daemons', ({ runs }) => {

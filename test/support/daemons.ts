@@ -52,6 +52,10 @@ export interface DaemonsOptions {
   tunables?: Readonly<Record<string, number | string>>;
   /** Another root folder of a node, such as one on a file system of its own. */
   roots?: Readonly<Record<string, string>>;
+  /** The port where `from` reaches `to`, which listens at `port`, such as that of a relay; that port itself when left out. */
+  reach?: (from: string, to: string, port: number) => Promise<number>;
+  /** More variables of the daemons' environment, by node. */
+  env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
 export class Daemons {
@@ -68,13 +72,13 @@ export class Daemons {
     const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'netraid-mirror-')));
     chmodSync(folder, 0o755);
     const all = new Daemons(folder);
-    for (const name of o.nodes) all.#nodes.set(name, new NodeProcess(name, folder, await freePort(), o.roots?.[name]));
+    for (const name of o.nodes) all.#nodes.set(name, new NodeProcess(name, folder, await freePort(), o.roots?.[name], o.env?.[name]));
     try {
       for (const n of all.nodes()) {
         mkdirSync(path.join(n.root, 'etc', 'default'), { recursive: true });
         const tunables = Object.entries(o.tunables ?? {}).map(([key, value]) => `${key}=${String(value)}\n`);
         writeFileSync(path.join(n.root, 'etc', 'default', 'LifeKeeper'), tunables.join(''));
-        writeFileSync(path.join(n.root, 'etc', 'netraid.yaml'), stringify({ ...all.#configOf(n, o), ...o.config?.[n.name] }));
+        writeFileSync(path.join(n.root, 'etc', 'netraid.yaml'), stringify({ ...(await all.#configOf(n, o)), ...o.config?.[n.name] }));
       }
       await Promise.all(all.nodes().map((n) => n.start()));
       await all.until('all nodes hear each other', async () => {
@@ -88,12 +92,12 @@ export class Daemons {
     return all;
   }
 
-  #configOf(n: NodeProcess, o: DaemonsOptions): Record<string, unknown> {
-    const peers = Object.fromEntries(
-      this.nodes()
-        .filter((p) => p !== n)
-        .map((p) => [p.name, `127.0.0.1:${String(p.port)}`]),
-    );
+  async #configOf(n: NodeProcess, o: DaemonsOptions): Promise<Record<string, unknown>> {
+    const peers: Record<string, string> = {};
+    for (const p of this.nodes().filter((p) => p !== n)) {
+      const port = (await o.reach?.(n.name, p.name, p.port)) ?? p.port;
+      peers[p.name] = `127.0.0.1:${String(port)}`;
+    }
     const failureTimeout = `${String(o.failureTimeoutMs ?? 2000)}ms`;
     return { version: 1, cluster: 'interop', node: n.name, listen: `127.0.0.1:${String(n.port)}`, peers, failureTimeout };
   }

@@ -26,9 +26,11 @@ export class NodeProcess {
   readonly port: number;
   readonly logPath: string;
   readonly control: HttpControlClient;
+  readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
 
-  constructor(name: string, folder: string, port: number, root = path.join(folder, name)) {
+  constructor(name: string, folder: string, port: number, root = path.join(folder, name), env: Readonly<Record<string, string>> = {}) {
+    this.#env = env;
     this.name = name;
     this.root = root;
     this.port = port;
@@ -52,7 +54,7 @@ export class NodeProcess {
     const log = openSync(this.logPath, 'a');
     // The daemon dies with the process that started it, also when that is killed.
     const args = ['--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd'), '--root', this.root];
-    const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath }, stdio: ['ignore', log, log], cwd: '/' });
+    const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
     closeSync(log);
     this.#child = child;
     const spawned = { problem: '' };
