@@ -12,7 +12,7 @@ const HELP = `scripts/simulate [options]
   --seconds N       as many as fit into N seconds, from the first of --seeds on
   --nodes N         2 to 4 nodes (default: the seed decides)
   --without KINDS   leaves kinds of faults out: ${KINDS.join(',')}
-  --only KINDS      leaves all others out
+  --only KINDS      leaves all others out; 'aimed' strikes only where it is named here
   --verbose         prints what happens, line by line
   --keep-going      does not stop at the first failing history
   --json            prints the totals as JSON

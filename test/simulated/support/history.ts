@@ -4,6 +4,7 @@
  */
 import { SimulationError } from '../../../src/io/simulated/schedule.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
+import { Aimed } from './aimed.ts';
 import { Cluster } from './cluster.ts';
 import { DroppedMarks } from './dropped-marks.ts';
 import { endHistory, describe, together } from './ending.ts';
@@ -81,6 +82,7 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
   const w = new Workload(c);
   w.start();
   const faults = new Faults(c);
+  const aimed = new Aimed(c);
   const dropped = new DroppedMarks(c);
   const flags = new FlagChecks(c);
   c.world.betweenEvents(() => {
@@ -95,17 +97,18 @@ async function live(c: Cluster, plan: Plan): Promise<number> {
       flags.look();
     }
   })();
-  while (faults.struck < plan.faults && c.violation === undefined) {
+  while (faults.struck + aimed.struck < plan.faults && c.violation === undefined) {
     const draw = s.float();
-    await c.world.sleep(draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100);
+    await c.world.sleep((draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100) * aimed.patience);
     faults.strike();
   }
   await c.world.sleep(s.float() * 800);
   faults.end();
+  aimed.end();
   await endHistory(c, w);
   over = true;
   await watch;
-  return faults.struck;
+  return faults.struck + aimed.struck;
 }
 
 /** Makes the mirror, as an operator does; a history begins with all legs in sync, or with the first copy under way. */
