@@ -114,7 +114,8 @@ export class Aimed {
     const thaw = this.#freeze(target);
     this.#c.count('aimed: loss unseen');
     this.#c.say(`--- aimed: ${target.name} stands still, and ${source.name} will be lost meanwhile`);
-    const lossAt = timeout * (1.1 + this.#s.float());
+    // It takes one to find out that the target is silent, and another before anything is answered without it.
+    const lossAt = timeout * (2.3 + this.#s.float());
     this.#later(lossAt, () => {
       if (source.inService) this.#lose(source);
     });
