@@ -20,7 +20,7 @@ const HELP = `scripts/simulate [options]
   --arbiter KIND    none or majority (default: the seed decides)
   --paths N         1 or 2 paths between each pair of nodes (default: the seed decides)
   --without KINDS   leaves kinds of faults out: ${KINDS.join(',')}
-  --only KINDS      leaves all others out
+  --only KINDS      leaves all others out; 'aimed' strikes only where it is named here
   --shrink          makes the failing history of --seed short, and says which faults are left
   --out FILE        writes it there: as a scenario where that language can say it, and for --replay as FILE.json
   --replay FILE     lives through a shrunk history again

@@ -14,6 +14,8 @@ export interface Branch {
   readonly model: Model;
   /** It has answered writes with success that its successor does not have. */
   diverged: boolean;
+  /** Its node stood still for long while it served: once awake it may have found everybody silent, and gone on. */
+  stalled: boolean;
   /** An async target went on from it while it was still answering: it lacks what was answered without it, and nobody can tell. */
   leftToAsync: boolean;
   /** The moment at which another branch first went on from it. */
@@ -48,6 +50,14 @@ export class Branches {
     return this.#all;
   }
 
+  /** A source stands still for long, or is about to. */
+  sourceStalls(): void {
+    for (const m of this.#c.all) {
+      const b = m.inService ? this.of(m) : undefined;
+      if (b !== undefined) b.stalled = true;
+    }
+  }
+
   /** The branch that this node serves now. */
   of(m: Machine): Branch | undefined {
     const epoch = m.mirror?.source?.epoch;
@@ -67,6 +77,7 @@ export class Branches {
         node: m.name,
         model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
         diverged: false,
+        stalled: false,
         leftToAsync: false,
         forkedAt: Infinity,
         answeredAtFork: Infinity,
@@ -80,7 +91,7 @@ export class Branches {
       model.powerWasLost();
       this.powerLost = false;
     }
-    const branch = { key, node: m.name, model, diverged: false, leftToAsync: false, forkedAt: Infinity, answeredAtFork: Infinity };
+    const branch = { key, node: m.name, model, diverged: false, stalled: false, leftToAsync: false, forkedAt: Infinity, answeredAtFork: Infinity };
     parent.forkedAt = Math.min(parent.forkedAt, this.moments.next());
     if (stillServed && this.#isAsync(m)) parent.leftToAsync = true;
     parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
@@ -100,6 +111,11 @@ export class Branches {
   only(b: Branch): void {
     this.#all.splice(0, this.#all.length, b);
     this.#tip = b;
+  }
+
+  /** Two may go on side by side from this one, so that what the one answered the other may lack: a network is cut, or its source stood still. */
+  #mayPart(b: Branch): boolean {
+    return this.#c.plan.kinds.has('cuts') || b.stalled;
   }
 
   #begin(b: Branch): void {
@@ -138,7 +154,7 @@ export class Branches {
     const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity));
     if (bad < 0) return;
     const what = `${m.name} goes in service in epoch ${b.key}; its sector ${String(bad)} holds #${String(leg[bad])}, and the promises allow ${b.model.describe(bad)}`;
-    if (!this.#c.apart) {
+    if (!this.#mayPart(parent)) {
       this.#c.violated('M12', what);
       return;
     }

@@ -17,6 +17,7 @@ import { Branches } from './branches.ts';
 import { LeftOut } from './left-out.ts';
 import { hostIn, LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
+import { RecordChecks } from './record-checks.ts';
 import { parseRecord } from './state-reader.ts';
 
 /** A promise that was broken. */
@@ -104,6 +105,7 @@ export class Machine {
       if (e.kind === 'in-service') this.#c.wentInService(this);
     });
     this.daemon = daemon;
+    this.#c.records.booted(this, daemon);
     this.control = new DaemonControl(daemon, { version: '0', regionBytes: plan.regionBytes, waitForPreviousSourceSec: -1 });
     this.busy = true;
     this.#answeredIn = '';
@@ -253,7 +255,9 @@ export class Machine {
         if (this.mirror?.record().inSync.includes(link.node) === true) {
           this.#c.violated('M2', `a write is answered while the loss of ${link.node}, which was in sync, is being settled`);
         }
-      } else if (phase === 'out' && this.mirror?.record().accountComplete.includes(link.node) === true) {
+      }
+      if (phase === 'out') this.#c.records.answersWithout(this, link.node);
+      if (phase === 'out' && this.mirror?.record().accountComplete.includes(link.node) === true) {
         const unmarked = this.#unmarked(this, offset, length, (n) => n === `oos:${link.node}`);
         const bad = unmarked.length === 0 ? undefined : unmarked.find((r) => this.#differs(this.#c.machine(link.node), r));
         this.#c.checked('M2 (left out)');
@@ -281,6 +285,7 @@ export class Machine {
       (before?.epochServed === undefined || before.epochServed === null || epochKey(before.epochServed) !== epochKey(next.epochServed))
     )
       this.beforeServing = before;
+    this.#c.records.written(this, next);
     this.record = next;
   }
 }
@@ -296,6 +301,7 @@ export class Cluster {
   readonly faultClock: Clock;
   readonly machines = new Map<string, Machine>();
   readonly branches: Branches;
+  readonly records = new RecordChecks(this);
   readonly counts = new Map<string, number>();
   readonly checks = new Map<string, number>();
   /** The last things that happened, for people. */
@@ -303,7 +309,7 @@ export class Cluster {
   violation: Violation | undefined;
   /** An operator has forced a node online: from then on records may contradict each other. */
   forced = false;
-  sourceStalled = false;
+  #sourceStalled = false;
   #onViolation: (() => void)[] = [];
   readonly #verbose: ((line: string) => void) | undefined;
   #highestAnswered = 0;
@@ -324,7 +330,12 @@ export class Cluster {
    */
   get apart(): boolean {
     if (this.plan.arbiter === 'majority' && !this.forced) return false;
-    return this.plan.kinds.has('cuts') || this.sourceStalled;
+    return this.plan.kinds.has('cuts') || this.#sourceStalled;
+  }
+
+  set sourceStalled(yes: true) {
+    this.#sourceStalled = yes;
+    this.branches.sourceStalls();
   }
 
   get all(): Machine[] {

@@ -47,14 +47,15 @@ export class Faults {
     this.#ended = true;
   }
 
-  #act(action: Action): void {
+  /** Does it now, and writes it down. */
+  act(action: Action): void {
     this.actions.push({ at: this.#c.world.now(), action });
     perform(this.#c, action);
   }
 
   #boot(m: Machine): boolean {
     if (m.sim.state === 'running' || m.sim.state === 'frozen') return false;
-    this.#act({ do: 'boot', node: m.name });
+    this.act({ do: 'boot', node: m.name });
     return true;
   }
 
@@ -97,13 +98,13 @@ export class Faults {
   }
 
   #crash(m: Machine): true {
-    this.#act({ do: 'crash', node: m.name });
+    this.act({ do: 'crash', node: m.name });
     this.#comesBack(m);
     return this.#say(`crash of ${m.name}`);
   }
 
   #powerFail(m: Machine): true {
-    this.#act({ do: 'power', node: m.name });
+    this.act({ do: 'power', node: m.name });
     this.#comesBack(m);
     return this.#say(`power failure of ${m.name}`);
   }
@@ -116,10 +117,10 @@ export class Faults {
   }
 
   #freezeFor(m: Machine, ms: number, asSource: boolean): void {
-    this.#act({ do: 'freeze', node: m.name, ms, asSource });
+    this.act({ do: 'freeze', node: m.name, ms, asSource });
     const { boots } = m.sim;
     this.#later(ms, () => {
-      if (m.sim.boots === boots && m.sim.state === 'frozen') this.#act({ do: 'thaw', node: m.name });
+      if (m.sim.boots === boots && m.sim.state === 'frozen') this.act({ do: 'thaw', node: m.name });
     });
   }
 
@@ -139,16 +140,16 @@ export class Faults {
     const m = ofLegSync ? victim : this.#victim(this.#alive());
     if (m === undefined) return false;
     const times = what !== 'full' && this.#s.coin(0.7) ? this.#s.between(1, 4) : null;
-    this.#act({ do: 'disk', node: m.name, pattern, op: what, times });
+    this.act({ do: 'disk', node: m.name, pattern, op: what, times });
     this.#later(this.#s.float() * 1500, () => {
-      this.#act({ do: 'repair', node: m.name });
+      this.act({ do: 'repair', node: m.name });
     });
     return this.#say(`disk fault on ${m.name}: ${what} of ${pattern}`);
   }
 
   #command(command: Extract<Action, { do: 'command' }>['command'], m: Machine | undefined, nodes: string[] = []): boolean {
     if (m === undefined) return false;
-    this.#act({ do: 'command', node: m.name, command, nodes });
+    this.act({ do: 'command', node: m.name, command, nodes });
     return this.#say(`operator: ${command} ${nodes.join(' ')} on ${m.name}`);
   }
 
@@ -165,9 +166,9 @@ export class Faults {
     if (kind === 'crash') this.#crash(m);
     else if (kind === 'power') this.#powerFail(m);
     else if (kind === 'cuts') {
-      this.#act({ do: 'isolate', node: m.name });
+      this.act({ do: 'isolate', node: m.name });
       this.#heals(() => {
-        this.#act({ do: 'rejoin', node: m.name });
+        this.act({ do: 'rejoin', node: m.name });
       });
       this.#say(`isolation of ${m.name}`);
     } else {
@@ -191,7 +192,7 @@ export class Faults {
     if (bytes === undefined || bytes.length === 0) return false;
     const at = this.#s.between(0, bytes.length - 1);
     const bit = 1 << this.#s.between(0, 7);
-    this.#act({ do: 'damage', node: m.name, path, at, bit });
+    this.act({ do: 'damage', node: m.name, path, at, bit });
     return this.#say(`damage of ${path} on ${m.name}, byte ${String(at)}`);
   }
 
@@ -202,9 +203,9 @@ export class Faults {
     if (networks.length < 2) return [];
     const cut = (pairs: (readonly [string, string])[]): true => {
       const network = this.#s.pick(networks);
-      for (const [a, b] of pairs) this.#act({ do: 'cut', a, b, network });
+      for (const [a, b] of pairs) this.act({ do: 'cut', a, b, network });
       this.#heals(() => {
-        for (const [a, b] of pairs) this.#act({ do: 'heal', a, b, network });
+        for (const [a, b] of pairs) this.act({ do: 'heal', a, b, network });
       });
       return this.#say(`cut in network ${network} between ${pairs.map(([a, b]) => `${a} and ${b}`).join(', ')}`);
     };
@@ -272,9 +273,9 @@ export class Faults {
           const p = this.#pair();
           if (p === undefined) return false;
           const [a, b] = p;
-          this.#act({ do: 'cut', a, b, network: null });
+          this.act({ do: 'cut', a, b, network: null });
           this.#heals(() => {
-            this.#act({ do: 'heal', a, b, network: null });
+            this.act({ do: 'heal', a, b, network: null });
           });
           return this.#say(`cut between ${p[0]} and ${p[1]}`);
         },
@@ -287,9 +288,9 @@ export class Faults {
           const p = this.#pair();
           if (p === undefined) return false;
           const [a, b] = p;
-          this.#act({ do: 'cut-one-way', a, b });
+          this.act({ do: 'cut-one-way', a, b });
           this.#heals(() => {
-            this.#act({ do: 'heal', a, b, network: null });
+            this.act({ do: 'heal', a, b, network: null });
           });
           return this.#say(`cut from ${p[0]} to ${p[1]}`);
         },
@@ -302,9 +303,9 @@ export class Faults {
         strike: () => {
           const m = this.#victim(c.all);
           if (m === undefined) return false;
-          this.#act({ do: 'isolate', node: m.name });
+          this.act({ do: 'isolate', node: m.name });
           this.#heals(() => {
-            this.#act({ do: 'rejoin', node: m.name });
+            this.act({ do: 'rejoin', node: m.name });
           });
           return this.#say(`isolation of ${m.name}`);
         },
@@ -314,7 +315,7 @@ export class Faults {
         kind: 'cuts',
         weight: 1,
         strike: () => {
-          this.#act({ do: 'heal-all' });
+          this.act({ do: 'heal-all' });
           return this.#say('all cuts are healed');
         },
       },
@@ -337,7 +338,7 @@ export class Faults {
         weight: 1,
         strike: () =>
           on(this.#pick(c.all), (m) => {
-            this.#act({ do: 'short', node: m.name, share: s.coin(0.7) ? 0.2 : 0 });
+            this.act({ do: 'short', node: m.name, share: s.coin(0.7) ? 0.2 : 0 });
             return this.#say(`short transfers on ${m.name}`);
           }),
       },
@@ -351,9 +352,9 @@ export class Faults {
           const fast = s.coin(0.3);
           const [a, b] = p;
           const none = { do: 'slow', a, b, delayMs: null, rateBytesPerSec: null } as const;
-          this.#act(fast ? none : { ...none, delayMs: s.float() * 30, rateBytesPerSec: s.between(500_000, 50_000_000) });
+          this.act(fast ? none : { ...none, delayMs: s.float() * 30, rateBytesPerSec: s.between(500_000, 50_000_000) });
           this.#later(1500, () => {
-            this.#act(none);
+            this.act(none);
           });
           return this.#say(`network between ${p[0]} and ${p[1]}: ${fast ? 'fast' : 'slow'}`);
         },
@@ -364,7 +365,7 @@ export class Faults {
         weight: 2,
         strike: () =>
           on(this.#victim(this.#running()), (m) => {
-            this.#act({ do: 'stop', node: m.name });
+            this.act({ do: 'stop', node: m.name });
             this.#comesBackAfterStop(m);
             return this.#say(`clean stop of ${m.name}`);
           }),

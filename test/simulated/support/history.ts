@@ -6,6 +6,7 @@ import { SimulationError } from '../../../src/io/simulated/schedule.ts';
 import { Stream } from '../../../src/io/simulated/seed.ts';
 import type { Clock } from '../../../src/io/types.ts';
 import { perform, type Script } from './actions.ts';
+import { Aimed } from './aimed.ts';
 import { Cluster } from './cluster.ts';
 import { CompareChecks } from './compare-checks.ts';
 import { DroppedMarks } from './dropped-marks.ts';
@@ -132,16 +133,20 @@ const sleep = (clock: Clock, ms: number): Promise<void> =>
 async function strikeBySeed(c: Cluster, plan: Plan, l: Lived): Promise<void> {
   const s = new Stream(plan.seed, 'history');
   const faults = new Faults(c);
+  const aimed = new Aimed(c, (action) => {
+    faults.act(action);
+  });
   l.script.actions = faults.actions;
-  while (faults.struck < plan.faults && c.violation === undefined) {
+  while (faults.struck + aimed.struck < plan.faults && c.violation === undefined) {
     const draw = s.float();
-    await sleep(c.faultClock, plan.pace * (draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100));
+    await sleep(c.faultClock, plan.pace * aimed.patience * (draw < 0.3 ? s.float() * 20 : draw < 0.75 ? s.float() * 300 : s.float() * 1100));
     faults.strike();
-    l.faults = faults.struck;
+    l.faults = faults.struck + aimed.struck;
     l.script.endAt = c.world.now();
   }
   await sleep(c.faultClock, s.float() * 800);
   faults.end();
+  aimed.end();
   l.script.endAt = c.world.now();
 }
 

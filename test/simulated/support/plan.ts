@@ -19,6 +19,7 @@ export const KINDS = [
   'sync',
   'own-sync',
   'switchover',
+  'aimed',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -91,6 +92,7 @@ const CHANCE: Record<Kind, number> = {
   sync: 0.25,
   'own-sync': 0.2,
   switchover: 0.4,
+  aimed: 0,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -99,7 +101,10 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const names = ['server1', 'server2', 'server3', 'server4'];
   // Of its own stream: histories of before there were switchovers stay as they were.
   const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
-  const drawn = KINDS.filter((k) => (k === 'switchover' ? moves : s.coin(CHANCE[k]) || (o.only?.has(k) === true && CHANCE[k] === 0)));
+  // Only where they are asked for; some of these blows are an operator's word, or a cut, where those are allowed.
+  const aimed = o.only?.has('aimed') === true;
+  const ofItsOwn = new Map<Kind, boolean>([['switchover', moves], ['aimed', aimed], ...(aimed ? [['force', true] as const] : [])]);
+  const drawn = KINDS.filter((k) => ofItsOwn.get(k) ?? (s.coin(CHANCE[k]) || (aimed && k === 'cuts')));
   const allowed = (k: Kind): boolean => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k));
   const kinds = new Set(drawn.filter(allowed));
   // A history without any fault would prove little.

@@ -54,7 +54,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: 'a target that is being resynced is promoted',
-    only: 'crash,power,slow,cuts',
+    only: 'crash,slow,aimed',
     edits: [
       {
         file: 'src/failover/decide.ts',
@@ -63,8 +63,19 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
       },
       {
         file: 'src/failover/situation.ts',
+        find: '  if (r.resyncingFrom !== null) return `its resync from ${r.resyncingFrom.node} was cut short`;\n',
+        replace: '',
+      },
+      {
+        file: 'src/failover/situation.ts',
         find: "  if (!servedLast && !r.inSync.includes(v.node)) return 'it was not in sync';",
         replace: '',
+      },
+      // It was told that it is out before it was resynced, and is to remember that as well.
+      {
+        file: 'src/failover/target.ts',
+        find: '    // Whoever is a target orders nothing any more.\n',
+        replace: '    toldOut: null,\n',
       },
     ],
   },
@@ -82,9 +93,9 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
       { file: 'src/failover/claim.ts', find: '    await this.#n.own.setLastOwner(true);\n', replace: '' },
       {
         file: 'src/failover/claim.ts',
-        find: '    this.#n.env.exports.add(this.#n.tag, source.export);\n',
+        find: '{ rule: d.rule, epoch: epoch.number });\n',
         replace:
-          '    this.#n.env.exports.add(this.#n.tag, source.export);\n    await new Promise<void>((resolve) => void this.#n.env.io.clock.after(300, resolve));\n    await this.#n.own.setLastOwner(true);\n',
+          '{ rule: d.rule, epoch: epoch.number });\n    await new Promise<void>((resolve) => void this.#n.env.io.clock.after(300, resolve));\n    await this.#n.own.setLastOwner(true);\n',
       },
     ],
   },
@@ -121,7 +132,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: 'a claim served without deciding again',
-    only: 'crash,power,freeze,stop',
+    only: 'crash,cuts,aimed',
     edits: [
       {
         file: 'src/failover/claim.ts',
@@ -132,15 +143,27 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: "a node that accepted another's epoch keeps its own in-sync mark",
-    only: 'crash,power,freeze,stop',
+    only: 'crash,power,aimed',
     nodes: 3,
     edits: [
       { file: 'src/failover/node.ts', find: 'return { ...r, epochSeen: epoch, inSync: [], grant', replace: 'return { ...r, epochSeen: epoch, grant' },
+      // What else would keep it from trusting that mark: the epochs that it has seen, and what it has heard of them.
+      {
+        file: 'src/failover/decide.ts',
+        find: "  if (seen !== null && seen.owner !== self.node && !['lower', 'equal'].includes(compareEpoch(seen, s.term))) return null;\n",
+        replace: "  if (seen !== null && seen.owner === '') return null;\n",
+      },
+      {
+        file: 'src/failover/node.ts',
+        find: '    if (isHigher(provenEpoch(view.record), termOf(this.record()))) this.#contact = false;\n',
+        replace: '',
+      },
     ],
   },
   {
     name: 'a stalled target is kept as a candidate',
-    only: 'freeze,crash',
+    only: 'crash,aimed',
+    nodes: 2,
     edits: [
       {
         file: 'src/failover/node.ts',
@@ -151,7 +174,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: 'an account used after it was handed over',
-    only: 'crash,power,slow',
+    only: 'crash,slow,force,aimed',
     nodes: 3,
     edits: [
       {
