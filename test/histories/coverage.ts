@@ -55,7 +55,8 @@ const OTHER: Record<string, Wanted> = {
   'histories: arbiter majority': TIMES_MIN,
   'histories: 2 paths a pair': TIMES_MIN,
   'heartbeats (a path lost)': TIMES_MIN,
-  'end: operator says resolve': TIMES_MIN,
+  // A split brain needs writes on both sides of a cut that lasts.
+  'end: operator says resolve': 5,
 };
 
 export interface Met {
