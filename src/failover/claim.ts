@@ -255,11 +255,11 @@ export class Claims {
   async #makeDurable(leg: LegInfo): Promise<boolean> {
     const { replica, keeper, env, tag } = this.#n;
     if (!replica.doubtful) return true;
-    if (keeper.file === undefined)
-      env.log.warn('the bitmap file that says what the last session was writing is damaged: not all of it may be written again on the own leg', {
-        tag,
-      });
     const marks = keeper.file?.map('intent').clone() ?? new DirtyBitmap(keeper.regions().regionCount);
+    if (keeper.file === undefined) {
+      env.log.warn('the bitmap file that says what the last session was writing is damaged: all of the own leg is written again', { tag });
+      marks.setAll();
+    }
     const unsynced = replica.unsynced();
     if (unsynced !== undefined) addWithin(marks, unsynced);
     if (marks.count > 0) {

@@ -137,6 +137,8 @@ export class Replica {
             this.#heardOfEarlier(well);
           },
           syncFailed: () => {
+            // What came from now on could be lost by another sync that fails, and nobody would have it in any account.
+            device.stop(Errno.EIO);
             this.#unsynced?.failed();
             this.#heardOfEarlier(false);
             this.doubtful = true;

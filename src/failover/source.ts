@@ -27,6 +27,7 @@ import { boundedWhy } from './record.ts';
 import { sectorSizeOf } from './sectors.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
 import type { Epoch, NodeName, NodeView } from './types.ts';
+import { endsWithin } from './within.ts';
 
 /** Times failureTimeout that writes wait for a lost target which is alive and can't confirm that it is out. */
 const UNCONFIRMED_MAX = 5;
@@ -123,11 +124,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     const ended = link.end();
     if (leg.inSession) this.device.targetFailed(leg, 'removed by an operator', false);
     await ended;
-    await this.changes.until(
-      () => leg.phase === 'out' || this.stopped,
-      () => this.ctx.env.io.clock.now(),
-      this.timeoutMs * 3,
-    );
+    await this.#until(() => leg.phase === 'out', this.timeoutMs * 3);
     this.device.sessions.remove(node);
     this.links.delete(node);
     this.outs.delete(node);
@@ -161,9 +158,13 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   async connectFirst(expected: readonly NodeName[] = []): Promise<void> {
     const settled = (l: TargetLink): boolean =>
       l.leg.inSession || l.queued || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';
+    await this.#until(() => [...this.links.values()].every(settled), this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1));
+  }
+
+  /** Or stopped, or so long. */
+  #until(holds: () => boolean, ms: number): Promise<boolean> {
     const now = (): number => this.ctx.env.io.clock.now();
-    const waitMs = this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1);
-    await this.changes.until(() => this.stopped || [...this.links.values()].every(settled), now, waitMs);
+    return this.changes.until(() => this.stopped || holds(), now, ms);
   }
 
   // -------------------------------------------------------------------------------------- what the device asks
@@ -348,11 +349,15 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
     // Suspended or waiting for somebody's word, the device may never be idle: then it is no clean stop (M14).
     const idle = await this.within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
-    const proven = idle && (await this.prover.prove());
+    const synced = idle && (await this.prover.prove());
+    // Who left meanwhile is out once that is settled; before, it would take this end for a clean one.
+    const settled = (): boolean => [...this.links.values()].every((l) => l.leg.phase !== 'leaving');
+    await this.#until(settled, this.timeoutMs * STOP_WAIT_MAX);
+    const proven = synced && settled();
     if (proven) this.marks.collect(false);
     // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
     this.device.stop(Errno.ESHUTDOWN);
-    const told = await this.members.tellStopping();
+    const told = proven ? await this.members.tellStopping() : [];
     const clean = (await this.marks.durable()) && proven && this.device.local.state === 'in';
     this.ctx.env.log.info('stopping as source', { tag: this.ctx.tag, clean, told });
     await this.#end();
@@ -362,15 +367,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   /** Whether it has resolved within that time. */
   within(p: Promise<void>, ms: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const timer = this.ctx.env.io.clock.after(ms, () => {
-        resolve(false);
-      });
-      void p.then(() => {
-        timer.cancel();
-        resolve(true);
-      });
-    });
+    return endsWithin(this.ctx.env.io.clock, p, ms);
   }
 
   /** From this turn on nothing is answered, and this node is not in service. */

@@ -270,10 +270,13 @@ export class Machine {
     }
   }
 
-  /** The region differs from that of another node on stable storage. */
+  /** The region differs from that of another node on stable storage; without a leg of its own, what a target in sync has counts. */
   #differs(other: Machine, region: number): boolean {
     const [from, to] = [region * this.#c.plan.regionBytes, (region + 1) * this.#c.plan.regionBytes];
-    return this.sim.differences(LEG, other.sim, LEG, true).some((at) => at >= from && at < to);
+    const source = this.mirror?.source;
+    const holds = source?.device.local.state !== 'out' ? undefined : [...source.links.values()].find((l) => l.leg.phase === 'in-sync');
+    const of = holds === undefined ? this : this.#c.machine(holds.node);
+    return of.sim.differences(LEG, other.sim, LEG, true).some((at) => at >= from && at < to);
   }
 
   #recordWritten(): void {
