@@ -10,7 +10,7 @@ import { type ControlServer, startControlServer } from '../control/http-server.t
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { makeFolders } from '../failover/flags.ts';
 import { faultyLegOpener } from '../io/fault-legs.ts';
-import { createNodeIo } from '../io/node/node-io.ts';
+import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
 
@@ -89,9 +89,15 @@ async function main(): Promise<number> {
   if (typeof args === 'number') return args;
   const { root } = args;
   const faults = process.env['NETRAID_TEST_FAULTS'];
-  const io = createNodeIo(faults === undefined ? {} : { wrapLegs: (inner, files, clock) => faultyLegOpener(inner, files, clock, faults) });
+  let engine;
+  let io: Io;
   let loaded;
   try {
+    engine = engineChoice(process.env['NETRAID_ENGINE']);
+    io = createNodeIo({
+      engine,
+      ...(faults === undefined ? {} : { wrapLegs: (inner, files, clock) => faultyLegOpener(inner, files, clock, faults) }),
+    });
     loaded = await loadConfig(io.files, root, process.env);
   } catch (e: unknown) {
     process.stderr.write(`netraidd: ${e instanceof Error ? e.message : String(e)}\n`);
@@ -99,6 +105,7 @@ async function main(): Promise<number> {
   }
   const { config, tunables } = loaded;
   const log = createLog(args.log);
+  if (engine.instead !== undefined) log.warn(engine.instead, {});
   for (const key of tunables.unknown) log.warn('a tunable that NetRAID does not know is ignored', { key });
   let lock: IoFile | undefined;
   let control: ControlServer | undefined;
