@@ -47,7 +47,8 @@ export function loadShim(): object | undefined {
 
 function load(): object | undefined {
   // The same distance from src/io/node and from dist/io/node.
-  const folder = fileURLToPath(new URL('../../../native-shims', import.meta.url));
+  // Tests have it elsewhere, built with sanitizers.
+  const folder = process.env['NETRAID_TEST_SHIM'] ?? fileURLToPath(new URL('../../../native-shims', import.meta.url));
   const require = createRequire(import.meta.url);
   try {
     const loadNative = require('node-gyp-build') as (folder: string) => unknown;
