@@ -403,6 +403,14 @@ static void conn_receive(struct conn *c) {
   }
 }
 
+void conn_look(struct engine *e, uint32_t id) {
+  struct conn *c = conn_find(e, id);
+
+  if (c == NULL || c->fd < 0 || !is_reading(c)) return;
+  conn_receive(c);
+  if (c->state != CONN_CLOSED) conn_update(c);
+}
+
 static void on_poll(uv_poll_t *h, int status, int events) {
   struct conn *c = h->data;
 
@@ -428,7 +436,10 @@ static void on_poll(uv_poll_t *h, int status, int events) {
     c->blocked = false;
     conn_flush(c);
   }
-  if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) conn_receive(c);
+  if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
+    if (c->e->hot_count < HOT_MAX) c->e->hot[c->e->hot_count++] = c->id;
+    conn_receive(c);
+  }
   if (c->state != CONN_CLOSED) conn_update(c);
 }
 

@@ -7,6 +7,7 @@
  * Room in the queue is promised before anything begins that will end with an event, so that an event is never lost for want
  * of memory. Beside what is promised there is room for one ring of operations that fail because nothing could be promised.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine.h"
@@ -14,6 +15,11 @@
 #define EVENTS_FIRST (4u * RING_ENTRIES)
 /* Batches delivered in one loop iteration, before sockets and timers get their turn. */
 #define DELIVERIES_MAX 8
+/* Spinning is for few requests at a time: with many, a short sleep gathers more of them, and costs less for each. */
+#define SPIN_PEAK_MAX (2 * 16)
+#define SPIN_ROUNDS_MAX 64
+#define SPIN_JOBS_MAX 2
+#define SPIN_SKIPS_MAX 512u
 
 enum { OP_COMPLETE = 1, OP_FREE, OP_READ, OP_WRITE, OP_SYNC, OP_ZERO, OP_EXTENTS, OP_SEND, OP_REPLY, OP_REPLY_STATUS, OP_CLOSED };
 
@@ -141,14 +147,61 @@ void engine_wake(struct engine *e) {
   else uv_idle_stop(&e->idle);
 }
 
-void engine_on_check(uv_check_t *h) {
-  struct engine *e = h->data;
-
+static void deliver_all(struct engine *e) {
   for (int i = 0; i < DELIVERIES_MAX && e->event_count > 0 && e->on_batch != NULL && !e->dead; i += 1) {
+    e->delivered = true;
+    e->recent_peak -= e->recent_peak / 16;
+    if (e->recent_peak < e->event_count * 16) e->recent_peak = e->event_count * 16;
     deliver(e);
     engine_submit(e);
   }
   conns_flush(e);
+}
+
+/*
+ * While batches have few events the next one is often some microseconds away: it is waited for awake, which saves two wake-ups.
+ * When that was in vain, the next spins are left out, ever more of them; the first success brings spinning back.
+ */
+static void spin(struct engine *e) {
+  uint64_t until;
+  bool found = false;
+
+  if (e->spin_ns == 0 || e->dead || !e->delivered || e->recent_peak > SPIN_PEAK_MAX || e->event_count > 0) return;
+  if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && e->hot_count == 0)) return;
+  if (e->spin_skips > 0) {
+    e->spin_skips -= 1;
+    return;
+  }
+  io_watch(e, true);
+  until = uv_hrtime() + e->spin_ns;
+  for (int rounds = 0; rounds < SPIN_ROUNDS_MAX && uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead;) {
+    if (e->jobs_in_flight > 0) {
+      if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
+    } else {
+      for (unsigned i = 0; i < e->hot_count; i += 1) conn_look(e, e->hot[i]);
+    }
+    if (e->event_count == 0) continue;
+    found = true;
+    rounds += 1;
+    deliver_all(e);
+    until = uv_hrtime() + e->spin_ns;
+  }
+  io_watch(e, false);
+  if (found) e->spin_misses = 0;
+  else {
+    if (e->spin_misses < 16) e->spin_misses += 1;
+    e->spin_skips = e->spin_misses < 2 ? 0 : 1u << (e->spin_misses - 1);
+    if (e->spin_skips > SPIN_SKIPS_MAX) e->spin_skips = SPIN_SKIPS_MAX;
+  }
+}
+
+void engine_on_check(uv_check_t *h) {
+  struct engine *e = h->data;
+
+  deliver_all(e);
+  spin(e);
+  e->delivered = false;
+  e->hot_count = 0;
   engine_wake(e);
 }
 
@@ -180,7 +233,7 @@ static int begin(struct engine *e, const double *f) {
     }
     case OP_REPLY: return conn_reply(e, op, f[2], (int)f[3], (uint32_t)f[4], (size_t)f[5], (uint32_t)f[6]);
     case OP_REPLY_STATUS: return conn_reply_status(e, op, f[2], (uint32_t)f[3], (size_t)f[4]);
-    default: return UV_EINVAL;
+    default: return EINVAL;
   }
 }
 
@@ -198,7 +251,7 @@ static bool take(struct engine *e, const double *f) {
       e->event_promised += 1;
       if (f[0] != OP_CLOSED && f[0] != OP_COMPLETE) {
         drop_reference(e, f);
-        event_done(e, f[1], 12 /* ENOMEM */, 0, 0, VALUE_NONE);
+        event_done(e, f[1], ENOMEM, 0, 0, VALUE_NONE);
         return true;
       }
     }

@@ -19,6 +19,7 @@
 #define NETRAID_ENGINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@
 #define RING_FIELDS 8u
 #define BATCH_MAX 1024u
 #define IO_THREADS_MAX 16
+#define HOT_MAX 4u
 
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
 
@@ -113,6 +115,8 @@ struct io_pool {
   unsigned queued;
   struct job *done_first, *done_last;
   bool stop;
+  atomic_bool some_done; /* a hint, so that looking costs no lock */
+  bool watched; /* the main thread looks for what is done, and needs no wake-up */
   bool ready; /* lock and condition exist */
   unsigned threads;
   pthread_t thread[IO_THREADS_MAX];
@@ -133,6 +137,13 @@ struct engine {
   bool dead;          /* the environment is going: no JavaScript is called any more */
   bool idle_on;
   uint64_t linger_ms;
+  uint64_t spin_ns;
+  unsigned spin_misses; /* in a row */
+  unsigned spin_skips;  /* spins still to be left out after misses */
+  bool delivered;       /* in this loop iteration */
+  size_t recent_peak;   /* events of the largest batch of late, times 16 */
+  uint32_t hot[HOT_MAX]; /* connections that received in this loop iteration */
+  unsigned hot_count;
 
   void *region;
   size_t region_size;
@@ -200,6 +211,8 @@ int leg_zero(struct engine *e, double op, uint32_t leg, uint64_t offset, double 
 int leg_extents(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);
 void io_kick(struct engine *e); /* hands what was begun to the threads */
 void io_on_done(uv_async_t *h);
+void io_watch(struct engine *e, bool on); /* off: takes what is done, since nobody was woken for it */
+bool io_look(struct engine *e); /* takes what is done; true when something was */
 int io_start(struct engine *e, unsigned threads);
 void io_stop(struct engine *e);
 void io_free(struct engine *e);
@@ -212,6 +225,7 @@ void conn_stop_id(struct engine *e, uint32_t id);
 void conn_close_all(struct engine *e, int error);
 void conns_abandon(struct engine *e); /* the environment is going */
 void conns_flush(struct engine *e);
+void conn_look(struct engine *e, uint32_t id); /* receives if something has come */
 int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot, size_t at);
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);

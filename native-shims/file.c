@@ -15,7 +15,6 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -262,7 +261,8 @@ static void *io_thread(void *argument) {
     if (first) p->done_first = jobs;
     else p->done_last->next = jobs;
     p->done_last = last;
-    if (first) uv_async_send(&e->async);
+    atomic_store_explicit(&p->some_done, true, memory_order_relaxed);
+    if (first && !p->watched) uv_async_send(&e->async);
   }
   pthread_mutex_unlock(&p->lock);
   return NULL;
@@ -418,8 +418,7 @@ static void finish(struct engine *e, struct job *j) {
   }
 }
 
-void io_on_done(uv_async_t *h) {
-  struct engine *e = h->data;
+bool io_look(struct engine *e) {
   struct io_pool *p = &e->pool;
   struct job *j;
 
@@ -427,7 +426,9 @@ void io_on_done(uv_async_t *h) {
   j = p->done_first;
   p->done_first = NULL;
   p->done_last = NULL;
+  atomic_store_explicit(&p->some_done, false, memory_order_relaxed);
   pthread_mutex_unlock(&p->lock);
+  if (j == NULL) return false;
   while (j != NULL) {
     struct job *next = j->next;
     e->jobs_in_flight -= 1;
@@ -435,6 +436,18 @@ void io_on_done(uv_async_t *h) {
     j = next;
   }
   if (e->jobs_in_flight == 0 && !e->dead) uv_unref((uv_handle_t *)&e->async);
+  return true;
+}
+
+void io_on_done(uv_async_t *h) { io_look(h->data); }
+
+void io_watch(struct engine *e, bool on) {
+  struct io_pool *p = &e->pool;
+
+  pthread_mutex_lock(&p->lock);
+  p->watched = on;
+  pthread_mutex_unlock(&p->lock);
+  if (!on) io_look(e);
 }
 
 void io_kick(struct engine *e) {

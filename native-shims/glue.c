@@ -329,22 +329,23 @@ static bool start_handles(struct engine *e) {
   return true;
 }
 
-/* createEngine(onLegIdle, ioThreads, lingerMs) */
+/* createEngine(onLegIdle, ioThreads, lingerMs, spinMicroseconds) */
 static napi_value create_engine(napi_env env, napi_callback_info info) {
-  size_t count = 3;
-  napi_value v[3], object, layout, buffer, name, f;
-  uint32_t threads, linger_ms;
+  size_t count = 4;
+  napi_value v[4], object, layout, buffer, name, f;
+  uint32_t threads, linger_ms, spin_us;
   struct engine *e;
 
-  if (napi_get_cb_info(env, info, &count, v, NULL, NULL) != napi_ok || count < 3) {
-    napi_throw_type_error(env, NULL, "expected (onLegIdle, ioThreads, lingerMs)");
+  if (napi_get_cb_info(env, info, &count, v, NULL, NULL) != napi_ok || count < 4) {
+    napi_throw_type_error(env, NULL, "expected (onLegIdle, ioThreads, lingerMs, spinMicroseconds)");
     return NULL;
   }
-  if (!u32(env, v[1], &threads) || !u32(env, v[2], &linger_ms)) return NULL;
+  if (!u32(env, v[1], &threads) || !u32(env, v[2], &linger_ms) || !u32(env, v[3], &spin_us)) return NULL;
   e = calloc(1, sizeof *e);
   if (e == NULL) goto failed;
   e->env = env;
   e->linger_ms = linger_ms;
+  e->spin_ns = (uint64_t)spin_us * 1000;
   e->handle_top = 1;
   e->request_free = UINT32_MAX;
   e->request_serial = 1;

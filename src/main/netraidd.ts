@@ -23,6 +23,8 @@ Usage: netraidd [--root DIR] [--log text|json]
   --help          this text
   --version       the version
 
+NETRAID_ENGINE in the environment: portable (default), or native for the engine in the native shim, which is on trial.
+
 The configuration is DIR/etc/netraid.yaml, for example:
   version: 1
   cluster: production

@@ -51,6 +51,7 @@ import { NodeSocket } from './socket.ts';
 
 const LINGER_MS = 5000;
 const IO_THREADS = 2;
+const SPIN_MICROSECONDS = 30;
 const SLOTS = 2 ** SLOT_BITS;
 const SLOT_MASK = SLOTS - 1;
 const U32_MAX = 2 ** 32 - 1;
@@ -60,6 +61,8 @@ const FIRST_UNOPENED: ConnId = 2 ** 31;
 export interface NativeEngineOptions {
   /** After an orderly close of a server connection: how long queued replies may take to leave. */
   lingerMs?: number;
+  /** How long the next event is waited for awake when few came; 0: never. */
+  spinMicroseconds?: number;
 }
 
 export class NativeEngine implements Engine {
@@ -83,6 +86,7 @@ export class NativeEngine implements Engine {
       },
       IO_THREADS,
       o.lingerMs ?? LINGER_MS,
+      o.spinMicroseconds ?? SPIN_MICROSECONDS,
     );
     const m = new NativeMemory(this.#calls);
     this.#m = m;

@@ -34,7 +34,8 @@ export interface NativeCalls {
 }
 
 export interface NativeEngineShim {
-  createEngine(onLegIdle: (leg: number) => void, ioThreads: number, lingerMs: number): NativeCalls;
+  /** `spinMicroseconds`: how long to wait awake after few events; 0: never. */
+  createEngine(onLegIdle: (leg: number) => void, ioThreads: number, lingerMs: number, spinMicroseconds: number): NativeCalls;
 }
 
 let loaded: { shim: object | undefined } | undefined;
