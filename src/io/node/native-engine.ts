@@ -1,5 +1,5 @@
 /**
- * The engine whose sockets and legs are native-shims/': payloads stay in native memory, TypeScript sees handles.
+ * The engine whose sockets and legs are those of native-shims: payloads stay in native memory, TypeScript sees handles.
  *
  *   batch arrays --one call a loop iteration--> handler      operations --> ring --after the handler, or next tick--> native
  *
@@ -30,21 +30,9 @@ import {
   type RequestId,
   type WireParams,
 } from '../types.ts';
+import { NativeHandles } from './native-handles.ts';
 import { NativeLegs } from './native-legs.ts';
-import {
-  BATCH_MAX,
-  Ctl,
-  GENERATION_MASK,
-  HANDLES_MAX,
-  NativeMemory,
-  RequestState,
-  Ring,
-  RING_ENTRIES,
-  RING_FIELDS,
-  SLOT_BITS,
-  Stat,
-  ValueKind,
-} from './native-memory.ts';
+import { BATCH_MAX, Ctl, NativeMemory, RequestState, Ring, RING_ENTRIES, RING_FIELDS, SLOT_BITS, Stat, ValueKind } from './native-memory.ts';
 import type { NativeCalls, NativeEngineShim } from './native-shim.ts';
 import { blockStatusBytes, blockStatusFrom, encodeBlockStatusChunks, extentsFrom } from './native-values.ts';
 import { NodeSocket } from './socket.ts';
@@ -53,7 +41,6 @@ const LINGER_MS = 5000;
 const IO_THREADS = 2;
 const SPIN_MICROSECONDS = 30;
 const SLOTS = 2 ** SLOT_BITS;
-const SLOT_MASK = SLOTS - 1;
 const U32_MAX = 2 ** 32 - 1;
 /** Names of connections that were never opened, for want of memory: above all of the native side's. */
 const FIRST_UNOPENED: ConnId = 2 ** 31;
@@ -69,6 +56,7 @@ export class NativeEngine implements Engine {
   readonly #calls: NativeCalls;
   readonly #m: NativeMemory;
   readonly #batch: EventBatch;
+  readonly #handles: NativeHandles;
   readonly #legs = new NativeLegs();
   /** Answers made here that wait for their DONE. */
   readonly #kept = new Map<OpId, EngineValue>();
@@ -90,6 +78,9 @@ export class NativeEngine implements Engine {
     );
     const m = new NativeMemory(this.#calls);
     this.#m = m;
+    this.#handles = new NativeHandles(m, this.#calls, (slot) => {
+      this.#put(Ring.FREE, 0, slot, 0, 0, 0, 0, 0);
+    });
     const { kind, conn, id, cmd, flags, offset, length, handle, errno } = m;
     const value = new Array<EngineValue | undefined>(BATCH_MAX).fill(undefined);
     this.#batch = { count: 0, kind, conn, id, cmd, flags, offset, length, handle, errno, value };
@@ -163,11 +154,11 @@ export class NativeEngine implements Engine {
     }
     let slot = 0;
     if (cmd === NBD_CMD_WRITE) {
-      slot = this.#part(h, hOffset, length);
-      this.#hold(slot);
+      slot = this.#handles.part(h, hOffset, length);
+      this.#handles.hold(slot);
     }
     this.#begin(op);
-    this.#put(Ring.SEND, op, conn, cmd * 2 ** 16 + flags, offset, length, slot, hOffset);
+    this.#put(Ring.SEND, op, conn, cmd * 2 ** 16 + flags, offset, length, slot, slot === 0 ? 0 : hOffset);
   }
 
   reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void {
@@ -182,11 +173,11 @@ export class NativeEngine implements Engine {
     if (isRead && errno === 0 && length !== asked) {
       throw new Error(`READ of ${String(asked)} bytes answered with ${String(length)}`);
     }
-    const slot = isRead && errno === 0 && length > 0 ? this.#part(h, hOffset, length) : 0;
+    const slot = isRead && errno === 0 && length > 0 ? this.#handles.part(h, hOffset, length) : 0;
     this.#beginReply(r);
-    if (slot !== 0) this.#hold(slot);
+    if (slot !== 0) this.#handles.hold(slot);
     this.#begin(op);
-    this.#put(Ring.REPLY, op, req, errno, slot, hOffset, length, 0);
+    this.#put(Ring.REPLY, op, req, errno, slot, slot === 0 ? 0 : hOffset, slot === 0 ? 0 : length, 0);
   }
 
   replyBlockStatus(op: OpId, req: RequestId, chunks: Uint8Array[]): void {
@@ -200,7 +191,7 @@ export class NativeEngine implements Engine {
       throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     }
     const length = blockStatusBytes(chunks);
-    const h = this.#calls.allocate(length);
+    const h = this.#handles.tryAllocate(length);
     if (h === 0) {
       this.reply(op, req, Errno.ENOMEM, 0, 0, 0);
       return;
@@ -208,7 +199,7 @@ export class NativeEngine implements Engine {
     encodeBlockStatusChunks(this.view(h), chunks);
     this.#beginReply(r);
     this.#begin(op);
-    this.#put(Ring.REPLY_STATUS, op, req, h & SLOT_MASK, length, 0, 0, 0);
+    this.#put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);
   }
 
   /** The slot of a request that waits for its answer; below 0: its connection forgot it. */
@@ -252,8 +243,8 @@ export class NativeEngine implements Engine {
 
   write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void {
     checkRange(offset, length);
-    const slot = this.#part(h, hOffset, length);
-    this.#hold(slot);
+    const slot = this.#handles.part(h, hOffset, length);
+    this.#handles.hold(slot);
     this.#begin(op);
     this.#put(Ring.WRITE, op, this.#legs.native(leg), offset, length, slot, hOffset, fua ? 1 : 0);
   }
@@ -279,65 +270,27 @@ export class NativeEngine implements Engine {
 
   /** Over native memory. Kept beyond the release it shows whatever took the bytes' place, but never memory that is gone. */
   view(h: Handle): Uint8Array {
-    return this.#calls.view(this.#live(h));
+    return this.#handles.view(h);
   }
 
   allocate(length: number): Handle {
-    if (!Number.isSafeInteger(length) || length < 0) throw new RangeError(`handle of ${String(length)} bytes`);
-    const h = this.#calls.allocate(length);
-    if (h === 0) throw new Error(`no memory for a handle of ${String(length)} bytes`);
-    return h;
+    return this.#handles.allocate(length);
   }
 
   retain(h: Handle): void {
-    this.#hold(this.#live(h));
+    this.#handles.hold(this.#handles.live(h));
   }
 
   release(h: Handle): void {
-    const m = this.#m;
-    const slot = this.#live(h);
-    const left = (m.handleReferences[slot] ?? 0) - 1;
-    m.handleReferences[slot] = left;
-    if (left > 0) return;
-    m.handleGeneration[slot] = ((h >>> SLOT_BITS) + 1) & GENERATION_MASK;
-    this.#count(Stat.HANDLES, -1);
-    this.#count(Stat.BYTES, -(m.handleLength[slot] ?? 0));
-    this.#put(Ring.FREE, 0, slot, 0, 0, 0, 0, 0);
-  }
-
-  #hold(slot: number): void {
-    this.#m.handleReferences[slot] = (this.#m.handleReferences[slot] ?? 0) + 1;
-  }
-
-  #live(h: Handle): number {
-    const slot = h & SLOT_MASK;
-    const m = this.#m;
-    const isLive = slot > 0 && slot < HANDLES_MAX && (m.handleReferences[slot] ?? 0) > 0 && m.handleGeneration[slot] === h >>> SLOT_BITS;
-    if (!isLive) throw new Error(`handle ${String(h)} is not live`);
-    return slot;
-  }
-
-  /** The slot of a handle that has these bytes; throws when they do not lie inside. */
-  #part(h: Handle, offset: number, length: number): number {
-    const slot = this.#live(h);
-    const bytes = this.#m.handleLength[slot] ?? 0;
-    if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
-      throw new RangeError(`bytes ${String(offset)}+${String(length)} of a handle of ${String(bytes)}`);
-    }
-    return slot;
-  }
-
-  #bytesOf(h: Handle, offset: number, length: number): Uint8Array {
-    this.#part(h, offset, length);
-    return this.view(h).subarray(offset, offset + length);
+    this.#handles.release(h);
   }
 
   digest(op: OpId, h: Handle, offset: number, length: number, kind: DigestKind): void {
-    this.#answer(op, length, { kind: 'digest', hex: digestOf(this.#bytesOf(h, offset, length), kind) });
+    this.#answer(op, length, { kind: 'digest', hex: digestOf(this.#handles.bytesOf(h, offset, length), kind) });
   }
 
   isZero(op: OpId, h: Handle, offset: number, length: number, granuleBytes: number): void {
-    this.#answer(op, length, { kind: 'zeroes', zero: zeroGranules(this.#bytesOf(h, offset, length), granuleBytes) });
+    this.#answer(op, length, { kind: 'zeroes', zero: zeroGranules(this.#handles.bytesOf(h, offset, length), granuleBytes) });
   }
 
   usage(): { handles: number; bytes: number; operations: number; connections: number } {
@@ -363,11 +316,7 @@ export class NativeEngine implements Engine {
   // ----------------------------------------------------------------------------------------------- ring, events
 
   #begin(op: OpId): void {
-    if (op !== 0) this.#count(Stat.OPERATIONS, 1);
-  }
-
-  #count(stat: number, by: number): void {
-    this.#m.stats[stat] = (this.#m.stats[stat] ?? 0) + by;
+    if (op !== 0) this.#m.count(Stat.OPERATIONS, 1);
   }
 
   #complete(op: OpId, errno: number, length: number): void {

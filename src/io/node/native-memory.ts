@@ -103,4 +103,8 @@ export class NativeMemory {
     this.requestState = new Uint8Array(buffer, next(), REQUESTS_MAX);
     if (part !== layout.length) throw new Error('the native shim is not of this version');
   }
+
+  count(stat: number, by: number): void {
+    this.stats[stat] = (this.stats[stat] ?? 0) + by;
+  }
 }
