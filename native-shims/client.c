@@ -45,15 +45,6 @@ static void creq_give(struct engine *e, struct creq *r) {
   e->spare_creqs = r;
 }
 
-void client_free_spares(struct engine *e) {
-  while (e->spare_creqs != NULL) {
-    struct creq *r = e->spare_creqs;
-    e->spare_creqs = r->next;
-    free(r->covered);
-    free(r);
-  }
-}
-
 /* Takes `error` for the whole operation unless it is 0; the request's record is gone afterwards. */
 static void retire(struct conn *c, struct creq *r, int error) {
   struct engine *e = c->e;

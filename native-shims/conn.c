@@ -66,7 +66,6 @@ uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payl
   c->timer.data = c;
   uv_timer_init(e->loop, &c->timer);
   uv_unref((uv_handle_t *)&c->timer);
-  e->open_uv_handles += 1;
   e->conns[place] = c;
   c->all_next = e->all_conns;
   if (c->all_next != NULL) c->all_next->all_prev = c;
@@ -96,11 +95,9 @@ static void conn_free(struct conn *c) {
 
 static void on_handle_closed(uv_handle_t *h) {
   struct conn *c = h->data;
-  struct engine *e = c->e;
 
   c->closing_handles -= 1;
   if (c->closing_handles == 0) conn_free(c);
-  engine_handle_closed(e);
 }
 
 static void conn_destroy(struct conn *c) {
@@ -177,7 +174,7 @@ void conn_finish(struct conn *c, int error) {
   event_closed(e, c->id, error);
   e->shared.stats[STAT_CONNECTIONS] -= 1;
   e->conns[c->id % CONNS_MAX] = NULL;
-  if (error == 0 && c->fd >= 0 && c->poll_open && !c->eof && !c->abrupt && !e->dead) {
+  if (error == 0 && c->fd >= 0 && c->poll_open && !c->eof && !c->abrupt) {
     c->draining = true;
     uv_timer_start(&c->timer, on_drain_end, DRAIN_MS, 0);
     conn_drain(c);
@@ -228,10 +225,11 @@ void conn_close_all(struct engine *e, int error) {
   }
 }
 
-void conns_abandon(struct engine *e) {
-  conn_close_all(e, ECANCELED);
+void conns_silence(struct engine *e) {
   for (struct conn *c = e->all_conns; c != NULL; c = c->all_next) {
-    if (c->closing_handles == 0) conn_destroy(c);
+    if (c->closing_handles > 0) continue;
+    if (c->poll_open) uv_poll_stop(&c->poll);
+    uv_timer_stop(&c->timer);
   }
 }
 
@@ -456,7 +454,6 @@ void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, siz
     return;
   }
   c->poll_open = true;
-  e->open_uv_handles += 1;
   if (length > 0) {
     if (!conn_room(c, length > c->need ? length : c->need)) return;
     memcpy(c->slab->data + c->fill, early, length);

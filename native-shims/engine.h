@@ -128,12 +128,10 @@ struct engine {
   napi_ref on_batch;
   napi_ref on_leg_idle;
   napi_async_context context;
-  napi_async_cleanup_hook_handle cleanup;
   uv_loop_t *loop;
   uv_check_t check;
   uv_idle_t idle;
   uv_async_t async;
-  int open_uv_handles;
   bool dead;          /* the environment is going: no JavaScript is called any more */
   bool idle_on;
   uint64_t linger_ms;
@@ -179,7 +177,6 @@ struct engine {
 /* slab.c; a slot is the low part of a handle, 0 is none */
 struct slab *slab_take(struct engine *e, size_t size);
 void slab_release(struct engine *e, struct slab *s);
-void slab_forget_all(struct engine *e);
 uint32_t handle_over(struct engine *e, struct slab *s, uint8_t *data, size_t length); /* takes over a slab reference; 0: none free */
 uint32_t handle_allocate(struct engine *e, size_t length);
 void handle_release(struct engine *e, uint32_t slot);
@@ -199,7 +196,6 @@ void event_closed(struct engine *e, uint32_t conn, int error);
 void engine_submit(struct engine *e);
 void engine_on_check(uv_check_t *h);
 void engine_wake(struct engine *e);
-void engine_handle_closed(struct engine *e); /* a uv handle of ours has closed */
 
 /* file.c; these return 0 when the operation has begun, else the errno that it ends with */
 int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *leg);
@@ -223,12 +219,11 @@ void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, siz
 void conn_close_id(struct engine *e, uint32_t id, int error);
 void conn_stop_id(struct engine *e, uint32_t id);
 void conn_close_all(struct engine *e, int error);
-void conns_abandon(struct engine *e); /* the environment is going */
+void conns_silence(struct engine *e); /* the environment is going */
 void conns_flush(struct engine *e);
 void conn_look(struct engine *e, uint32_t id); /* receives if something has come */
 int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot, size_t at);
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);
-void client_free_spares(struct engine *e);
 
 #endif

@@ -2,7 +2,8 @@
  * N-API: makes engines, and gives TypeScript their calls. Hot paths do not come through here: operations go through the ring,
  * events and counts through shared arrays (engine.h). A wrong argument throws; nothing from outside does.
  *
- * An engine lives as long as the environment that made it: its handler may be called at any time until then.
+ * An engine lives as long as the process, whose main thread alone makes them (native-shim.ts): its handler may be called at any
+ * time until then.
  */
 
 #include <errno.h>
@@ -72,36 +73,27 @@ static void unmap_region(napi_env env, void *data, void *hint) {
 
 /* ----------------------------------------------------------------------------------------------------- life and death */
 
+/* Of an engine that could not be made. */
 static void engine_free(struct engine *e) {
-  napi_async_cleanup_hook_handle hook = e->cleanup;
-
-  slab_forget_all(e);
-  client_free_spares(e);
   io_free(e);
   free(e->events);
   if (e->handles != NULL) munmap(e->handles, HANDLES_MAX * sizeof *e->handles);
   if (e->requests != NULL) munmap(e->requests, REQUESTS_MAX * sizeof *e->requests);
   free(e);
-  if (hook != NULL) napi_remove_async_cleanup_hook(hook);
 }
 
-void engine_handle_closed(struct engine *e) {
-  e->open_uv_handles -= 1;
-  if (e->open_uv_handles == 0 && e->dead) engine_free(e);
-}
-
-static void on_closed(uv_handle_t *h) { engine_handle_closed(h->data); }
-
-static void on_cleanup(napi_async_cleanup_hook_handle handle, void *argument) {
+/*
+ * The environment ends, and the process with it. What the I/O threads have begun is finished; nothing else is touched any
+ * more: the ArrayBuffers of slabs may have been finalized already.
+ */
+static void on_end(void *argument) {
   struct engine *e = argument;
 
-  (void)handle;
   e->dead = true;
   io_stop(e);
-  conns_abandon(e);
-  uv_close((uv_handle_t *)&e->check, on_closed);
-  uv_close((uv_handle_t *)&e->idle, on_closed);
-  uv_close((uv_handle_t *)&e->async, on_closed);
+  conns_silence(e);
+  uv_check_stop(&e->check);
+  uv_idle_stop(&e->idle);
 }
 
 static void *map_table(size_t bytes) {
@@ -243,9 +235,13 @@ static napi_value call_allocate(napi_env env, napi_callback_info info) {
 }
 
 static void free_slab(napi_env env, void *data, void *hint) {
+  struct slab *s = hint;
+
   (void)env;
+  /* At the environment's end: an I/O thread may be writing from it. */
+  if (s->refs > 0) return;
   free(data);
-  free(hint);
+  free(s);
 }
 
 /* One ArrayBuffer a slab, kept with it: when the slab goes, V8 frees the bytes once no JavaScript sees them. */
@@ -322,7 +318,6 @@ static bool start_handles(struct engine *e) {
   e->check.data = e;
   e->idle.data = e;
   e->async.data = e;
-  e->open_uv_handles = 3;
   uv_check_start(&e->check, engine_on_check);
   uv_unref((uv_handle_t *)&e->check);
   uv_unref((uv_handle_t *)&e->async);
@@ -364,8 +359,8 @@ static napi_value create_engine(napi_env env, napi_callback_info info) {
   if (napi_create_string_utf8(env, "netraid", NAPI_AUTO_LENGTH, &name) != napi_ok || napi_create_reference(env, object, 1, &e->receiver) != napi_ok ||
       napi_create_reference(env, v[0], 1, &e->on_leg_idle) != napi_ok || napi_async_init(env, object, name, &e->context) != napi_ok) goto failed;
   if (io_start(e, threads) != 0 || !start_handles(e)) goto failed;
-  if (napi_add_async_cleanup_hook(env, on_cleanup, e, &e->cleanup) != napi_ok) {
-    on_cleanup(NULL, e);
+  if (napi_add_env_cleanup_hook(env, on_end, e) != napi_ok) {
+    on_end(e);
     e = NULL;
     goto failed;
   }

@@ -78,17 +78,6 @@ void slab_release(struct engine *e, struct slab *s) {
   slab_free(e, s);
 }
 
-void slab_forget_all(struct engine *e) {
-  for (unsigned level = 0; level < SLAB_LEVELS; level += 1) {
-    while (e->kept[level] != NULL) {
-      struct slab *s = e->kept[level];
-      e->kept[level] = s->next;
-      slab_free(e, s);
-    }
-  }
-  e->kept_bytes = 0;
-}
-
 uint32_t handle_over(struct engine *e, struct slab *s, uint8_t *data, size_t length) {
   struct handle *h;
   uint32_t slot = e->handle_free;

@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 
 /** One engine's calls; see native-shims/engine.h for what goes through shared memory instead. */
 export interface NativeCalls {
@@ -62,8 +63,9 @@ function load(): object | undefined {
   }
 }
 
-/** Undefined when the shim was not built, or is older than the native engine. */
+/** Undefined when the shim was not built, is older than the native engine, or this is not the main thread. */
 export function loadNativeEngine(): NativeEngineShim | undefined {
+  if (!isMainThread) return undefined;
   const shim = loadShim();
   return shim !== undefined && isEngineShim(shim) ? shim : undefined;
 }
