@@ -100,7 +100,9 @@ static napi_value zero_range(napi_env env, napi_callback_info info) {
   return start(env, info, FALLOC_FL_ZERO_RANGE);
 }
 
-NAPI_MODULE_INIT() {
+napi_value fallocate_init(napi_env env, napi_value exports);
+
+napi_value fallocate_init(napi_env env, napi_value exports) {
   napi_value function;
 
   if (napi_create_function(env, "punch", NAPI_AUTO_LENGTH, punch, NULL, &function) != napi_ok ||

@@ -11,7 +11,7 @@ import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { makeFolders } from '../failover/flags.ts';
 import { nodePaths } from '../failover/paths.ts';
 import { faultyLegOpener } from '../io/fault-legs.ts';
-import { createNodeIo } from '../io/node/node-io.ts';
+import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
 import { devicesBelow, LostDevices } from './lost-devices.ts';
@@ -24,6 +24,8 @@ Usage: netraidd [--root DIR] [--log text|json]
   --log FORMAT    text (default) or json, on standard error
   --help          this text
   --version       the version
+
+NETRAID_ENGINE in the environment: portable (default), or native for the engine in the native shim, which is on trial.
 
 The configuration is DIR/etc/netraid.yaml, for example:
   version: 1
@@ -91,9 +93,15 @@ async function main(): Promise<number> {
   if (typeof args === 'number') return args;
   const { root } = args;
   const faults = process.env['NETRAID_TEST_FAULTS'];
-  const io = createNodeIo(faults === undefined ? {} : { wrapLegs: (inner, files, clock) => faultyLegOpener(inner, files, clock, faults) });
+  let engine;
+  let io: Io;
   let loaded;
   try {
+    engine = engineChoice(process.env['NETRAID_ENGINE']);
+    io = createNodeIo({
+      engine,
+      ...(faults === undefined ? {} : { wrapLegs: (inner, files, clock) => faultyLegOpener(inner, files, clock, faults) }),
+    });
     loaded = await loadConfig(io.files, root, process.env);
   } catch (e: unknown) {
     process.stderr.write(`netraidd: ${e instanceof Error ? e.message : String(e)}\n`);
@@ -101,6 +109,7 @@ async function main(): Promise<number> {
   }
   const { config, tunables } = loaded;
   const log = createLog(args.log);
+  if (engine.instead !== undefined) log.warn(engine.instead, {});
   for (const key of tunables.unknown) log.warn('a tunable that NetRAID does not know is ignored', { key });
   let lock: IoFile | undefined;
   let control: ControlServer | undefined;

@@ -1,8 +1,8 @@
 /**
- * The native shim that makes holes. A machine without a compiler has none: then legs are not sparse, and zeroes are written.
+ * The part of the native shim that makes holes. A machine without a compiler has none: then legs are not sparse, and zeroes
+ * are written.
  */
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { loadShim } from './native-shim.ts';
 
 /** `done` gets 0 or the errno. */
 export type FallocateCall = (fd: number, offset: number, length: number, done: (errno: number) => void) => void;
@@ -12,29 +12,12 @@ export interface Fallocate {
   readonly zeroRange: FallocateCall;
 }
 
-let loaded: { shim: Fallocate | undefined } | undefined;
-
 /** Undefined when the shim was not built for this machine. */
 export function loadFallocate(): Fallocate | undefined {
-  loaded ??= { shim: load() };
-  return loaded.shim;
+  const shim = loadShim();
+  return shim !== undefined && isFallocate(shim) ? shim : undefined;
 }
 
-function load(): Fallocate | undefined {
-  // The same distance from src/io/node and from dist/io/node.
-  const folder = fileURLToPath(new URL('../../../native-shims', import.meta.url));
-  const require = createRequire(import.meta.url);
-  try {
-    const loadNative = require('node-gyp-build') as (folder: string) => unknown;
-    const shim = loadNative(folder);
-    return isFallocate(shim) ? shim : undefined;
-  } catch (e: unknown) {
-    // node-gyp-build and the dynamic loader report a build that is absent or unfit as an Error.
-    if (e instanceof Error) return undefined;
-    throw e;
-  }
-}
-
-function isFallocate(shim: unknown): shim is Fallocate {
-  return typeof shim === 'object' && shim !== null && 'punch' in shim && 'zeroRange' in shim;
+function isFallocate(shim: object): shim is Fallocate {
+  return 'punch' in shim && 'zeroRange' in shim;
 }

@@ -22,10 +22,10 @@ const closeFd = promisify(close);
 const statFd = promisify(fstat);
 const truncateFd = promisify(ftruncate);
 
-class NodeLegFile implements LegFile {
+export class NodeLegFile implements LegFile {
+  readonly fd: number;
+  readonly isDevice: boolean;
   readonly #path: string;
-  readonly #fd: number;
-  readonly #isDevice: boolean;
   readonly #info: LegFileInfo;
   readonly #fallocate: Fallocate | undefined;
   /** Turned off by the first ENOTSUP, so that later zeroing does not ask in vain. */
@@ -34,8 +34,8 @@ class NodeLegFile implements LegFile {
 
   constructor(path: string, fd: number, isDevice: boolean, info: LegFileInfo, fallocate: Fallocate | undefined) {
     this.#path = path;
-    this.#fd = fd;
-    this.#isDevice = isDevice;
+    this.fd = fd;
+    this.isDevice = isDevice;
     this.#info = info;
     this.#fallocate = fallocate;
     this.#canPunch = fallocate !== undefined && (info.sparse || isDevice);
@@ -47,19 +47,19 @@ class NodeLegFile implements LegFile {
   }
 
   read(into: Uint8Array, position: number, done: LegDone): void {
-    read(this.#fd, into, 0, into.length, position, (e, bytes) => {
+    read(this.fd, into, 0, into.length, position, (e, bytes) => {
       done(numberOf(e), bytes);
     });
   }
 
   write(from: Uint8Array, position: number, done: LegDone): void {
-    write(this.#fd, from, 0, from.length, position, (e, bytes) => {
+    write(this.fd, from, 0, from.length, position, (e, bytes) => {
       done(numberOf(e), bytes);
     });
   }
 
   sync(done: (errno: number) => void): void {
-    fdatasync(this.#fd, (e) => {
+    fdatasync(this.fd, (e) => {
       done(numberOf(e));
     });
   }
@@ -68,7 +68,7 @@ class NodeLegFile implements LegFile {
     const shim = this.#fallocate;
     if (shim === undefined) done(Errno.ENOTSUP);
     else if (mayPunch && this.#canPunch) {
-      shim.punch(this.#fd, offset, length, (errno) => {
+      shim.punch(this.fd, offset, length, (errno) => {
         if (!this.#isRefusal(errno)) done(errno);
         else {
           if (errno === Errno.ENOTSUP) this.#canPunch = false;
@@ -83,7 +83,7 @@ class NodeLegFile implements LegFile {
       done(Errno.ENOTSUP);
       return;
     }
-    shim.zeroRange(this.#fd, offset, length, (errno) => {
+    shim.zeroRange(this.fd, offset, length, (errno) => {
       if (errno === Errno.ENOTSUP) this.#canZeroRange = false;
       done(this.#isRefusal(errno) ? Errno.ENOTSUP : errno);
     });
@@ -91,12 +91,12 @@ class NodeLegFile implements LegFile {
 
   /** "Not like this", as opposed to a failure. A device refuses ranges that are not whole sectors with EINVAL. */
   #isRefusal(errno: number): boolean {
-    return errno === Errno.ENOTSUP || (this.#isDevice && errno === Errno.EINVAL);
+    return errno === Errno.ENOTSUP || (this.isDevice && errno === Errno.EINVAL);
   }
 
   extents(offset: number, length: number, done: (errno: number, extents: Extent[]) => void): void {
     const all = { offset, length, hole: false, zero: false };
-    if (this.#isDevice) {
+    if (this.isDevice) {
       done(0, [all]);
       return;
     }
@@ -128,7 +128,7 @@ class NodeLegFile implements LegFile {
       at = Math.max(at, to);
     };
     for (let seeks = 0; at < end && seeks < SEEKS_MAX; seeks += 2) {
-      const data = seekData(this.#fd, at);
+      const data = seekData(this.fd, at);
       // What lies beyond the end of the file is no hole: reading it is an error, and is left to show.
       if (data === undefined) {
         add(Math.min(end, Math.max(at, this.#info.sizeBytes)), true);
@@ -137,26 +137,26 @@ class NodeLegFile implements LegFile {
       }
       add(Math.min(end, data), true);
       if (at >= end) break;
-      add(Math.min(end, seekHole(this.#fd, at) ?? end), false);
+      add(Math.min(end, seekHole(this.fd, at) ?? end), false);
     }
     return extents;
   }
 
   async truncate(sizeBytes: number): Promise<void> {
-    if (this.#isDevice) throw new IoError(Errno.ENOTSUP, `${this.#path} is a block device: its size cannot be set`);
-    await withIoErrors(this.#path, () => truncateFd(this.#fd, sizeBytes));
+    if (this.isDevice) throw new IoError(Errno.ENOTSUP, `${this.#path} is a block device: its size cannot be set`);
+    await withIoErrors(this.#path, () => truncateFd(this.fd, sizeBytes));
     this.#info.sizeBytes = sizeBytes;
   }
 
   sizeBytes(): Promise<number> {
     return withIoErrors(this.#path, async () => {
-      this.#info.sizeBytes = this.#isDevice ? deviceSizeBytes(this.#fd) : (await statFd(this.#fd)).size;
+      this.#info.sizeBytes = this.isDevice ? deviceSizeBytes(this.fd) : (await statFd(this.fd)).size;
       return this.#info.sizeBytes;
     });
   }
 
   close(): Promise<void> {
-    return withIoErrors(this.#path, () => closeFd(this.#fd));
+    return withIoErrors(this.#path, () => closeFd(this.fd));
   }
 }
 
@@ -167,11 +167,16 @@ export interface NodeLegOptions {
 
 export function createNodeLegOpener(o: NodeLegOptions = { fallocate: loadFallocate() }): LegOpener {
   return {
-    open: (path, options) => withIoErrors(path, () => openLeg(path, options, o.fallocate)),
+    open: (path, options) => openNodeLeg(path, options, o.fallocate),
   };
 }
 
-async function openLeg(path: string, options: LegOptions, fallocate: Fallocate | undefined): Promise<LegFile> {
+/** Rejects with IoError; EBUSY when `lock` is asked for and somebody holds it. */
+export function openNodeLeg(path: string, options: LegOptions, fallocate: Fallocate | undefined): Promise<NodeLegFile> {
+  return withIoErrors(path, () => openLeg(path, options, fallocate));
+}
+
+async function openLeg(path: string, options: LegOptions, fallocate: Fallocate | undefined): Promise<NodeLegFile> {
   const before = await stat(path);
   if (!before.isFile() && !before.isBlockDevice()) throw new IoError(Errno.EINVAL, `${path} is neither a file nor a block device`);
   let flags = options.write ? constants.O_RDWR : constants.O_RDONLY;

@@ -8,6 +8,23 @@ import type { Socket } from 'node:net';
 import { Errno, type IoSocket, type SocketHandler } from '../types.ts';
 import { errnoOf } from './errors.ts';
 
+/** What the native engine needs of Node's handle of a socket, which has no public name. */
+interface NodeHandle {
+  readonly fd: number;
+  reading?: boolean;
+  readStop(): unknown;
+}
+
+/** Who takes a socket's descriptor over. One of the two is called, once, in the same turn or later. */
+export interface Taker {
+  /** `fd` is open during the call, and to be duplicated; `unread` arrived and was delivered to nobody. */
+  take(fd: number, unread: Uint8Array): void;
+  /** The socket closed before. errno 0: the peer ended in order. */
+  gone(errno: number): void;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
 /** After `end`, a peer that never closes its side is not waited for longer. */
 const END_LINGER_MS = 10_000;
 
@@ -100,9 +117,64 @@ export class NodeSocket implements IoSocket {
     this.#socket.destroy();
   }
 
+  /**
+   * Gives the descriptor to somebody else once everything written so far has left. Nothing is read from here on; this socket
+   * is of no use afterwards, and its handler hears nothing more.
+   */
+  handOver(to: Taker): void {
+    this.#handler = {
+      onData: () => undefined,
+      onClose: (errno) => {
+        to.gone(errno);
+      },
+    };
+    if (this.#closed) {
+      this.#handler = undefined;
+      to.gone(this.#errno);
+      return;
+    }
+    this.#socket.removeAllListeners('data');
+    this.#socket.pause();
+    stopReading(handleOf(this.#socket));
+    this.#uncork();
+    if (this.#socket.writableLength === 0) this.#give(to);
+    else {
+      this.#socket.write(NO_BYTES, (e) => {
+        if (!(e instanceof Error)) this.#give(to);
+      });
+    }
+  }
+
+  #give(to: Taker): void {
+    const handle = handleOf(this.#socket);
+    // Without a handle it is closing, and tells when it has closed.
+    if (this.#socket.destroyed || handle === undefined) return;
+    this.#handler = undefined;
+    const chunks: Uint8Array[] = [];
+    for (let b: unknown = this.#socket.read(); b instanceof Uint8Array; b = this.#socket.read()) chunks.push(b);
+    to.take(handle.fd, Buffer.concat(chunks));
+    // Closes Node's own descriptor, and sends nothing: the connection lives on in the duplicate.
+    this.destroy();
+  }
+
   #uncork(): void {
     if (!this.#corked) return;
     this.#corked = false;
     this.#socket.uncork();
   }
+}
+
+function handleOf(socket: Socket): NodeHandle | undefined {
+  const handle: unknown = '_handle' in socket ? socket._handle : undefined;
+  return isNodeHandle(handle) ? handle : undefined;
+}
+
+function isNodeHandle(handle: unknown): handle is NodeHandle {
+  return typeof handle === 'object' && handle !== null && 'fd' in handle && typeof handle.fd === 'number' && handle.fd >= 0 && 'readStop' in handle;
+}
+
+function stopReading(handle: NodeHandle | undefined): void {
+  if (handle === undefined) return;
+  handle.reading = false;
+  handle.readStop();
 }

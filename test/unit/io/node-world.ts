@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { createNodeIo } from '../../../src/io/node/node-io.ts';
 import type { EngineWorld } from './engine-rig.ts';
 
-export async function makeNodeWorld(kind: 'unix' | 'tcp' = 'unix'): Promise<EngineWorld> {
+export async function makeNodeWorld(kind: 'unix' | 'tcp' = 'unix', engine: 'native' | 'portable' = 'portable'): Promise<EngineWorld> {
   const folder = await mkdtemp(join(tmpdir(), 'netraid-io-'));
   let sockets = 0;
   return {
-    io: createNodeIo(),
+    io: createNodeIo({ engine: { engine } }),
     path: (name) => join(folder, name),
     address() {
       sockets += 1;

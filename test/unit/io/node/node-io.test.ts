@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LegOpener } from '../../../../src/io/leg-file.ts';
-import { createNodeIo } from '../../../../src/io/node/node-io.ts';
+import { createNodeIo, engineChoice } from '../../../../src/io/node/node-io.ts';
 import { Errno, IoError } from '../../../../src/io/types.ts';
 import { describeEngine } from '../engine-conformance.ts';
 import { expectIoError } from '../engine-rig.ts';
@@ -30,5 +30,20 @@ describe('createNodeIo', () => {
       });
     });
     expect(seen).toEqual(['b']);
+  });
+
+  it('takes the engine that was asked for, and says why where it can not', () => {
+    for (const asked of [undefined, '', 'portable']) expect(engineChoice(asked)).toEqual({ engine: 'portable' });
+    expect(() => engineChoice('fast')).toThrow('NETRAID_ENGINE=fast: allowed are native and portable');
+    expect(engineChoice('native', () => undefined)).toEqual({
+      engine: 'portable',
+      instead: expect.stringMatching(/native shim was not built/) as string,
+    });
+  });
+
+  it('puts nothing between a native engine and its legs: the portable one serves then', async () => {
+    const refusing: LegOpener = { open: () => Promise.reject(new IoError(Errno.EROFS, 'wrapped')) };
+    const engine = createNodeIo({ engine: { engine: 'native' }, wrapLegs: () => refusing }).createEngine();
+    await expectIoError(engine.openLeg('/nowhere', { write: true, lock: false }), Errno.EROFS);
   });
 });

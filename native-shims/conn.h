@@ -1,0 +1,173 @@
+/* What connections' parts share: the socket's side (conn.c), and the two roles (server.c, client.c). */
+#ifndef NETRAID_CONN_H
+#define NETRAID_CONN_H
+
+#include <string.h>
+#include <sys/socket.h>
+#include "engine.h"
+
+#define REQUEST_BYTES 28u
+#define SIMPLE_REPLY_BYTES 16u
+#define CHUNK_BYTES 20u
+#define OFFSET_DATA_BYTES 8u
+#define OFFSET_HOLE_BYTES 12u
+#define ERROR_BYTES 6u
+
+#define REQUEST_MAGIC 0x25609513u
+#define SIMPLE_REPLY_MAGIC 0x67446698u
+#define CHUNK_MAGIC 0x668e33efu
+
+enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_BLOCK_STATUS = 7 };
+enum { REPLY_FLAG_DONE = 1 };
+enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
+
+/* All of NBD is big-endian. */
+static inline uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
+static inline uint32_t get32(const uint8_t *p) { return (uint32_t)get16(p) << 16 | get16(p + 2); }
+static inline uint64_t get64(const uint8_t *p) { return (uint64_t)get32(p) << 32 | get32(p + 4); }
+static inline void put16(uint8_t *p, uint16_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
+static inline void put32(uint8_t *p, uint32_t v) { put16(p, (uint16_t)(v >> 16)); put16(p + 2, (uint16_t)v); }
+static inline void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)(v >> 32)); put32(p + 4, (uint32_t)v); }
+
+/* Something to send: a header, and bytes of a handle. First member of the request that it belongs to. */
+struct out {
+  struct out *next;
+  const uint8_t *data;
+  size_t data_length;
+  uint8_t head_length;
+  uint8_t head[REQUEST_BYTES];
+};
+
+/* A request that a server connection received. */
+struct sreq {
+  struct out out;
+  struct conn *conn; /* NULL: free */
+  struct sreq *prev, *next; /* of its connection */
+  uint8_t cookie[8];
+  uint64_t offset;
+  uint64_t held;
+  double op;
+  uint32_t length;
+  uint32_t slot; /* the reply's bytes */
+  uint32_t next_free;
+  uint16_t cmd;
+  bool replying;
+};
+
+struct span { uint32_t from, to; };
+
+/* A request that a client connection sends. */
+struct creq {
+  struct out out;
+  struct creq *next; /* waiting, or spare */
+  double op;
+  uint64_t offset;
+  uint32_t length;
+  uint32_t held;
+  uint32_t place; /* among those in flight */
+  uint32_t serial;
+  uint32_t payload; /* slot */
+  uint32_t data;    /* slot */
+  uint32_t server_error;
+  uint16_t cmd;
+  uint16_t flags;
+  bool in_flight, sent, replied;
+  /* Which bytes of a READ's answer have come, sorted, apart from each other. */
+  struct span *covered;
+  uint32_t covered_count, covered_cap;
+  /* Block status as it came: for each context the length of its payload (4 bytes, big-endian), and the payload. */
+  uint8_t *status;
+  size_t status_length;
+  uint32_t status_contexts;
+};
+
+enum conn_state { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
+/* What the bytes at `pos` are. `need` of them must lie together before they are looked at. */
+enum unit { UNIT_HEAD, UNIT_BODY, UNIT_COPY };
+enum body { BODY_DATA, BODY_PAYLOAD };
+
+struct conn {
+  struct engine *e;
+  uint32_t id;
+  bool server;
+  bool structured;
+  uint32_t payload_max;
+  uint32_t requests_max;
+  uint64_t bytes_max;
+  enum conn_state state;
+
+  int fd; /* -1: not yet started, or over */
+  uv_poll_t poll;
+  uv_timer_t timer;
+  bool poll_open;
+  int mask;
+  int closing_handles;
+  bool eof;
+  bool blocked;   /* the kernel takes no more for now */
+  bool draining;  /* CLOSED was told; what was sent before, and the peer's end, are waited for */
+  bool read_on;
+  bool abrupt;    /* no drain: a payload was cut off in the middle */
+  bool is_dirty;
+  struct conn *next_dirty;
+  struct conn *all_prev, *all_next;
+
+  struct slab *slab;
+  size_t pos, fill, need;
+  enum unit unit;
+  size_t last_body;
+
+  struct out *out_first, *out_last;
+  size_t out_sent; /* of the first */
+  uint8_t *tail;   /* headers that leave after CLOSED was told */
+  size_t tail_length, tail_sent;
+
+  uint32_t in_flight;
+  uint64_t held;
+
+  /* server */
+  struct sreq *requests;
+  uint32_t replying;
+  bool receiving;
+  bool stalled;
+  struct sreq *incoming;
+  uint16_t incoming_flags;
+
+  /* client */
+  struct creq **places;
+  uint32_t places_cap;
+  uint32_t *free_places;
+  uint32_t free_count;
+  uint32_t serial;
+  struct creq *waiting_first, *waiting_last;
+  struct creq *answered; /* whose answer is coming in */
+  enum body body;
+  uint16_t chunk_type, chunk_flags;
+  bool copy_is_last; /* a simple reply's data: the answer is complete after it */
+  uint8_t *copy_to;
+  size_t copy_left;
+};
+
+/* conn.c */
+struct conn *conn_find(struct engine *e, uint32_t id);
+void conn_push(struct conn *c, struct out *o);
+void conn_flush(struct conn *c);
+bool conn_room(struct conn *c, size_t need); /* false: no memory, and the connection is closed */
+/* A part of the slab at `pos` as a handle; 0: no memory. */
+uint32_t conn_slice(struct conn *c, size_t length);
+void conn_finish(struct conn *c, int error);
+void conn_close(struct conn *c, int error);
+
+/* server.c */
+void server_parse(struct conn *c);
+void server_sent(struct conn *c, struct out *o);
+void server_stop(struct conn *c);
+void server_forget_unanswered(struct conn *c);
+void server_finish(struct conn *c, int error);
+
+/* client.c */
+void client_parse(struct conn *c);
+void client_sent(struct conn *c, struct out *o);
+bool client_payload_unsent(struct conn *c);
+void client_finish(struct conn *c, int error);
+
+#endif

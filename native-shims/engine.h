@@ -1,0 +1,229 @@
+/*
+ * The native engine behind src/io/types.ts `Engine`: what its parts share.
+ *
+ *   slab.c    memory: slabs that are reused, and the handles (integers) that TypeScript knows their bytes by
+ *   engine.c  events out and operations in, once a loop iteration
+ *   file.c    legs: operations on I/O threads, reads that cannot block in place
+ *   conn.c    sockets: receiving into slabs, gathered sends, ends
+ *   server.c  NBD requests in, replies out            client.c  requests out, replies in
+ *   glue.c    N-API
+ *
+ * Rules of all parts:
+ * - everything but file.c's I/O threads runs on the main thread; they touch jobs, legs' flags and payload bytes, nothing else
+ * - nothing here decides about a payload: TypeScript says where its bytes go, by handles
+ * - no outside input, errno or failed allocation ends the process: it is the error of that operation or connection
+ * - TypeScript checks its own calls (handles live, ranges inside) before they come here, since only it can throw at the
+ *   culprit; what is checked here again is what may have changed since
+ */
+#ifndef NETRAID_ENGINE_H
+#define NETRAID_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <node_api.h>
+#include <uv.h>
+
+#define HANDLE_SLOT_BITS 20
+#define HANDLES_MAX (1u << 18)
+#define REQUEST_SLOTS 1048576.0 /* a request id is serial * 2^20 + slot */
+#define REQUESTS_MAX (1u << 18)
+#define CONNS_MAX 4096u
+#define LEGS_MAX 4096u
+#define RING_ENTRIES 4096u
+#define RING_FIELDS 8u
+#define BATCH_MAX 1024u
+#define IO_THREADS_MAX 16
+#define HOT_MAX 4u
+
+/* ------------------------------------------------------------------------------------- memory shared with TypeScript */
+
+enum { CTL_RING_COUNT, CTL_DELIVERING, CTL_VALUES, CTL_WORDS = 16 };
+enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2 }; /* request_state; the first is TypeScript's */
+enum { STAT_HANDLES, STAT_BYTES, STAT_OPERATIONS, STAT_CONNECTIONS, STAT_WORDS };
+
+struct shared {
+  uint32_t *ctl;
+  double *stats;
+  double *ring;
+  uint8_t *kind;
+  uint32_t *conn;
+  double *id;
+  uint16_t *cmd;
+  uint16_t *flags;
+  double *offset;
+  double *length;
+  uint32_t *handle;
+  int32_t *error;
+  uint8_t *value_kind;
+  int32_t *handle_refs;
+  uint32_t *handle_generation;
+  double *handle_length;
+  double *request_id;
+  double *request_length;
+  uint16_t *request_cmd;
+  uint8_t *request_state;
+};
+
+/* ------------------------------------------------------------------------------------------------------------ memory */
+
+struct slab {
+  uint8_t *data;
+  size_t size;
+  uint32_t refs;      /* the handles in it, and the connection that receives into it */
+  napi_ref view;      /* its ArrayBuffer, made when first asked for; then V8 frees the bytes, when nobody sees them */
+  struct slab *next;  /* in the list of kept ones */
+};
+
+#define SLAB_LEVELS 23
+
+struct handle {
+  struct slab *slab; /* NULL: no bytes */
+  uint8_t *data;
+  uint32_t next_free;
+};
+
+/* ------------------------------------------------------------------------------------------------------------ events */
+
+enum { EVENT_REQUEST = 1, EVENT_DONE = 2, EVENT_CLOSED = 3 };
+enum { VALUE_NONE, VALUE_KEPT, VALUE_EXTENTS, VALUE_STATUS };
+
+struct event {
+  double id;
+  double offset;
+  double length;
+  uint32_t conn;
+  uint32_t handle;
+  int32_t error;
+  uint16_t cmd;
+  uint16_t flags;
+  uint8_t kind;
+  uint8_t value_kind;
+};
+
+struct conn;
+struct job;
+struct leg;
+struct creq;
+
+struct io_pool {
+  pthread_mutex_t lock;
+  pthread_cond_t work;
+  struct job *first, *last; /* queued */
+  unsigned queued;
+  struct job *done_first, *done_last;
+  bool stop;
+  atomic_bool some_done; /* a hint, so that looking costs no lock */
+  bool watched; /* the main thread looks for what is done, and needs no wake-up */
+  bool ready; /* lock and condition exist */
+  unsigned threads;
+  pthread_t thread[IO_THREADS_MAX];
+};
+
+struct engine {
+  napi_env env;
+  napi_ref receiver;
+  napi_ref on_batch;
+  napi_ref on_leg_idle;
+  napi_async_context context;
+  uv_loop_t *loop;
+  uv_check_t check;
+  uv_idle_t idle;
+  uv_async_t async;
+  bool dead;          /* the environment is going: no JavaScript is called any more */
+  bool idle_on;
+  uint64_t linger_ms;
+  uint64_t spin_ns;
+  unsigned spin_misses; /* in a row */
+  unsigned spin_skips;  /* spins still to be left out after misses */
+  bool delivered;       /* in this loop iteration */
+  size_t recent_peak;   /* events of the largest batch of late, times 16 */
+  uint32_t hot[HOT_MAX]; /* connections that received in this loop iteration */
+  unsigned hot_count;
+
+  void *region;
+  size_t region_size;
+  struct shared shared;
+
+  struct slab *kept[SLAB_LEVELS];
+  size_t kept_bytes;
+  struct handle *handles;
+  uint32_t handle_free, handle_top;
+
+  struct event *events;
+  size_t event_head, event_count, event_cap, event_promised;
+
+  struct sreq *requests;
+  uint32_t request_free, request_top;
+  double request_serial;
+
+  struct conn *conns[CONNS_MAX];
+  struct conn *all_conns; /* those that have told CLOSED too */
+  uint32_t conn_serial;
+  struct conn *dirty;
+  struct creq *spare_creqs;
+  uint8_t scratch[65536]; /* what is read to be thrown away */
+
+  struct leg *legs[LEGS_MAX];
+  struct job *spare_jobs;
+  unsigned jobs_in_flight;
+  struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
+  unsigned batch_count;
+  struct io_pool pool;
+};
+
+/* slab.c; a slot is the low part of a handle, 0 is none */
+struct slab *slab_take(struct engine *e, size_t size);
+void slab_release(struct engine *e, struct slab *s);
+uint32_t handle_over(struct engine *e, struct slab *s, uint8_t *data, size_t length); /* takes over a slab reference; 0: none free */
+uint32_t handle_allocate(struct engine *e, size_t length);
+void handle_release(struct engine *e, uint32_t slot);
+void handle_free_slot(struct engine *e, uint32_t slot); /* the last reference is gone and counted */
+static inline uint8_t *handle_data(struct engine *e, uint32_t slot) { return e->handles[slot].data; }
+static inline uint32_t handle_name(struct engine *e, uint32_t slot) {
+  return slot == 0 ? 0 : (e->shared.handle_generation[slot] << HANDLE_SLOT_BITS) | slot;
+}
+
+/* engine.c; every event to come has its room promised before what causes it begins */
+bool events_promise(struct engine *e);
+void events_unpromise(struct engine *e);
+void event_request(struct engine *e, uint32_t conn, double id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot);
+/* Operation 0 is nobody's. A handle given here goes to TypeScript with its reference. */
+void event_done(struct engine *e, double op, int error, double length, uint32_t slot, unsigned value_kind);
+void event_closed(struct engine *e, uint32_t conn, int error);
+void engine_submit(struct engine *e);
+void engine_on_check(uv_check_t *h);
+void engine_wake(struct engine *e);
+
+/* file.c; these return 0 when the operation has begun, else the errno that it ends with */
+int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *leg);
+bool leg_close(struct engine *e, uint32_t leg); /* true: idle already; else told later */
+int leg_read(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);
+int leg_write(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, uint32_t slot, size_t at, bool fua);
+int leg_sync(struct engine *e, double op, uint32_t leg);
+int leg_zero(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, bool punch, bool fua);
+int leg_extents(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);
+void io_kick(struct engine *e); /* hands what was begun to the threads */
+void io_on_done(uv_async_t *h);
+void io_watch(struct engine *e, bool on); /* off: takes what is done, since nobody was woken for it */
+bool io_look(struct engine *e); /* takes what is done; true when something was */
+int io_start(struct engine *e, unsigned threads);
+void io_stop(struct engine *e);
+void io_free(struct engine *e);
+
+/* conn.c, server.c, client.c: see conn.h */
+uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max);
+void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, size_t length);
+void conn_close_id(struct engine *e, uint32_t id, int error);
+void conn_stop_id(struct engine *e, uint32_t id);
+void conn_close_all(struct engine *e, int error);
+void conns_silence(struct engine *e); /* the environment is going */
+void conns_flush(struct engine *e);
+void conn_look(struct engine *e, uint32_t id); /* receives if something has come */
+int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot, size_t at);
+int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
+int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);
+
+#endif

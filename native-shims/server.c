@@ -1,0 +1,266 @@
+/*
+ * The server's role: requests out of a byte stream, replies back into it.
+ *
+ *   header (28) --admitted?--> payload where it lies --> REQUEST event          reply: header, data --> out list
+ *                  no: stalled at the header
+ *
+ * Invariants:
+ * - a request counts against the connection's limits from its header until its reply is with the kernel; one alone is
+ *   always admitted
+ * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
+ * - a request is dead once its connection forgot it: a later reply is ESHUTDOWN
+ */
+#include <errno.h>
+#include "conn.h"
+
+/* The NBD error that says what a local errno means; what NBD has no word for is EIO. */
+static uint32_t wire_error(int error) {
+  switch (error) {
+    case 0: case EPERM: case EIO: case ENOMEM: case EINVAL: case ENOSPC: case EOVERFLOW: case ENOTSUP: case ESHUTDOWN: return (uint32_t)error;
+    case EACCES: case EROFS: return EPERM;
+    case EFBIG: case EDQUOT: return ENOSPC;
+    default: return EIO;
+  }
+}
+
+static struct sreq *request_take(struct conn *c) {
+  struct engine *e = c->e;
+  uint32_t slot = e->request_free;
+  struct sreq *r;
+
+  if (slot != UINT32_MAX) e->request_free = e->requests[slot].next_free;
+  else if (e->request_top < REQUESTS_MAX) slot = e->request_top++;
+  else return NULL;
+  r = &e->requests[slot];
+  memset(r, 0, sizeof *r);
+  r->conn = c;
+  r->next = c->requests;
+  if (r->next != NULL) r->next->prev = r;
+  c->requests = r;
+  c->in_flight += 1;
+  e->shared.request_id[slot] = e->request_serial * REQUEST_SLOTS + slot;
+  e->shared.request_state[slot] = c->structured ? REQUEST_STRUCTURED : 0;
+  e->request_serial += 1;
+  return r;
+}
+
+static void request_give(struct sreq *r) {
+  struct conn *c = r->conn;
+  struct engine *e = c->e;
+  uint32_t slot = (uint32_t)(r - e->requests);
+
+  if (r->prev != NULL) r->prev->next = r->next;
+  else c->requests = r->next;
+  if (r->next != NULL) r->next->prev = r->prev;
+  c->in_flight -= 1;
+  c->held -= r->held;
+  r->conn = NULL;
+  e->shared.request_id[slot] = 0;
+  r->next_free = e->request_free;
+  e->request_free = slot;
+}
+
+static double request_name(const struct conn *c, const struct sreq *r) { return c->e->shared.request_id[r - c->e->requests]; }
+
+/* A WRITE whose payload did not come to its end was never a request. */
+static void drop_incoming(struct conn *c) {
+  struct sreq *r = c->incoming;
+
+  if (r == NULL) return;
+  c->incoming = NULL;
+  events_unpromise(c->e);
+  request_give(r);
+}
+
+void server_stop(struct conn *c) {
+  c->receiving = false;
+  drop_incoming(c);
+  c->pos = c->fill;
+  c->unit = UNIT_HEAD;
+  c->need = REQUEST_BYTES;
+  /* What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset. */
+  c->stalled = false;
+}
+
+void server_forget_unanswered(struct conn *c) {
+  struct sreq *next;
+
+  for (struct sreq *r = c->requests; r != NULL; r = next) {
+    next = r->next;
+    if (!r->replying) request_give(r);
+  }
+}
+
+static void end_reply(struct conn *c, struct sreq *r, int error) {
+  handle_release(c->e, r->slot);
+  event_done(c->e, r->op, error, (double)r->length, 0, VALUE_NONE);
+  request_give(r);
+}
+
+void server_finish(struct conn *c, int error) {
+  drop_incoming(c);
+  server_forget_unanswered(c);
+  while (c->requests != NULL) end_reply(c, c->requests, error == 0 ? ECONNRESET : error);
+}
+
+void server_sent(struct conn *c, struct out *o) {
+  c->replying -= 1;
+  end_reply(c, (struct sreq *)o, 0);
+  if (c->state == CONN_LINGER) {
+    if (c->replying == 0) conn_finish(c, 0);
+  } else if (c->stalled) c->read_on = true;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- receiving */
+
+static void payload_complete(struct conn *c) {
+  struct sreq *r = c->incoming;
+  uint32_t slot = conn_slice(c, r->length);
+
+  if (slot == 0) {
+    conn_close(c, ENOMEM);
+    return;
+  }
+  c->incoming = NULL;
+  c->pos += r->length;
+  c->last_body = r->length;
+  c->unit = UNIT_HEAD;
+  c->need = REQUEST_BYTES;
+  event_request(c->e, c->id, request_name(c, r), r->cmd, c->incoming_flags, r->offset, r->length, slot);
+}
+
+static void on_header(struct conn *c, const uint8_t *p) {
+  struct engine *e = c->e;
+  uint16_t flags = get16(p + 4), cmd = get16(p + 6);
+  uint64_t offset = get64(p + 16);
+  uint32_t length = get32(p + 24);
+  bool carries = cmd == CMD_WRITE || cmd == CMD_READ;
+  uint64_t held = !carries ? 0 : length < c->payload_max ? length : c->payload_max;
+  struct sreq *r;
+  uint32_t slot;
+
+  if (get32(p) != REQUEST_MAGIC || (cmd == CMD_WRITE && length > c->payload_max)) {
+    conn_close(c, EINVAL);
+    return;
+  }
+  if (c->in_flight > 0 && (c->in_flight >= c->requests_max || c->held + held > c->bytes_max)) {
+    c->stalled = true;
+    return;
+  }
+  if (!events_promise(e)) {
+    conn_close(c, ENOMEM);
+    return;
+  }
+  r = request_take(c);
+  if (r == NULL) {
+    events_unpromise(e);
+    conn_close(c, ENOMEM);
+    return;
+  }
+  c->pos += REQUEST_BYTES;
+  memcpy(r->cookie, p + 8, sizeof r->cookie);
+  r->cmd = cmd;
+  r->offset = offset;
+  r->length = length;
+  r->held = held;
+  c->held += held;
+  slot = (uint32_t)(r - e->requests);
+  e->shared.request_cmd[slot] = cmd;
+  e->shared.request_length[slot] = (double)length;
+  if (cmd == CMD_WRITE) {
+    c->incoming = r;
+    c->incoming_flags = flags;
+    c->unit = UNIT_BODY;
+    c->need = length;
+    return;
+  }
+  c->last_body = 0;
+  event_request(e, c->id, request_name(c, r), cmd, flags, offset, length, 0);
+  /* The client sends nothing after DISC; requests before it are still answered. */
+  if (cmd == CMD_DISC) server_stop(c);
+}
+
+void server_parse(struct conn *c) {
+  while (c->state == CONN_OPEN && c->receiving && !c->stalled && c->fill - c->pos >= c->need) {
+    if (c->unit == UNIT_BODY) payload_complete(c);
+    else on_header(c, c->slab->data + c->pos);
+  }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ replies */
+
+static struct sreq *begin_reply(struct engine *e, double op, double req) {
+  double slot = req - (double)(uint64_t)(req / REQUEST_SLOTS) * REQUEST_SLOTS;
+  struct sreq *r;
+
+  if (!(slot >= 0 && slot < e->request_top) || req == 0) return NULL;
+  r = &e->requests[(uint32_t)slot];
+  if (r->conn == NULL || e->shared.request_id[(uint32_t)slot] != req || r->replying) return NULL;
+  r->replying = true;
+  r->op = op;
+  r->conn->replying += 1;
+  return r;
+}
+
+static uint8_t *put_chunk(struct sreq *r, unsigned flags, unsigned type, uint32_t length) {
+  uint8_t *p = r->out.head;
+
+  put32(p, CHUNK_MAGIC);
+  put16(p + 4, (uint16_t)flags);
+  put16(p + 6, (uint16_t)type);
+  memcpy(p + 8, r->cookie, sizeof r->cookie);
+  put32(p + 16, length);
+  r->out.head_length = CHUNK_BYTES;
+  return p + CHUNK_BYTES;
+}
+
+static void put_simple(struct sreq *r, uint32_t error) {
+  put32(r->out.head, SIMPLE_REPLY_MAGIC);
+  put32(r->out.head + 4, error);
+  memcpy(r->out.head + 8, r->cookie, sizeof r->cookie);
+  r->out.head_length = SIMPLE_REPLY_BYTES;
+}
+
+int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length) {
+  struct sreq *r = begin_reply(e, op, req);
+  uint8_t *p;
+
+  if (r == NULL) return ESHUTDOWN;
+  r->out.data_length = 0;
+  if (!r->conn->structured) put_simple(r, wire_error(error));
+  else if (error != 0) {
+    p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_ERROR, ERROR_BYTES);
+    put32(p, wire_error(error));
+    put16(p + 4, 0);
+    r->out.head_length = CHUNK_BYTES + ERROR_BYTES;
+  } else if (slot != 0) {
+    p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_OFFSET_DATA, OFFSET_DATA_BYTES + length);
+    put64(p, r->offset);
+    r->out.head_length = CHUNK_BYTES + OFFSET_DATA_BYTES;
+  } else put_chunk(r, REPLY_FLAG_DONE, CHUNK_NONE, 0);
+  if (slot != 0) {
+    r->slot = slot;
+    r->out.data = handle_data(e, slot) + at;
+    r->out.data_length = length;
+  }
+  conn_push(r->conn, &r->out);
+  return 0;
+}
+
+/* The handle holds whole chunks, headers and all, but for the cookie. */
+int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length) {
+  struct sreq *r = begin_reply(e, op, req);
+  uint8_t *data;
+
+  if (r == NULL) return ESHUTDOWN;
+  data = handle_data(e, slot);
+  for (size_t at = 0; at + CHUNK_BYTES <= length; at += CHUNK_BYTES + get32(data + at + 16)) memcpy(data + at + 8, r->cookie, sizeof r->cookie);
+  r->held += length;
+  r->conn->held += length;
+  r->slot = slot;
+  r->out.head_length = 0;
+  r->out.data = data;
+  r->out.data_length = length;
+  conn_push(r->conn, &r->out);
+  return 0;
+}

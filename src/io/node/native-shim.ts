@@ -1,0 +1,75 @@
+/**
+ * The native shim (native-shims/), loaded once. A machine without a compiler has none: then the portable engine serves, legs
+ * are not sparse, and zeroes are written.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
+
+/** One engine's calls; see native-shims/engine.h for what goes through shared memory instead. */
+export interface NativeCalls {
+  /** Shared with the native side, and where in it each array begins, in the order of `native-memory.ts`. */
+  readonly buffer: ArrayBuffer;
+  readonly layout: readonly number[];
+  /** Begins what the ring holds. */
+  submit(): void;
+  /** `deliver` is called with the number of events in the batch arrays, once a loop iteration. */
+  listen(deliver: (count: number) => void): void;
+  /** A connection that has no socket yet; 0: no memory or too many. */
+  open(server: boolean, structured: boolean, payloadMaxBytes: number, requestsMax: number, bytesMax: number): number;
+  /** Takes a duplicate of the descriptor; early bytes are parsed first. */
+  start(conn: number, fd: number, early: Uint8Array): void;
+  close(conn: number, errno: number): void;
+  closeAll(errno: number): void;
+  stopReceiving(conn: number): void;
+  /** A handle; 0: no memory. */
+  allocate(length: number): number;
+  /** The bytes of a handle's slot: lent until release, never dangling (released bytes show what took their place). */
+  view(slot: number): Uint8Array;
+  /** The native leg, or an errno below 0. The descriptor stays the caller's, and open until the leg is closed. */
+  legOpen(fd: number, isDevice: boolean, canPunch: boolean, canZeroRange: boolean): number;
+  /** True when no operation is left; otherwise `onLegIdle` tells. */
+  legClose(leg: number): boolean;
+  /** Ends the I/O threads. No leg may be open. */
+  stop(): void;
+}
+
+export interface NativeEngineShim {
+  /** `spinMicroseconds`: how long to wait awake after few events; 0: never. */
+  createEngine(onLegIdle: (leg: number) => void, ioThreads: number, lingerMs: number, spinMicroseconds: number): NativeCalls;
+}
+
+let loaded: { shim: object | undefined } | undefined;
+
+/** Undefined when the shim was not built for this machine. */
+export function loadShim(): object | undefined {
+  loaded ??= { shim: load() };
+  return loaded.shim;
+}
+
+function load(): object | undefined {
+  // The same distance from src/io/node and from dist/io/node.
+  // Tests have it elsewhere, built with sanitizers.
+  const folder = process.env['NETRAID_TEST_SHIM'] ?? fileURLToPath(new URL('../../../native-shims', import.meta.url));
+  const require = createRequire(import.meta.url);
+  try {
+    const loadNative = require('node-gyp-build') as (folder: string) => unknown;
+    const shim = loadNative(folder);
+    return typeof shim === 'object' && shim !== null ? shim : undefined;
+  } catch (e: unknown) {
+    // node-gyp-build and the dynamic loader report a build that is absent or unfit as an Error.
+    if (e instanceof Error) return undefined;
+    throw e;
+  }
+}
+
+/** Undefined when the shim was not built, is older than the native engine, or this is not the main thread. */
+export function loadNativeEngine(): NativeEngineShim | undefined {
+  if (!isMainThread) return undefined;
+  const shim = loadShim();
+  return shim !== undefined && isEngineShim(shim) ? shim : undefined;
+}
+
+function isEngineShim(shim: object): shim is NativeEngineShim {
+  return 'createEngine' in shim && typeof shim.createEngine === 'function';
+}

@@ -1,0 +1,29 @@
+/**
+ * The native engine against the conformance suite of all engines, over unix sockets and over TCP. Where the shim was not built
+ * there is nothing to test, and this says so.
+ */
+import { describe, expect, it } from 'vitest';
+import { NativeEngine } from '../../src/io/node/native-engine.ts';
+import { createNodeIo, engineChoice } from '../../src/io/node/node-io.ts';
+import { loadNativeEngine } from '../../src/io/node/native-shim.ts';
+import { describeEngine } from '../unit/io/engine-conformance.ts';
+import { makeNodeWorld } from '../unit/io/node-world.ts';
+
+if (loadNativeEngine() === undefined) {
+  describe('the native engine', () => {
+    it('was not built for this machine: NOT TESTED', (t) => {
+      t.skip('the native shim is missing: npm run install');
+    });
+  });
+} else {
+  describe('the native engine', () => {
+    it('is made where it is asked for', async () => {
+      expect(engineChoice('native')).toEqual({ engine: 'native' });
+      const engine = createNodeIo({ engine: { engine: 'native' } }).createEngine();
+      expect(engine).toBeInstanceOf(NativeEngine);
+      await engine.shutdown();
+    });
+  });
+  describeEngine('native engine, unix sockets', () => makeNodeWorld('unix', 'native'));
+  describeEngine('native engine, TCP', () => makeNodeWorld('tcp', 'native'));
+}
