@@ -11,7 +11,7 @@ import { coverage, coverageLines } from './coverage.ts';
 import { addTotals, failureLines, noTotals, summary, type Totals } from '../simulated/support/report.ts';
 
 /** As many as some five minutes hold on two quiet cores; `scripts/simulate` runs as many as there is time for. */
-const HISTORIES = 3000;
+const HISTORIES = 2000;
 /** More than that on a slow machine, before it is called stuck. */
 const BUDGET_SEC = 720;
 const WORKERS = 2;
