@@ -8,6 +8,8 @@
  * - short transfers are gone on with until complete; one that moves nothing is EIO
  * - a sync begins after everything whose DONE was given before the call: that has been written by then
  * - a payload's bytes are referred to by the job until its DONE
+ * - the kernel tells an error of its writing back once to each open file: so a sync overlaps neither another one nor a durable
+ *   write of its leg, and whoever was asked for before one of them failed hears of that too
  */
 
 #include <errno.h>
@@ -43,6 +45,10 @@ struct leg {
   enum inline_kind inline_reads;
   /* Turned off by the first refusal, so that later ones are not asked in vain; by any thread. */
   atomic_bool can_punch, can_zero_range, can_dsync;
+  /* Syncs hold it for writing, durable writes for reading. */
+  pthread_rwlock_t durable;
+  /* Syncs and durable writes that have failed. */
+  atomic_uint failures;
 };
 
 struct job {
@@ -57,6 +63,7 @@ struct job {
   uint32_t slot;
   bool punch;
   bool fua;
+  unsigned failures_before;
   int error;
   double *extents; /* offset, length, hole; offset, ... */
   size_t extent_count, extent_cap;
@@ -83,9 +90,38 @@ static void run_read(struct job *j) {
   }
 }
 
-static int sync_leg(struct leg *leg) {
+static int told_of_failures(const struct job *j) {
+  return atomic_load_explicit(&j->leg->failures, memory_order_acquire) == j->failures_before ? 0 : EIO;
+}
+
+static int sync_leg(struct job *j) {
+  struct leg *leg = j->leg;
+  int error;
+
+  pthread_rwlock_wrlock(&leg->durable);
+  error = told_of_failures(j);
   /* Never again after a failure: the kernel may have dropped what it could not write. EINTR promises nothing either way. */
-  return fdatasync(leg->fd) == 0 ? 0 : errno;
+  if (error == 0 && fdatasync(leg->fd) != 0) {
+    error = errno;
+    atomic_fetch_add_explicit(&leg->failures, 1, memory_order_release);
+  }
+  pthread_rwlock_unlock(&leg->durable);
+  return error;
+}
+
+/* One step of a write that is durable when it is over; what pwritev2 answers, with errno. */
+static ssize_t write_durably(struct job *j, const struct iovec *v) {
+  struct leg *leg = j->leg;
+  ssize_t n;
+  int error;
+
+  pthread_rwlock_rdlock(&leg->durable);
+  n = pwritev2(leg->fd, v, 1, (off_t)(j->offset + j->moved), RWF_DSYNC);
+  error = n < 0 ? errno : told_of_failures(j);
+  if (n < 0 && error != EINTR && error != EOPNOTSUPP) atomic_fetch_add_explicit(&leg->failures, 1, memory_order_release);
+  pthread_rwlock_unlock(&leg->durable);
+  errno = error;
+  return error == 0 ? n : -1;
 }
 
 /* `data` NULL: zeroes. */
@@ -98,7 +134,7 @@ static int write_all(struct job *j, const uint8_t *data, bool durable) {
     v.iov_len = step_of(j);
     if (data == NULL && v.iov_len > ZEROES_BYTES) v.iov_len = ZEROES_BYTES;
     v.iov_base = data == NULL ? zeroes : (uint8_t *)(uintptr_t)data + j->moved;
-    n = pwritev2(j->leg->fd, &v, 1, (off_t)(j->offset + j->moved), dsync ? RWF_DSYNC : 0);
+    n = dsync ? write_durably(j, &v) : pwritev2(j->leg->fd, &v, 1, (off_t)(j->offset + j->moved), 0);
     if (n > 0) j->moved += (uint64_t)n;
     else if (n == 0) return EIO;
     else if (dsync && errno == EOPNOTSUPP) {
@@ -106,7 +142,7 @@ static int write_all(struct job *j, const uint8_t *data, bool durable) {
       atomic_store_explicit(&j->leg->can_dsync, false, memory_order_relaxed);
     } else if (errno != EINTR) return errno;
   }
-  if (durable && !atomic_load_explicit(&j->leg->can_dsync, memory_order_relaxed)) return sync_leg(j->leg);
+  if (durable && !atomic_load_explicit(&j->leg->can_dsync, memory_order_relaxed)) return sync_leg(j);
   return 0;
 }
 
@@ -142,7 +178,7 @@ static void run_zero(struct job *j) {
   if (j->error == EOPNOTSUPP) j->error = write_all(j, NULL, j->fua);
   else if (j->error == 0) {
     j->moved = j->length;
-    if (j->fua) j->error = sync_leg(j->leg);
+    if (j->fua) j->error = sync_leg(j);
   }
 }
 
@@ -214,7 +250,7 @@ static void run_job(struct job *j) {
   switch (j->kind) {
     case JOB_READ: run_read(j); break;
     case JOB_WRITE: j->error = write_all(j, j->data, j->fua); break;
-    case JOB_SYNC: j->error = sync_leg(j->leg); break;
+    case JOB_SYNC: j->error = sync_leg(j); break;
     case JOB_ZERO: run_zero(j); break;
     case JOB_EXTENTS: run_extents(j); break;
   }
@@ -342,10 +378,23 @@ static struct leg *find(struct engine *e, uint32_t id) {
   return leg == NULL || leg->closing ? NULL : leg;
 }
 
+/* A sync that waits comes before durable writes that come after it. */
+static int init_durable(pthread_rwlock_t *lock) {
+  pthread_rwlockattr_t how;
+  int error = pthread_rwlockattr_init(&how);
+
+  if (error != 0) return error;
+  error = pthread_rwlockattr_setkind_np(&how, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  if (error == 0) error = pthread_rwlock_init(lock, &how);
+  pthread_rwlockattr_destroy(&how);
+  return error;
+}
+
 int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *id) {
   struct leg *leg;
   struct statfs s;
   uint32_t free_id = 1;
+  int error;
 
   if (e->pool.threads == 0) return ESHUTDOWN;
   while (free_id < LEGS_MAX && e->legs[free_id] != NULL) free_id += 1;
@@ -353,6 +402,11 @@ int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range,
   if (fstatfs(fd, &s) != 0) return errno;
   leg = calloc(1, sizeof *leg);
   if (leg == NULL) return ENOMEM;
+  error = init_durable(&leg->durable);
+  if (error != 0) {
+    free(leg);
+    return error;
+  }
   leg->fd = fd;
   leg->id = free_id;
   leg->device = device;
@@ -360,6 +414,7 @@ int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range,
   atomic_init(&leg->can_punch, punch);
   atomic_init(&leg->can_zero_range, zero_range);
   atomic_init(&leg->can_dsync, true);
+  atomic_init(&leg->failures, 0);
   e->legs[free_id] = leg;
   *id = free_id;
   return 0;
@@ -367,6 +422,7 @@ int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range,
 
 static void leg_end(struct engine *e, struct leg *leg) {
   e->legs[leg->id] = NULL;
+  pthread_rwlock_destroy(&leg->durable);
   free(leg);
 }
 
@@ -490,6 +546,7 @@ static int start(struct engine *e, double op, uint32_t id, enum job_kind kind, u
   j->op = op;
   j->offset = offset;
   j->length = (uint64_t)length;
+  j->failures_before = atomic_load_explicit(&leg->failures, memory_order_acquire);
   leg->operations += 1;
   *job = j;
   return 0;
