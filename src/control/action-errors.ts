@@ -18,6 +18,11 @@ export function isUnreachable(e: ClusterError): boolean {
   return ['unreachable', 'lost', 'timeout', 'closed', 'unknown-node'].includes(e.code);
 }
 
+/** It was sent, and no answer came: the other node may have acted, or may still. */
+export function mayHaveActed(e: ClusterError): boolean {
+  return e.code === 'lost' || e.code === 'timeout';
+}
+
 export function asControlError(e: unknown): Error {
   if (e instanceof ControlError) return e;
   if (e instanceof StateError) return new ControlError('bad-request', e.message);

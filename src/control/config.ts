@@ -10,7 +10,7 @@ import type { NodeName } from '../failover/types.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
-import { HOOK_TIMEOUT_MS } from './hooks.ts';
+import { HOOK_TIMEOUT_MAX_MS, HOOK_TIMEOUT_MS } from './hooks.ts';
 import { configPath } from './places.ts';
 import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS } from './schemas.ts';
 import { parseTunables, type Tunables } from './tunables.ts';
@@ -22,7 +22,6 @@ const PEERS_MAX = 31;
 const PATHS_MAX = 8;
 const FILE_MAX_BYTES = 256 * 1024;
 /** A hook that is to end before ownership moves holds a switchover up for as long. */
-const HOOK_TIMEOUT_MAX_MS = 120_000;
 const MiB = 1024 * 1024;
 
 type TcpAddress = Extract<Address, { kind: 'tcp' }>;

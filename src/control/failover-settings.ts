@@ -20,7 +20,10 @@ const NEW: FailoverSettings = { failover: 'auto', confirmTimeoutSec: CONFIRM_TIM
 /** Throws ControlError where a wish would mean nothing. */
 export function failoverSettings(p: FailoverWishes, before: FailoverSettings = NEW): FailoverSettings {
   const failover = p.failover ?? before.failover;
-  const named = [...(p.confirmTimeoutSec === undefined ? [] : ['confirmTimeoutSec']), ...(p.confirmDefault === undefined ? [] : ['confirmDefault'])];
+  const named = [
+    ...(p.confirmTimeoutSec === undefined ? [] : ['--confirm-timeout']),
+    ...(p.confirmDefault === undefined ? [] : ['--confirm-default']),
+  ];
   if (failover !== 'confirm' && named.length > 0)
     throw new ControlError('bad-request', `${named.join(', ')}: allowed with failover confirm; it is ${failover}`);
   return {
@@ -33,7 +36,7 @@ export function failoverSettings(p: FailoverWishes, before: FailoverSettings = N
 /** On the source, and from there on all others. */
 export async function setFailover(m: MirrorNode, s: SourceRole, p: FailoverWishes): Promise<void> {
   if (p.failover === undefined && p.confirmTimeoutSec === undefined && p.confirmDefault === undefined)
-    throw new ControlError('bad-request', 'nothing to set; allowed: failover, confirmTimeoutSec, confirmDefault');
+    throw new ControlError('bad-request', 'nothing to set; allowed: --failover, --confirm-timeout, --confirm-default');
   const wanted = failoverSettings(p, m.record().definition);
   await m.store.update((r) => ({ ...r, definition: { ...r.definition, ...wanted, revision: r.definition.revision + 1 } }));
   await s.members.announce();

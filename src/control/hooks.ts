@@ -20,8 +20,10 @@ const hookEvents = ['in-service', 'out-of-service', 'out-of-sync', 'resync-done'
 type HookEvent = (typeof hookEvents)[number];
 
 export const HOOK_TIMEOUT_MS = 60_000;
+/** What it may be set to at most. */
+export const HOOK_TIMEOUT_MAX_MS = 120_000;
 /** From the request to end to the kill. */
-const GRACE_MS = 5000;
+export const GRACE_MS = 5000;
 const OUTPUT_MAX_BYTES = 4096;
 const WHY_MAX_CHARACTERS = 1000;
 

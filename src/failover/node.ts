@@ -412,7 +412,8 @@ export class MirrorNode implements Claimant {
 
   /** Takes the mirror out of service in order. `byOperator`: it stays out until a command says otherwise. */
   async goOutOfService(byOperator: boolean): Promise<void> {
-    if (this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service' });
+    if (this.inService)
+      await this.env.hooks.before('out-of-service', this.tag, { why: 'the mirror is taken out of service', rule: 'stopped-on-purpose' });
     await this.#roles.run(async () => {
       if (this.#source !== undefined) await this.leaveService(true, false);
       if (!byOperator) return;
@@ -439,7 +440,8 @@ export class MirrorNode implements Claimant {
       if (source.device.local.syncFailed) this.replica.doubtful = true;
       this.#claimedBy = undefined;
     }
-    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean });
+    const rule = clean ? 'stopped-on-purpose' : 'superseded';
+    this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean, rule });
     this.changed();
   }
 
@@ -523,7 +525,7 @@ export class MirrorNode implements Claimant {
   /** Ends everything; `clean`: in order. `allowed`: asked when no role changes any more; where it throws, all goes on as before. */
   async stop(clean: boolean, allowed?: () => void): Promise<void> {
     allowed?.();
-    if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops' });
+    if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops', rule: 'stopped-on-purpose' });
     const end = (): void => {
       this.#stopped = true;
       this.#timer?.cancel();

@@ -357,13 +357,9 @@ export class TargetLink {
         resync.sessionEnded();
       });
     void watch;
-    if (kind !== 'none') {
-      ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, {
-        node: this.node,
-        kind,
-        rule: this.answer?.rule ?? null,
-      });
-    }
+    const facts = { node: this.node, kind, rule: this.answer?.rule ?? null };
+    if (kind !== 'none')
+      ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, facts);
     let end: ResyncEnd;
     try {
       end = await resync.run();
@@ -379,7 +375,7 @@ export class TargetLink {
     if (kind !== 'none') {
       this.lastResync = { kind, bytes: end.progress.totalBytes, sent: end.progress.sentBytes, seconds: (this.#now() - started) / 1000 };
       ctx.env.emit(ctx.tag, 'resync-done', `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`, {
-        node: this.node,
+        ...facts,
         ...this.lastResync,
       });
     }

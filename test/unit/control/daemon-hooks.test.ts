@@ -46,7 +46,7 @@ describe('hooks of a daemon', () => {
       await sim.start('server1');
       await sim.inSync('server2', 'server1');
       await sim.until('the hook is told of the resync', () => of(told, 'server2').includes('resync-done'));
-      expect(told.at(-1)?.env).toMatchObject({ NETRAID_EVENT: 'resync-done', NETRAID_PEER: 'server1' });
+      expect(told.at(-1)?.env).toMatchObject({ NETRAID_EVENT: 'resync-done', NETRAID_PEER: 'server1', NETRAID_RULE: 'serving' });
       sim.crash('server1');
       await sim.write('server2', 0, 4096, 3);
       await sim.until('the hook is told of the loss', () => of(told, 'server2').includes('out-of-sync'));

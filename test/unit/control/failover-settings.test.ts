@@ -11,7 +11,7 @@ describe('settings of a failover', () => {
   });
 
   it('refuse a question where nobody is asked', () => {
-    expect(() => failoverSettings({ confirmDefault: 'go' })).toThrow('confirmDefault: allowed with failover confirm; it is auto');
+    expect(() => failoverSettings({ confirmDefault: 'go' })).toThrow('--confirm-default: allowed with failover confirm; it is auto');
     expect(() => failoverSettings({ failover: 'off', confirmTimeoutSec: 1 })).toThrow('it is off');
   });
 

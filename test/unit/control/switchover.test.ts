@@ -39,6 +39,18 @@ describe('switchover', () => {
   });
 });
 
+it('a switchover typed elsewhere waits for slow hooks; without an answer it is said that nobody knows', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    sim.world.node('server1').install('/var/etc/hooks.d/10-slow', ([event]) => (event === 'out-of-service' ? { durationMs: 50_000 } : {}));
+    expect(await sim.call('server2', 'switchover', { tag: 't', node: 'server2' })).toEqual({ tag: 't', from: 'server1', to: 'server2' });
+    const asked = sim.call('server1', 'switchover', { tag: 't', node: 'server1' });
+    await sim.world.sleep(1);
+    sim.crash('server2');
+    await expect(asked).rejects.toThrow(/it is not known whether the switchover was carried out.*netraid status t/);
+  });
+});
+
 describe('switchover is refused, and nothing changes', () => {
   it('to whoever can not be the source', async () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
