@@ -805,7 +805,7 @@ describe('explain and what if', () => {
       expect((await sim.call('server2', 'explain', { tag: 't', whatIf: 'force' })).decision).toMatchObject({ action: 'refuse' });
       expect(sim.onDisk()).toEqual(before);
       await sim.refuses('server2', 'explain', { tag: 't', whatIf: 'server1 burns' }, 'bad-request', /allowed are NODE lost/);
-      await sim.refuses('server2', 'explain', { tag: 't', whatIf: 'server9 lost' }, 'not-found', /nothing is known of server9/);
+      await sim.refuses('server2', 'explain', { tag: 't', whatIf: 'server9 lost' }, 'not-found', /server9 is not a node of the mirror/);
     });
   });
 });
