@@ -229,11 +229,10 @@ export class Daemon {
   }
 
   #heard(peer: NodeName, facts: HeartbeatFacts | null): void {
-    for (const [tag, f] of Object.entries(facts ?? {})) {
-      const m = this.mirrors.get(tag);
-      if (m === undefined) continue;
-      m.heard(peer, f.view);
-      if (f.out !== null) m.toldOut(f.out.epoch, f.out.why);
+    for (const m of facts === null ? [] : this.mirrors.values()) {
+      const f = facts !== null && Object.hasOwn(facts, m.tag) ? facts[m.tag] : undefined;
+      m.heard(peer, f?.view);
+      if (f !== undefined && f.out !== null) m.toldOut(f.out.epoch, f.out.why);
     }
   }
 

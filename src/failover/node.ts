@@ -20,6 +20,7 @@ import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grantAfterClaim } from './grant.ts';
 import { Mutex } from './mutex.ts';
+import { PeerViews } from './peer-views.ts';
 import { Question } from './question.ts';
 import { QuorumKeeper } from './quorum-keeper.ts';
 import { resize } from './resize.ts';
@@ -48,7 +49,7 @@ export class MirrorNode implements Claimant {
   readonly #claims: Claims;
   readonly #roles = new Mutex();
   readonly #question = new Question();
-  readonly #views = new Map<NodeName, NodeView>();
+  readonly #views: PeerViews;
   readonly #startedAt: number;
   readonly #onChanged: () => void;
   readonly #bitmap: BitmapKeeper;
@@ -86,6 +87,7 @@ export class MirrorNode implements Claimant {
       },
     });
     this.#claims = new Claims(this);
+    this.#views = new PeerViews({ now: () => env.io.clock.now(), silentForMs: (n) => env.cluster.silentForMs(n) });
     this.#quorum = new QuorumKeeper(this, () => this.inService);
     this.switchovers = new Switchovers(this, this.#claims, this.whileRoleStays);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
@@ -150,14 +152,14 @@ export class MirrorNode implements Claimant {
   }
 
   views(): NodeView[] {
-    return [...this.#views.values()];
+    return this.#views.all().map(([, v]) => v);
   }
 
   /** The claim has been carried through: this is the source now. */
   becomes(source: SourceRole): void {
     this.#source = source;
     this.#quorum.begin();
-    for (const [n, v] of this.#views) this.#judgePeer(n, v);
+    for (const [n, v] of this.#views.all()) this.#judgePeer(n, v);
   }
 
   get decision(): Decision | undefined {
@@ -174,6 +176,7 @@ export class MirrorNode implements Claimant {
       record: this.record(),
       flags: this.flags.flags,
       others: this.others(),
+      silentForMs: (n) => this.#views.silentForMs(n),
       file: this.#bitmap.file,
       bitmapDamaged: this.#bitmap.damaged,
       legDoubtful: this.replica.doubtful,
@@ -200,15 +203,15 @@ export class MirrorNode implements Claimant {
 
   async askView(node: NodeName, timeoutMs: number): Promise<NodeView | null> {
     const raw = await this.env.cluster.request(node, 'view', { tag: this.tag }, timeoutMs);
-    if (raw === null) return null;
-    const view = viewSchema.parse(raw);
+    const view = raw === null ? undefined : viewSchema.parse(raw);
     this.heard(node, view);
-    return view;
+    return view ?? null;
   }
 
-  /** A peer has spoken of this mirror. */
-  heard(node: NodeName, view: NodeView): void {
-    this.#views.set(node, view);
+  /** A peer has spoken of this mirror; undefined: of others only. */
+  heard(node: NodeName, view: NodeView | undefined): void {
+    this.#views.heard(node, view);
+    if (view === undefined) return;
     if (view.node !== node || view.record.definition.createId !== this.record().definition.createId) return;
     // A source that does not count us as in sync is no evidence that we are.
     if (view.inService && this.flags.flags.source === node && view.record.inSync.includes(this.env.self)) this.#inContact();
@@ -302,12 +305,7 @@ export class MirrorNode implements Claimant {
   // --------------------------------------------------------------------------------------------------- deciding
 
   facts(command: Command, claiming: boolean): Facts {
-    const peers: Facts['peers'] = {};
-    for (const n of this.others()) {
-      const view = this.#views.get(n);
-      const silentForMs = this.env.cluster.silentForMs(n);
-      if (view !== undefined && silentForMs !== undefined) peers[n] = { view, silentForMs };
-    }
+    const peers = this.#views.facts(this.others());
     const { failureTimeoutMs } = this.record().definition;
     const now = this.env.io.clock.now();
     return {

@@ -10,6 +10,8 @@ export interface OwnFacts {
   flags: Flags;
   /** Nodes of the mirror but this one, foreign targets left out. */
   others: NodeName[];
+  /** Of another node, ms; undefined: never heard since start. */
+  silentForMs: (node: NodeName) => number | undefined;
   file: BitmapFile | undefined;
   bitmapDamaged: boolean;
   legDoubtful: boolean;
@@ -27,7 +29,7 @@ export function ownView(o: OwnFacts): NodeView {
   if (file !== undefined) for (const n of Object.keys(nodes)) if (n !== env.self) outOfSyncBytes[n] = bytes(`oos:${n}`);
   const silentForMs: Record<NodeName, number> = {};
   for (const n of o.others) {
-    const ms = env.cluster.silentForMs(n);
+    const ms = o.silentForMs(n);
     if (ms !== undefined) silentForMs[n] = ms;
   }
   const live = {

@@ -1,0 +1,57 @@
+/**
+ * What the other nodes of a mirror last said of themselves, and for how long each has been silent about it. A daemon that
+ * runs and does not speak of the mirror, because its record is damaged, missing or deleted, can not serve it, whatever an
+ * earlier life of it said: from then on the node counts as silent.
+ */
+import type { Facts, NodeName, NodeView } from './types.ts';
+
+interface Clocks {
+  now(): number;
+  /** Of the whole daemon, ms; undefined: never heard since start. */
+  silentForMs(node: NodeName): number | undefined;
+}
+
+export class PeerViews {
+  readonly #clocks: Clocks;
+  readonly #views = new Map<NodeName, NodeView>();
+  /** Since when its daemon has not spoken of the mirror, although it spoke. */
+  readonly #mute = new Map<NodeName, number>();
+
+  constructor(clocks: Clocks) {
+    this.#clocks = clocks;
+  }
+
+  get(node: NodeName): NodeView | undefined {
+    return this.#views.get(node);
+  }
+
+  all(): [NodeName, NodeView][] {
+    return [...this.#views];
+  }
+
+  /** `view` undefined: its daemon was heard, and said nothing of the mirror. */
+  heard(node: NodeName, view: NodeView | undefined): void {
+    if (view !== undefined) {
+      this.#views.set(node, view);
+      this.#mute.delete(node);
+    } else if (!this.#mute.has(node)) this.#mute.set(node, this.#clocks.now());
+  }
+
+  /** ms; undefined: never heard since start. */
+  silentForMs(node: NodeName): number | undefined {
+    const since = this.#mute.get(node);
+    const ms = this.#clocks.silentForMs(node);
+    return since === undefined || ms === undefined ? ms : Math.max(ms, this.#clocks.now() - since);
+  }
+
+  /** Of those among them that have spoken. */
+  facts(nodes: readonly NodeName[]): Facts['peers'] {
+    const peers: Facts['peers'] = {};
+    for (const n of nodes) {
+      const view = this.#views.get(n);
+      const silentForMs = this.silentForMs(n);
+      if (view !== undefined && silentForMs !== undefined) peers[n] = { view, silentForMs };
+    }
+    return peers;
+  }
+}
