@@ -58,7 +58,7 @@ testWith(['nbdinfo'], 'scripts are told of a failover, and have unmounted before
     Promise.resolve(daemons.node('server2').logged(/hook 20-fails for in-service failed: exit status 7.*went wrong/).length > 0),
   );
   await daemons.node('server2').control.call('out-of-service', { tag: TAG });
-  expect(told('server2').slice(1)).toEqual(['out-of-service data server2  1048576']);
+  expect(told('server2').slice(1)).toEqual(['out-of-service data server2 stopped-on-purpose 1048576']);
 });
 
 it.skipIf(lacking !== undefined)(
