@@ -30,8 +30,8 @@ export class DroppedMarks {
         const before = this.#seen.get(link);
         if (before?.map === map && before.copy.count === map.count) continue;
         this.#seen.set(link, { map, copy: map.clone() });
-        // An operator has the last word on a target that is given up; and a leg that is out proves nothing.
-        if (before?.map !== map || map.count > before.copy.count || source.device.local.state !== 'in' || !link.leg.inSession) continue;
+        // A leg that is out proves nothing. Without a session nothing is proven either: a mark that goes then had better be needless.
+        if (before?.map !== map || map.count > before.copy.count || source.device.local.state !== 'in') continue;
         before.copy.andNot(map);
         this.#judge(m, link, before.copy);
       }
