@@ -17,14 +17,14 @@ import { PLANTS, type Plant } from '../test/simulated/support/plants.ts';
 const HELP = `scripts/plant-faults [options]
 
   --only TEXT       plants whose name contains this
-  --seconds N       for each fault (default 120)
+  --seconds N       for each fault (default 240)
   --list            names them
 `;
 
 const { values: v } = parseArgs({
   options: {
     only: { type: 'string' },
-    seconds: { type: 'string', default: '120' },
+    seconds: { type: 'string', default: '240' },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },

@@ -39,9 +39,15 @@ export interface CollectOptions {
   minAgeSeq?: number;
 }
 
+/** Powers of two. */
+const RECENT_FIRST = 64;
+const RECENT_MAX = 16384;
+
 class Entry {
   region = -1;
   pending = 0;
+  /** Set on disk whatever a crash does now, and so until the entry goes: nothing clears the mark of a region that has one. */
+  durable = false;
   /** The number that was current when the last write ended. */
   endSeq = 0;
   /** Neighbours among the idle; itself when it is not linked. */
@@ -54,6 +60,8 @@ export class IntentLog {
   readonly #markedMax: number;
   readonly #exact: boolean;
   readonly #entries = new Map<number, Entry>();
+  /** Entries found lately, by the lowest bits of their region: most looks of a hot set end here. */
+  #recent: (Entry | undefined)[] = new Array<Entry | undefined>(RECENT_FIRST).fill(undefined);
   readonly #idle = new Entry();
   readonly #spare: Entry[] = [];
   /** Marks of an earlier life. */
@@ -91,7 +99,7 @@ export class IntentLog {
     checkRegions(first, last, this.#marks.regionCount);
     let mustFlush = false;
     for (let r = first; r <= last; r += 1) {
-      let e = this.#entries.get(r);
+      let e = this.#entry(r);
       if (e === undefined) {
         e = this.#newEntry(r);
         this.#mark(r, r);
@@ -101,7 +109,9 @@ export class IntentLog {
         this.#pendingRegions += 1;
       }
       e.pending += 1;
-      if (!this.#durable.get(r)) mustFlush = true;
+      if (e.durable) continue;
+      if (this.#durable.get(r)) e.durable = true;
+      else mustFlush = true;
     }
     return mustFlush;
   }
@@ -110,7 +120,7 @@ export class IntentLog {
   end(first: number, last: number): void {
     checkRegions(first, last, this.#marks.regionCount);
     for (let r = first; r <= last; r += 1) {
-      const e = this.#entries.get(r);
+      const e = this.#entry(r);
       if (e === undefined || e.pending === 0) throw new Error(`a write of region ${String(r)} ended that never began`);
       e.pending -= 1;
       e.endSeq = this.#seq;
@@ -146,10 +156,13 @@ export class IntentLog {
     let cleared = 0;
     for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > keepMax; e = this.#idle.next) {
       unlink(e);
-      this.#entries.delete(e.region);
+      const { region } = e;
+      this.#entries.delete(region);
+      // So that no look through `#recent` finds it.
+      e.region = -1;
       if (this.#spare.length < this.#markedMax) this.#spare.push(e);
-      if (this.#held.get(e.region)) continue;
-      this.#unmark(e.region, e.region);
+      if (this.#held.get(region)) continue;
+      this.#unmark(region, region);
       cleared += 1;
     }
     return cleared;
@@ -260,12 +273,25 @@ export class IntentLog {
 
   // -------------------------------------------------------------------------------------------------------- parts
 
+  #entry(region: number): Entry | undefined {
+    const place = region & (this.#recent.length - 1);
+    const recent = this.#recent[place];
+    if (recent?.region === region) return recent;
+    const e = this.#entries.get(region);
+    if (e !== undefined) this.#recent[place] = e;
+    return e;
+  }
+
   #newEntry(region: number): Entry {
     const e = this.#spare.pop() ?? new Entry();
     e.region = region;
     e.pending = 0;
+    e.durable = false;
     e.endSeq = 0;
     this.#entries.set(region, e);
+    if (this.#entries.size > this.#recent.length && this.#recent.length < RECENT_MAX) {
+      this.#recent = new Array<Entry | undefined>(this.#recent.length * 2).fill(undefined);
+    }
     return e;
   }
 

@@ -35,6 +35,10 @@ export class IssueQueue {
   }
 
   enter(m: MirrorRequest): void {
+    if (this.#ready.length === 0 && this.#gate.mayIssue && !this.#needsGeneration && !this.#owner.refusing && this.#owner.hasRoom(m)) {
+      this.#owner.issue(m);
+      return;
+    }
     this.#ready.push(m);
     this.drain();
   }

@@ -7,15 +7,19 @@ import { RequestKind } from './request.ts';
 export class MirrorExport implements Device {
   readonly #d: MirrorDevice;
   readonly #description: string;
+  #info: DeviceInfo | undefined;
 
   constructor(device: MirrorDevice, description: string) {
     this.#d = device;
     this.#description = description;
   }
 
+  /** Made anew only when something of it has changed: each request asks. */
   info(): DeviceInfo {
     const { sparse } = this.#d.local.info;
-    return {
+    const known = this.#info;
+    if (known?.sizeBytes === this.#d.sizeBytes && known.canFastZero === sparse) return known;
+    this.#info = {
       sizeBytes: this.#d.sizeBytes,
       readOnly: false,
       blockSizeMinBytes: this.#d.sectorBytes,
@@ -28,6 +32,7 @@ export class MirrorExport implements Device {
       multiConn: true,
       description: this.#description,
     };
+    return this.#info;
   }
 
   read(r: Replier, id: RequestId, offset: number, length: number): void {

@@ -53,7 +53,7 @@ export class MirrorRequest {
     this.lockSlot = -1;
     this.marked = false;
     this.pending = 0;
-    this.results.fill(NOT_ASKED);
+    for (let i = 0; i < LEGS_MAX; i += 1) this.results[i] = NOT_ASKED;
     this.readFrom = 0;
     this.data = 0;
     this.errno = 0;

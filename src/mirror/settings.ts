@@ -36,7 +36,7 @@ export const DEFAULT_SETTINGS: MirrorSettings = {
   requestsMax: 1024,
   localErrors: 'leave',
   async: { writesMax: 4096, bytesMax: 64 * 1024 * 1024, inFlightMax: 128 },
-  intent: { keepMax: 1024, markedMax: 16384 },
+  intent: { keepMax: 8192, markedMax: 16384 },
   resync: {
     rateMaxBytesPerSec: 500_000 * 1024,
     rateMinBytesPerSec: 20_000 * 1024,

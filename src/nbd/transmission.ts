@@ -17,6 +17,7 @@ import type { ConnOwner, EngineHub, OpOwner } from '../io/hub.ts';
 import { type Clock, type ConnId, Errno, type Extent, type Handle, type RequestId, type Timer } from '../io/types.ts';
 import { baseAllocation, type StatusRequest } from './base-allocation.ts';
 import type { Device, Replier } from './device.ts';
+import { OpenRequests } from './open-requests.ts';
 import { type Agreed, validateRequest } from './validate.ts';
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -60,7 +61,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   readonly #disconnectTimeoutMs: number;
   readonly #onClosed: (errno: number) => void;
   /** Received and not answered. */
-  readonly #open = new Set<RequestId>();
+  readonly #open = new OpenRequests();
   /** What BLOCK_STATUS asked, until it is answered. */
   readonly #asked = new Map<RequestId, StatusRequest>();
   #conn: ConnId = 0;
@@ -104,7 +105,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   /** As `drain`, but answers those in flight with `errno` too, at once; what the device says of them later is dropped. */
   abandon(errno: number, timeoutMs: number): void {
     if (!this.#beginDraining(errno, timeoutMs)) return;
-    for (const req of [...this.#open]) this.error(req, errno);
+    for (const req of this.#open.all()) this.error(req, errno);
     this.#closeWhenDrained();
   }
 

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Clock, Timer } from '../types.ts';
 
 /** Node fires longer timeouts at once. */

@@ -33,7 +33,7 @@ describe('the configuration', () => {
       hookTimeoutMs: 60_000,
       localErrors: 'leave',
       skipEqual: false,
-      keepDirtyMax: 1024,
+      keepDirtyMax: 8192,
       dirtyMax: 16384,
       asyncQueueMaxBytes: 64 * 2 ** 20,
       payloadMaxBytes: 32 * 2 ** 20,
