@@ -8,13 +8,14 @@
 import { loadavg } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { EngineHub } from '../src/io/hub.ts';
 import { createNodeIo } from '../src/io/node/node-io.ts';
 import { Errno } from '../src/io/types.ts';
 import { NbdClient } from '../src/nbd-client-js/client.ts';
 import { Daemons, type NodeProcess } from '../test/support/daemons.ts';
+import { badUse, scriptOptions } from './options.ts';
 
+const NAME = 'scripts/bench-failover';
 const HELP = `scripts/bench-failover [options]
 
   --runs N       failovers with each number of nodes (default 20)
@@ -46,14 +47,11 @@ interface Result {
   maxMs: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: 'string', default: '20' },
-    nodes: { type: 'string', default: '2,3' },
-    timeout: { type: 'string', default: '1000' },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const values = scriptOptions(NAME, HELP, {
+  runs: { type: 'string', default: '20' },
+  nodes: { type: 'string', default: '2,3' },
+  timeout: { type: 'string', default: '1000' },
+  json: { type: 'boolean', default: false },
 });
 
 const io = createNodeIo();
@@ -62,7 +60,7 @@ const block = new Uint8Array(WRITE_BYTES).fill(0x5a);
 
 function natural(name: string, text: string, min: number, max: number): number {
   const n = Number(text);
-  if (!Number.isInteger(n) || n < min || n > max) throw new Error(`--${name} ${text}: a whole number from ${String(min)} to ${String(max)}`);
+  if (!Number.isInteger(n) || n < min || n > max) badUse(NAME, `--${name} wants whole numbers from ${String(min)} to ${String(max)}, not ${text}`);
   return n;
 }
 
@@ -140,14 +138,11 @@ async function measure(count: number, runs: number, failureTimeoutMs: number): P
 }
 
 async function main(): Promise<void> {
-  if (values.help) {
-    process.stdout.write(HELP);
-    return;
-  }
   const runs = natural('runs', values.runs, 1, 1000);
   const failureTimeoutMs = natural('timeout', values.timeout, 100, 600_000);
+  const counts = values.nodes.split(',').map((n) => natural('nodes', n, 2, 8));
   const results: Result[] = [];
-  for (const count of values.nodes.split(',').map((n) => natural('nodes', n, 2, 8))) {
+  for (const count of counts) {
     const r = await measure(count, runs, failureTimeoutMs);
     results.push(r);
     const spread = `min ${r.minMs.toFixed(0)} ms, max ${r.maxMs.toFixed(0)} ms, ${String(runs)} runs, load of this machine ${(loadavg()[0] ?? 0).toFixed(1)}`;

@@ -8,12 +8,13 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { parseArgs } from 'node:util';
 import { bundleSimulator } from '../test/simulated/support/bundle.ts';
 import type { Totals } from '../test/simulated/support/report.ts';
 import { FAILOVER_PLANTS } from '../test/simulated/support/plants-failover.ts';
 import { PLANTS, type Plant } from '../test/simulated/support/plants.ts';
+import { badUse, scriptOptions } from './options.ts';
 
+const NAME = 'scripts/plant-faults';
 const HELP = `scripts/plant-faults [options]
 
   --only TEXT       plants whose name contains this
@@ -21,13 +22,10 @@ const HELP = `scripts/plant-faults [options]
   --list            names them
 `;
 
-const { values: v } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    seconds: { type: 'string', default: '240' },
-    list: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const v = scriptOptions(NAME, HELP, {
+  only: { type: 'string' },
+  seconds: { type: 'string', default: '240' },
+  list: { type: 'boolean', default: false },
 });
 const root = path.join(import.meta.dirname, '..');
 const out = (line: string): void => {
@@ -71,11 +69,10 @@ async function inCopy<T>(f: (tree: string) => Promise<T>): Promise<T> {
   }
 }
 
-if (v.help) {
-  process.stdout.write(HELP);
-  process.exit(0);
-}
+const secondsMax = Number(v.seconds);
+if (!(secondsMax > 0)) badUse(NAME, `--seconds wants a number above 0, not ${v.seconds}`);
 const chosen = [...PLANTS, ...FAILOVER_PLANTS].filter((p) => v.only === undefined || p.name.includes(v.only));
+if (chosen.length === 0) badUse(NAME, `--only ${v.only ?? ''}: no plant has this in its name`);
 if (v.list) {
   for (const p of chosen) out(p.name);
   process.exit(0);

@@ -1,16 +1,17 @@
 /** Runs histories of simulated clusters; `scripts/simulate --help`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import { parseArgs } from 'node:util';
 import { runHistory } from '../test/simulated/support/history.ts';
 import { drawPlan, type Kind, KINDS, type PlanOptions } from '../test/simulated/support/plan.ts';
 import { addHistory, failureLines, noTotals, summary } from '../test/simulated/support/report.ts';
 import { scenarioOf } from '../test/simulated/support/scenario-file.ts';
 import { type Replay, shrink } from '../test/simulated/support/shrink.ts';
+import { badUse, scriptOptions } from './options.ts';
 
 /** Histories that are lived through to make one short. */
 const SHRINK_RUNS_MAX = 400;
 
+const NAME = 'scripts/simulate';
 const HELP = `scripts/simulate [options]
 
   --seed N          one history, replayed
@@ -29,25 +30,22 @@ const HELP = `scripts/simulate [options]
   --json            prints the totals as JSON
 `;
 
-const { values: v } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    seeds: { type: 'string', default: '1..200' },
-    every: { type: 'string', default: '1' },
-    seconds: { type: 'string' },
-    nodes: { type: 'string' },
-    arbiter: { type: 'string' },
-    paths: { type: 'string' },
-    without: { type: 'string' },
-    only: { type: 'string' },
-    shrink: { type: 'boolean', default: false },
-    out: { type: 'string' },
-    replay: { type: 'string' },
-    verbose: { type: 'boolean', default: false },
-    'keep-going': { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const v = scriptOptions(NAME, HELP, {
+  seed: { type: 'string' },
+  seeds: { type: 'string', default: '1..200' },
+  every: { type: 'string', default: '1' },
+  seconds: { type: 'string' },
+  nodes: { type: 'string' },
+  arbiter: { type: 'string' },
+  paths: { type: 'string' },
+  without: { type: 'string' },
+  only: { type: 'string' },
+  shrink: { type: 'boolean', default: false },
+  out: { type: 'string' },
+  replay: { type: 'string' },
+  verbose: { type: 'boolean', default: false },
+  'keep-going': { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
 });
 
 const out = (line: string): void => {
@@ -55,8 +53,7 @@ const out = (line: string): void => {
 };
 
 function fail(why: string): never {
-  process.stderr.write(`scripts/simulate: ${why}\n`);
-  process.exit(2);
+  badUse(NAME, why);
 }
 
 function whole(name: string, text: string): number {
@@ -85,11 +82,6 @@ function writeShrunk(file: string, replay: Replay, what: string): void {
   writeFileSync(`${file}.json`, `${JSON.stringify(replay, null, 2)}\n`);
   if (scenario !== undefined) writeFileSync(file, scenario);
   out(scenario === undefined ? `written: ${file}.json; the language of scenarios has no words for it` : `written: ${file} and ${file}.json`);
-}
-
-if (v.help) {
-  process.stdout.write(HELP);
-  process.exit(0);
 }
 
 const [fromText, toText] = v.seed === undefined ? v.seeds.split('..') : [v.seed, v.seed];
