@@ -10,6 +10,7 @@
  * - a payload's bytes are referred to by the job until its DONE
  * - the kernel tells an error of its writing back once to each open file: so a sync overlaps neither another one nor a durable
  *   write of its leg, and whoever was asked for before one of them failed hears of that too
+ * - syncs that come while one runs wait without a thread, and share the next one
  */
 
 #include <errno.h>
@@ -49,6 +50,10 @@ struct leg {
   pthread_rwlock_t durable;
   /* Syncs and durable writes that have failed. */
   atomic_uint failures;
+  /* Guards the two below it. */
+  pthread_mutex_t syncs;
+  bool syncing;
+  struct job *sync_first, *sync_last; /* asked for since the running one began */
 };
 
 struct job {
@@ -107,6 +112,27 @@ static int sync_leg(struct job *j) {
   }
   pthread_rwlock_unlock(&leg->durable);
   return error;
+}
+
+/* All that share one: each hears of a failure since it was asked for, and nobody else. */
+static void sync_together(struct job *group) {
+  struct leg *leg = group->leg;
+  bool wanted = false;
+  int error = 0;
+
+  pthread_rwlock_wrlock(&leg->durable);
+  for (struct job *j = group; j != NULL; j = j->next) {
+    j->error = told_of_failures(j);
+    if (j->error == 0) wanted = true;
+  }
+  if (wanted && fdatasync(leg->fd) != 0) {
+    error = errno;
+    atomic_fetch_add_explicit(&leg->failures, 1, memory_order_release);
+  }
+  pthread_rwlock_unlock(&leg->durable);
+  for (struct job *j = group; j != NULL; j = j->next) {
+    if (j->error == 0) j->error = error;
+  }
 }
 
 /* One step of a write that is durable when it is over; what pwritev2 answers, with errno. */
@@ -250,7 +276,7 @@ static void run_job(struct job *j) {
   switch (j->kind) {
     case JOB_READ: run_read(j); break;
     case JOB_WRITE: j->error = write_all(j, j->data, j->fua); break;
-    case JOB_SYNC: j->error = sync_leg(j); break;
+    case JOB_SYNC: break; /* run_syncs */
     case JOB_ZERO: run_zero(j); break;
     case JOB_EXTENTS: run_extents(j); break;
   }
@@ -274,6 +300,49 @@ static struct job *take_jobs(struct io_pool *p) {
   return first;
 }
 
+static void hand_back(struct engine *e, struct job *jobs, struct job *last) {
+  struct io_pool *p = &e->pool;
+  bool first;
+
+  pthread_mutex_lock(&p->lock);
+  first = p->done_first == NULL;
+  if (first) p->done_first = jobs;
+  else p->done_last->next = jobs;
+  p->done_last = last;
+  atomic_store_explicit(&p->some_done, true, memory_order_relaxed);
+  if (first && !p->watched) uv_async_send(&e->async);
+  pthread_mutex_unlock(&p->lock);
+}
+
+/* A group that is handed back may take the leg with it: it is touched after that only while others of it wait. */
+static void run_syncs(struct engine *e, struct job *group) {
+  struct leg *leg = group->leg;
+  bool waits;
+
+  pthread_mutex_lock(&leg->syncs);
+  waits = leg->syncing;
+  if (waits) {
+    if (leg->sync_first == NULL) leg->sync_first = group;
+    else leg->sync_last->next = group;
+    leg->sync_last = group;
+  }
+  leg->syncing = true;
+  pthread_mutex_unlock(&leg->syncs);
+  while (!waits && group != NULL) {
+    struct job *last = group, *next;
+
+    sync_together(group);
+    while (last->next != NULL) last = last->next;
+    pthread_mutex_lock(&leg->syncs);
+    next = leg->sync_first;
+    leg->sync_first = NULL;
+    leg->syncing = next != NULL;
+    pthread_mutex_unlock(&leg->syncs);
+    hand_back(e, group, last);
+    group = next;
+  }
+}
+
 static void *io_thread(void *argument) {
   struct engine *e = argument;
   struct io_pool *p = &e->pool;
@@ -282,23 +351,20 @@ static void *io_thread(void *argument) {
   pthread_mutex_lock(&p->lock);
   for (;;) {
     struct job *jobs, *last = NULL;
-    bool first;
 
     while (p->first == NULL && !p->stop) pthread_cond_wait(&p->work, &p->lock);
     if (p->first == NULL) break;
     jobs = take_jobs(p);
     pthread_mutex_unlock(&p->lock);
-    for (struct job *j = jobs; j != NULL; j = j->next) {
-      run_job(j);
-      last = j;
+    if (jobs->kind == JOB_SYNC) run_syncs(e, jobs);
+    else {
+      for (struct job *j = jobs; j != NULL; j = j->next) {
+        run_job(j);
+        last = j;
+      }
+      hand_back(e, jobs, last);
     }
     pthread_mutex_lock(&p->lock);
-    first = p->done_first == NULL;
-    if (first) p->done_first = jobs;
-    else p->done_last->next = jobs;
-    p->done_last = last;
-    atomic_store_explicit(&p->some_done, true, memory_order_relaxed);
-    if (first && !p->watched) uv_async_send(&e->async);
   }
   pthread_mutex_unlock(&p->lock);
   return NULL;
@@ -403,6 +469,10 @@ int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range,
   leg = calloc(1, sizeof *leg);
   if (leg == NULL) return ENOMEM;
   error = init_durable(&leg->durable);
+  if (error == 0) {
+    error = pthread_mutex_init(&leg->syncs, NULL);
+    if (error != 0) pthread_rwlock_destroy(&leg->durable);
+  }
   if (error != 0) {
     free(leg);
     return error;
@@ -423,6 +493,7 @@ int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range,
 static void leg_end(struct engine *e, struct leg *leg) {
   e->legs[leg->id] = NULL;
   pthread_rwlock_destroy(&leg->durable);
+  pthread_mutex_destroy(&leg->syncs);
   free(leg);
 }
 
