@@ -107,14 +107,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   /** Takes a validated request; for a WRITE the device owns one reference to `h`. Exactly one answer goes to `r`. */
   submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, mayPunch: boolean): void {
     const m = this.#pool.take();
-    m.kind = kind;
-    m.replier = r;
-    m.id = id;
-    m.offset = offset;
-    m.length = length;
-    m.h = h;
-    m.fua = fua;
-    m.mayPunch = mayPunch;
+    m.asked(kind, r, id, offset, length, h, fua, mayPunch);
     this.lastRequestAt = this.clock.now();
     this.#stall.look();
     this.#admit(m);
@@ -345,6 +338,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   needGeneration(): void {
     this.#queue.needGeneration();
+  }
+
+  /** Makes the generation that is due, if one is, before a write asks for it. Rejects when that can't be done now. */
+  makeGeneration(): Promise<void> {
+    return this.#queue.makeGeneration();
   }
 
   /** The host is alive and looks; to be called several times within the stall limit. */
