@@ -4,6 +4,7 @@ import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import type { MirrorNode } from '../failover/node.ts';
+import { refusedChange } from './targets.ts';
 import type { Actions } from './types.ts';
 
 type Params = Actions['preview']['params'];
@@ -61,6 +62,10 @@ function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): strin
   if (p.action === 'delete')
     return source === undefined ? null : `${m.tag} is in service on ${source}: delete it there, or take it out of service first`;
   if (!m.inService) return `mirror ${m.tag} is not in service on ${self}${source === undefined ? '' : `; run this on ${source}`}`;
+  if (p.action === 'extend' || p.action === 'unextend' || p.action === 'replace') {
+    const change = refusedChange(m, p.action === 'extend' ? 'add' : 'remove', targets.join(', '));
+    if (change !== null) return change;
+  }
   if (p.action === 'extend') {
     const twice = p.nodes.find((n) => Object.hasOwn(nodes, n));
     if (twice !== undefined) return `${twice} has a leg of ${m.tag} already; a node holds one`;

@@ -92,7 +92,16 @@ export interface MirrorStatus {
   arbiterOverruled: boolean;
   /** Seconds that targets wait for the bitmap of a lost source; -1: without end. */
   waitForPreviousSourceSec: number;
-  suspendedFor: string[];
+  /** Not null: it is the source, and answers nothing now, reads included. */
+  suspended: Suspended | null;
+}
+
+export interface Suspended {
+  /** `no quorum`, `claim`: another node claims a later epoch, `stalled`: this process stood still, and the others are asked. */
+  for: string[];
+  sinceMs: number;
+  /** Until what waits is answered with errors; 0: everything is now; null: no such time is set. */
+  errorsInMs: number | null;
 }
 
 /** A mirror whose record can't be used: out of service, with a clear error (M13). */

@@ -118,19 +118,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     return this.device.marks;
   }
 
-  /** Takes a target out for good: its session ends, the loss is settled, its slot is free. */
-  async retire(link: TargetLink): Promise<void> {
-    const { leg, node } = link;
-    const ended = link.end();
-    if (leg.inSession) this.device.targetFailed(leg, 'removed by an operator', false);
-    await ended;
-    await this.#until(() => leg.phase === 'out', this.timeoutMs * 3);
-    this.device.sessions.remove(node);
-    this.links.delete(node);
-    this.outs.delete(node);
-    this.members.sessionIds.delete(node);
-  }
-
   get timeoutMs(): number {
     return this.ctx.record().definition.failureTimeoutMs;
   }

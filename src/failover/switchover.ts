@@ -89,7 +89,7 @@ export class Switchovers {
     return decideSwitchover({
       facts: this.#n.facts({ kind: 'none' }, false),
       to,
-      source: source === undefined ? null : { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspendedFor },
+      source: source === undefined ? null : { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspension?.reasons ?? [] },
     });
   }
 
