@@ -35,7 +35,7 @@ export function preview(m: MirrorNode, p: Params): Result {
       lines.push(`${n}: ${peer.state}, generation ${peer.record.generation}; compare says ${answer.rule} (${answer.kind}): ${answer.why}`);
       if (answer.direction?.from === n) lines.push(`${n} has data that this node lacks: it would be lost`);
     }
-    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: d.action === 'refuse' ? d.why : null };
+    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: m.switchovers.busy ?? (d.action === 'refuse' ? d.why : null) };
   }
   const targets = p.nodes.length > 0 ? p.nodes.filter((n) => n !== self) : Object.keys(view.record.definition.nodes).filter((n) => n !== self);
   if (p.action === 'fullresync' || p.action === 'extend' || p.action === 'replace') {
@@ -58,6 +58,7 @@ export function preview(m: MirrorNode, p: Params): Result {
 function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): string | null {
   const { nodes } = m.record().definition;
   const { self } = m.env;
+  if (m.switchovers.busy !== null) return m.switchovers.busy;
   const source = m.views().find((v) => v.inService && m.silentForMs(v.node) < m.record().definition.failureTimeoutMs)?.node;
   if (p.action === 'delete')
     return source === undefined ? null : `${m.tag} is in service on ${source}: delete it there, or take it out of service first`;
