@@ -2,18 +2,8 @@
  * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
-import type {
-  ArbiterKind,
-  CompareAnswer,
-  ConfirmDefault,
-  Decision,
-  FailoverMode,
-  Flags,
-  NodeName,
-  NodeState,
-  NodeView,
-  PeerState,
-} from '../failover/types.ts';
+import type { Explained } from './explain.ts';
+import type { ArbiterKind, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
 
 /** Progress of something that lasts. */
 export interface Progress {
@@ -242,7 +232,7 @@ export interface Actions {
   'clear-bitmap': { params: { tag: string; node: NodeName }; result: { clearedBytes: number } };
   explain: {
     params: { tag: string; whatIf: string | null };
-    result: { facts: NodeView; peers: Record<NodeName, NodeView>; decision: Decision; compares: CompareAnswer[] };
+    result: Explained;
   };
 }
 

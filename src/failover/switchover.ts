@@ -21,7 +21,7 @@ import { ClusterCode, ClusterError } from '../cluster/errors.ts';
 import { Errno, IoError } from '../io/types.ts';
 import type { Claims } from './claim.ts';
 import type { NodeContext } from './context.ts';
-import { decideSwitchover, type SwitchoverDecision, type TargetFacts } from './decide-switchover.ts';
+import { decideSwitchover, type SwitchoverDecision, type SwitchoverFacts, type TargetFacts } from './decide-switchover.ts';
 import { isHigher, isSame } from './epoch.ts';
 import { grantGiven, grantHeld, grantRefusal, sameGrant } from './grant.ts';
 import type { Mutex } from './mutex.ts';
@@ -91,15 +91,17 @@ export class Switchovers {
   }
 
   decide(to: NodeName): SwitchoverDecision {
+    return decideSwitchover({ facts: this.#n.facts({ kind: 'none' }, false), to, source: this.sourceFacts() });
+  }
+
+  /** Null: this node is not the source. */
+  sourceFacts(): SwitchoverFacts['source'] {
     const { source } = this.#n;
+    if (source === undefined) return null;
     const targets: Record<NodeName, TargetFacts> = {};
-    for (const l of source?.links.values() ?? [])
+    for (const l of source.links.values())
       targets[l.node] = { foreign: l.foreign, inSync: l.leg.phase === 'in-sync' && l.joined, problem: l.problem };
-    return decideSwitchover({
-      facts: this.#n.facts({ kind: 'none' }, false),
-      to,
-      source: source === undefined ? null : { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspension?.reasons ?? [] },
-    });
+    return { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspension?.reasons ?? [] };
   }
 
   /** Whether a block device is attached here, by the record that `netraid attach` keeps. */
