@@ -82,17 +82,20 @@ function go(s: Situation, rule: DecideRule, why: string, setFlags?: SetFlags): D
 const splitBrainRow: Row = (s) => {
   const found = contradiction(s);
   if (found === null) return null;
-  return stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, [
-    `an operator chooses whose data is kept: force on that node, full resync of the other`,
-  ]);
+  return stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, endOfSplitBrain(s));
 };
+
+/** Nothing is merged by itself (M10). */
+function endOfSplitBrain({ definition: { tag } }: Situation): string[] {
+  return [`an operator chooses whose data is kept: mirror_action ${tag} force there, unless it serves, then netraid resolve ${tag} --victim OTHER`];
+}
 
 const superseded: Row = (s) => {
   // Each that a record proves: of two owners of one number, which no record should name, none is passed over.
   for (const [v, proven] of s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const))) {
     const order = compareEpoch(proven, s.term);
     if (order === 'conflict')
-      return stayOut(s, 'split-brain', `${v.node} knows another owner of epoch ${epochText(s.term)}: ${epochText(proven)}`, []);
+      return stayOut(s, 'split-brain', `${v.node} knows another owner of epoch ${epochText(s.term)}: ${epochText(proven)}`, endOfSplitBrain(s));
     if (order !== 'higher') continue;
     const why = `${v.node} knows that epoch ${epochText(proven)} was served, later than ${epochText(s.term)}, the last this node was part of`;
     return stayOut(

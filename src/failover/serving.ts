@@ -78,7 +78,10 @@ const splitBrainServing: Row = (s) => {
     action: 'stay-in-service',
     rule: 'split-brain',
     why: `split brain with ${found.peer.node}, which knows of no higher epoch and stays out: ${found.why}`,
-    changesIf: [`an operator resyncs ${found.peer.node} fully, or takes this node out of service`],
+    changesIf: [
+      `an operator gives up the data of ${found.peer.node}: netraid resolve ${s.definition.tag} --victim ${found.peer.node}`,
+      'an operator takes this node out of service',
+    ],
   };
 };
 

@@ -18,7 +18,7 @@ import type { Log } from '../io/log.ts';
 import { type Clock, Errno, errnoName, type Handle, type RequestId } from '../io/types.ts';
 import type { Replier } from '../nbd/device.ts';
 import { Entrance } from './entrance.ts';
-import { Gate } from './gate.ts';
+import { Gate, type Suspension } from './gate.ts';
 import type { MirrorHost } from './host.ts';
 import { type IssueOwner, IssueQueue } from './issue-queue.ts';
 import { LegIo, SLOTS } from './leg-io.ts';
@@ -355,14 +355,13 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#stall.stoodStill(ms);
   }
 
-  /** Nothing is issued or answered until every reason has been taken back. */
-  suspend(reason: string): void {
-    this.#gate.suspended.add(reason);
+  /** Nothing is issued or answered until every reason has been taken back. `errorsAt`: when `refuseWhileSuspended` will be said. */
+  suspend(reason: string, errorsAt: number | null = null): void {
+    this.#gate.suspend(reason, this.clock.now(), errorsAt);
   }
 
   unsuspend(reason: string): void {
-    if (!this.#gate.suspended.delete(reason) || this.#gate.suspended.size > 0) return;
-    this.#gate.whileSuspended = 0;
+    if (!this.#gate.unsuspend(reason)) return;
     this.#replies.release();
     this.#readmit();
     this.#queue.drain();
@@ -408,8 +407,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     return this.#gate.stopped === 0 && this.#gate.mayReply(false);
   }
 
-  get suspendedFor(): readonly string[] {
-    return [...this.#gate.suspended];
+  get suspension(): Suspension | null {
+    return this.#gate.suspension;
   }
 
   get requestsInHand(): number {

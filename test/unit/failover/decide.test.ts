@@ -19,6 +19,14 @@ describe('split-brain', () => {
     expect(decided(s1({ inService: true, record: wrote }), [high])).toMatchObject({ action: 'demote', rule: 'split-brain' });
   });
 
+  it('says by which commands an operator ends it', () => {
+    const self = s1({ record: wrote });
+    const ends = 'mirror_action datarep-ext3 force there, unless it serves, then netraid resolve datarep-ext3 --victim OTHER';
+    expect(decided(self, [s2({ record: tookOver(TWO) })]).changesIf).toEqual([`an operator chooses whose data is kept: ${ends}`]);
+    const high = s2({ inService: true, record: tookOver(TWO) });
+    expect(decided(high, [self]).changesIf?.[0]).toBe('an operator gives up the data of server1: netraid resolve datarep-ext3 --victim server1');
+  });
+
   it('takes both out of service when one number has two owners', () => {
     const twin = (node: string): NodeView =>
       view(node, TWO, { inService: true, record: { epochServed: epoch(2, node), epochInSync: epoch(2, node), epochSeen: epoch(2, node) } });
