@@ -81,8 +81,9 @@ function silentFor(facts: Facts, node: NodeName): number | undefined {
 function heardOf(facts: Facts, node: NodeName, o: ExplainOptions): Heard {
   if (node === facts.self.node) return { how: 'here', silentForMs: null };
   if (isForeign(facts.self.record.definition, node)) return { how: 'foreign', silentForMs: null };
-  const silentForMs = silentFor(facts, node) ?? null;
-  if (Object.hasOwn(facts.peers, node) && silentForMs !== null && silentForMs < facts.failureTimeoutMs) return { how: 'heard', silentForMs };
+  const ms = silentFor(facts, node);
+  const silentForMs = ms === undefined ? null : Math.floor(ms);
+  if (Object.hasOwn(facts.peers, node) && ms !== undefined && ms < facts.failureTimeoutMs) return { how: 'heard', silentForMs };
   if (o.reachable.has(node)) return { how: 'mute', silentForMs };
   return { how: silentForMs === null ? 'never' : 'silent', silentForMs };
 }

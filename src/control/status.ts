@@ -66,8 +66,8 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
 function suspendedNow({ device }: SourceRole, now: number): MirrorStatus['suspended'] {
   const s = device.suspension;
   if (s === null) return null;
-  const errorsInMs = s.errno !== 0 ? 0 : s.errorsAt === null ? null : Math.max(0, s.errorsAt - now);
-  return { for: s.reasons, sinceMs: now - s.since, errorsInMs };
+  const errorsInMs = s.errno !== 0 ? 0 : s.errorsAt === null ? null : Math.max(0, Math.ceil(s.errorsAt - now));
+  return { for: s.reasons, sinceMs: Math.round(now - s.since), errorsInMs };
 }
 
 function shownDecision({ action, rule, why, asks }: Decision): NonNullable<MirrorStatus['decision']> {

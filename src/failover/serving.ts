@@ -67,7 +67,10 @@ const noQuorum: Row = (s) => {
     action: 'suspend',
     rule: 'no-quorum',
     why: 'no majority of the nodes votes for this node',
-    changesIf: ['a majority votes for it durably'],
+    changesIf: [
+      'a majority votes for it durably',
+      `most nodes are lost for good, and an operator says netraid out-of-service ${s.definition.tag}, then mirror_action ${s.definition.tag} force ${s.self.node}`,
+    ],
   };
 };
 

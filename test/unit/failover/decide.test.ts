@@ -19,6 +19,14 @@ describe('split-brain', () => {
     expect(decided(s1({ inService: true, record: wrote }), [high])).toMatchObject({ action: 'demote', rule: 'split-brain' });
   });
 
+  it('says by which commands a source without a majority is forced', () => {
+    const self = s1({ inService: true, record: { definition: definition(TWO, { arbiter: 'majority' }) } });
+    expect(decided(self, [], { majority: false }).changesIf).toEqual([
+      'a majority votes for it durably',
+      'most nodes are lost for good, and an operator says netraid out-of-service datarep-ext3, then mirror_action datarep-ext3 force server1',
+    ]);
+  });
+
   it('says by which commands an operator ends it', () => {
     const self = s1({ record: wrote });
     const ends = 'mirror_action datarep-ext3 force there, unless it serves, then netraid resolve datarep-ext3 --victim OTHER';
