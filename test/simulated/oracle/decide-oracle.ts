@@ -156,13 +156,12 @@ function whileServing(f: Facts, d: Decision): string[] {
 }
 
 /** What may not be, whatever the row; and what must be, where a scenario is documented. */
-export function complaints(f: Facts, d: Decision): string[] {
+export function complaints(f: Facts, d: Decision, e = expected(f)): string[] {
   const found: string[] = [];
   if (d.why.trim() === '') found.push('M11: a decision without a reason');
   if (f.self.inService) found.push(...whileServing(f, d));
   else if (d.action === 'go-in-service') found.push(...mustNotGo(f, d).map((c) => `${c} [${d.rule}]`));
   else if (d.action === 'stay-in-service' || d.action === 'demote' || d.action === 'suspend') found.push(`${d.action} while out of service`);
-  const e = expected(f);
   if (e !== null && (e.action !== d.action || !e.rules.includes(d.rule)))
     found.push(`${e.scenario}: ${d.action}/${d.rule}, documented ${e.action}/${e.rules.join('|')}`);
   if (e?.dataCorrupt !== undefined && e.action === d.action && (d.setFlags?.dataCorrupt ?? f.self.flags.dataCorrupt) !== e.dataCorrupt)

@@ -74,6 +74,20 @@ describe('superseded', () => {
     }
   });
 
+  it('names the contradiction before the later epoch, whichever of two peers knows which', () => {
+    const knows = (e: ReturnType<typeof epoch>): ViewOver => ({
+      record: { epochInSync: e, epochSeen: e, resyncingFrom: { node: 'server1', kind: 'full', generation: g(1) } },
+    });
+    const [rival, later] = [knows(epoch(1, 'server9', g(77))), knows(epoch(2, 'server9', g(78)))];
+    for (const [two, three] of [[rival, later] as const, [later, rival] as const]) {
+      const peers = [view('server2', THREE, two), view('server3', THREE, three)];
+      expect(decided(view('server1', THREE), peers)).toMatchObject({ action: 'stay-out', rule: 'split-brain' });
+      const serving = decided(view('server1', THREE, { inService: true }), peers);
+      expect(serving).toMatchObject({ action: 'demote', rule: 'split-brain' });
+      expect(serving.setFlags).toBeUndefined();
+    }
+  });
+
   it('suspends a source while a higher epoch is being claimed, and demotes it without losing last_owner when nobody served it', () => {
     const claiming = s2({ record: { claim: epoch(2), epochSeen: epoch(2) } });
     expect(decided(s1({ inService: true }), [claiming])).toMatchObject({ action: 'suspend', rule: 'superseded' });
