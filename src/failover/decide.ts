@@ -96,7 +96,12 @@ const superseded: Row = (s) => {
   // Whoever is heard first, a contradiction comes before a later epoch.
   const rival = proven.find(([, e]) => compareEpoch(e, s.term) === 'conflict');
   if (rival !== undefined)
-    return stayOut(s, 'split-brain', `${rival[0].node} knows another owner of epoch ${epochText(s.term)}: ${epochText(rival[1])}`, endOfSplitBrain(s));
+    return stayOut(
+      s,
+      'split-brain',
+      `${rival[0].node} knows another owner of epoch ${epochText(s.term)}: ${epochText(rival[1])}`,
+      endOfSplitBrain(s),
+    );
   const later = proven.find(([, e]) => compareEpoch(e, s.term) === 'higher');
   if (later === undefined) return null;
   const why = `${later[0].node} knows that epoch ${epochText(later[1])} was served, later than ${epochText(s.term)}, the last this node was part of`;
