@@ -1,0 +1,180 @@
+/**
+ * What the sides of a row are put up on: a folder, the files in it, the processes of servers. All of it goes with `close`.
+ *
+ * Children die with the process that started them, also when that is killed; every wait has a deadline.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { randomFillSync } from 'node:crypto';
+import { closeSync, mkdtempSync, openSync, readFileSync, statfsSync } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { nodeNet } from '../../src/io/node/net.ts';
+import { type Address, IoError } from '../../src/io/types.ts';
+import { Cleanup } from '../../test/support/cleanup.ts';
+import { programsPath } from '../../test/support/programs.ts';
+import type { Sizes } from './types.ts';
+
+const execute = promisify(execFile);
+
+const OUTPUT_MAX_BYTES = 16 * 1024 * 1024;
+const LISTEN_MAX_MS = 10_000;
+const END_MAX_MS = 5000;
+const SYNC_MAX_MS = 180_000;
+const FILE_MAX_MS = 60_000;
+const PIECE_BYTES = 1024 * 1024;
+const LOG_SHOWN_CHARS = 1000;
+
+/** What the touched part of a file holds, and whether the rest is allocated. */
+export type Content = 'zeroes' | 'random' | 'sparse';
+
+export interface ServerProcess {
+  pid: number;
+  end(): Promise<void>;
+}
+
+export class Stage {
+  readonly folder: string;
+  readonly sizes: Sizes;
+  readonly cleanup = new Cleanup();
+  readonly #ending: AbortSignal;
+  #names = 0;
+
+  constructor(parent: string, sizes: Sizes, ending: AbortSignal) {
+    this.sizes = sizes;
+    this.#ending = ending;
+    this.folder = mkdtempSync(path.join(parent, 'r-'));
+    // Large files of small extents take their time, in which signals are still heard.
+    this.cleanup.add(this.folder, () => rm(this.folder, { recursive: true, force: true }));
+    // What the daemons' own support makes lies here as well.
+    process.env['TMPDIR'] = this.folder;
+  }
+
+  /** A path that nothing has yet; short, for sockets. */
+  fresh(ending: string): string {
+    this.#names += 1;
+    return path.join(this.folder, `${String(this.#names)}.${ending}`);
+  }
+
+  /** A file of `fileBytes`: allocated, its first part written and durable; sparse: nothing of it. */
+  async file(content: Content): Promise<string> {
+    const { fileBytes, touchedBytes } = this.sizes;
+    const name = this.fresh('img');
+    const f = await open(name, 'wx');
+    try {
+      if (content === 'sparse') await f.truncate(fileBytes);
+      else {
+        // On tmpfs that would take memory for what is never used.
+        if (isTmpfs(this.folder)) await f.truncate(fileBytes);
+        else await this.run('fallocate', ['-l', String(fileBytes), name], FILE_MAX_MS);
+        const piece = new Uint8Array(PIECE_BYTES);
+        for (let at = 0; at < touchedBytes; at += piece.length) {
+          if (content === 'random') randomFillSync(piece);
+          await f.write(piece, 0, piece.length, at);
+        }
+        await f.sync();
+      }
+    } finally {
+      await f.close();
+    }
+    return name;
+  }
+
+  /** Starts a program and waits until it accepts connections at `address`. */
+  async server(program: string, args: readonly string[], address: Address): Promise<ServerProcess> {
+    const logPath = this.fresh('log');
+    const log = openSync(logPath, 'a');
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
+      stdio: ['ignore', log, log],
+      env: environment(),
+    });
+    closeSync(log);
+    let problem = '';
+    child.on('error', (e) => {
+      problem = e.message;
+    });
+    const server = {
+      get pid(): number {
+        if (child.pid === undefined || !isRunning(child)) throw new Error(`${program} has ended: ${said(logPath)}`);
+        return child.pid;
+      },
+      end: () => endChild(child, program),
+    };
+    this.cleanup.add(program, server.end);
+    const end = performance.now() + LISTEN_MAX_MS;
+    for (let last = ''; ; ) {
+      if (problem !== '' || !isRunning(child)) throw new Error(`${program} ${args.join(' ')} ended: ${problem}${said(logPath)}`);
+      try {
+        (await nodeNet.connect(address, 1000)).destroy();
+        return server;
+      } catch (e: unknown) {
+        if (!(e instanceof IoError)) throw e;
+        last = e.message;
+      }
+      if (performance.now() > end) throw new Error(`${program} does not accept connections: ${last} ${said(logPath)}`);
+      await sleep(10);
+    }
+  }
+
+  /**
+   * Runs a program to its end, or to that of the benchmark. Gives its output; rejects with what it said when it fails or is
+   * late.
+   */
+  async run(program: string, args: readonly string[], timeoutMs: number): Promise<string> {
+    try {
+      const { stdout } = await execute('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
+        signal: this.#ending,
+        timeout: timeoutMs,
+        killSignal: 'SIGKILL',
+        maxBuffer: OUTPUT_MAX_BYTES,
+        env: environment(),
+      });
+      return stdout;
+    } catch (e: unknown) {
+      throw new Error(`${program} (within ${String(timeoutMs)} ms): ${e instanceof Error ? e.message.trim() : String(e)}`, { cause: e });
+    }
+  }
+
+  /** All that was written is on the disk, so that no run pays for the one before it. */
+  async settle(): Promise<void> {
+    await this.run('sync', ['-f', this.folder], SYNC_MAX_MS);
+  }
+
+  /** Everything that was started is ended, everything made is removed. Rejects with all that went wrong. */
+  close(): Promise<void> {
+    return this.cleanup.run();
+  }
+}
+
+function environment(): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: 'C.UTF-8', PATH: programsPath };
+}
+
+const TMPFS_MAGIC = 0x01021994;
+
+export function isTmpfs(folder: string): boolean {
+  return statfsSync(folder).type === TMPFS_MAGIC;
+}
+
+function isRunning(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
+
+function said(logPath: string): string {
+  return readFileSync(logPath, 'utf8').trim().slice(-LOG_SHOWN_CHARS);
+}
+
+async function endChild(child: ChildProcess, program: string): Promise<void> {
+  if (child.pid === undefined || !isRunning(child)) return;
+  const ended = new Promise<boolean>((resolve) => {
+    child.once('exit', () => {
+      resolve(true);
+    });
+  });
+  child.kill('SIGKILL');
+  const late = new AbortController();
+  const inTime = await Promise.race([ended, sleep(END_MAX_MS, false, { signal: late.signal })]);
+  late.abort();
+  if (!inTime) throw new Error(`${program} (${String(child.pid)}) does not end`);
+}
