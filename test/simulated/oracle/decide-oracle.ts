@@ -22,10 +22,23 @@ export const heardBy = (f: Facts): NodeView[] =>
     .filter((p) => p.silentForMs < f.failureTimeoutMs)
     .map((p) => p.view);
 
-/** Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read. */
+/** Served for certain: by whoever says so, was in sync in it, or was told in it that it is out or ahead. */
+const servedBy = (r: StateRecord): (Epoch | null | undefined)[] => [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since];
+
+/** Claimed, and not known to have been served: its owner may have served since, and only it can say. */
+function claimants(views: readonly NodeView[]): NodeName[] {
+  const top = Math.max(...views.flatMap((v) => servedBy(v.record)).map((e) => e?.number ?? 0));
+  return views.flatMap((v) => [v.record.epochSeen, v.record.claim]).flatMap((e) => (e !== null && e.number > top ? [e.owner] : []));
+}
+
+/**
+ * Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read; and owners of claims
+ * that may have been served.
+ */
 function missing(f: Facts): NodeName[] {
   const heard = heardBy(f);
-  const wanted = new Set([f.self, ...heard].flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]));
+  const all = [f.self, ...heard];
+  const wanted = new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...claimants(all)]);
   return [...wanted].filter((n) => n !== f.self.node && !heard.some((v) => v.node === n));
 }
 
@@ -83,10 +96,13 @@ function mustNotGo(f: Facts, d: Decision): string[] {
   const allHeard = mates.every((n) => heard.some((v) => v.node === n));
   if (r.stoppedOnPurpose && !servedLast(r) && !settings.takeoverAfterCleanStop && !allHeard) found.push('the source stopped on purpose');
   if (settings.arbiter === 'majority' && f.majority === false) found.push('no majority');
+  const listening = f.upForMs < f.failureTimeoutMs && !allHeard && term(r) !== null;
+  if (listening && d.rule !== 'takeover') found.push('whoever can not be heard yet was not waited for');
   const away = missing(f);
   if (d.rule === 'takeover') {
     const why = sourceNotLost(f);
     if (why !== null) found.push(`takeover: ${why}`);
+    if (number(r.epochSeen) > number(term(r)) && r.epochSeen?.owner !== self.node) found.push('takeover: another node has claimed a later epoch');
     if (!r.inSync.includes(self.node)) found.push('M12: takeover by a node that is not in sync');
     if (!operatorLets(f) && command.kind === 'none' && !f.claiming) found.push('takeover by itself against the setting');
     const rival = heard.find((v) => isAble(v) && isEqualTo(v, self) && priority(v) < priority(self) && v.contactWithSource && !v.record.keepOut);
@@ -155,6 +171,16 @@ function whileServing(f: Facts, d: Decision): string[] {
   return found;
 }
 
+/** The flag files: only a later epoch takes last_owner off, and then it does (scenario 1). */
+function flagsKept(f: Facts, d: Decision): string[] {
+  const { self } = f;
+  const off = d.setFlags?.lastOwner === false;
+  if (off && d.rule !== 'superseded') return ['last_owner is taken off without a later epoch'];
+  const later = heardBy(f).some((v) => number(v.record.epochServed) > number(term(self.record)));
+  const told = d.rule === 'superseded' && (d.action === 'stay-out' || d.action === 'demote') && later;
+  return told && self.flags.lastOwner && !off ? ['superseded, and last_owner stays'] : [];
+}
+
 /** What may not be, whatever the row; and what must be, where a scenario is documented. */
 export function complaints(f: Facts, d: Decision, e = expected(f)): string[] {
   const found: string[] = [];
@@ -162,6 +188,7 @@ export function complaints(f: Facts, d: Decision, e = expected(f)): string[] {
   if (f.self.inService) found.push(...whileServing(f, d));
   else if (d.action === 'go-in-service') found.push(...mustNotGo(f, d).map((c) => `${c} [${d.rule}]`));
   else if (d.action === 'stay-in-service' || d.action === 'demote' || d.action === 'suspend') found.push(`${d.action} while out of service`);
+  found.push(...flagsKept(f, d));
   if (e !== null && (e.action !== d.action || !e.rules.includes(d.rule)))
     found.push(`${e.scenario}: ${d.action}/${d.rule}, documented ${e.action}/${e.rules.join('|')}`);
   if (e?.dataCorrupt !== undefined && e.action === d.action && (d.setFlags?.dataCorrupt ?? f.self.flags.dataCorrupt) !== e.dataCorrupt)

@@ -84,7 +84,7 @@ export function* coreFacts(): Generator<Facts> {
               for (const lastOwner of bools)
                 for (const cut of bools)
                   for (const serving of [0, 1, 2])
-                    for (const reach of [10, 5000, null])
+                    for (const reach of [10, 5000, null, 'by heartbeats alone'] as const)
                       for (const since of bools) {
                         const self = viewOf(
                           node,
@@ -103,7 +103,8 @@ export function* coreFacts(): Generator<Facts> {
                           { definition: two, ...dataOf(yours), ...termsOf(other, theirs), inSync: theirSet, session: sessionOf(theirs, false) },
                           { inService: serving === 2 },
                         );
-                        yield factsOf(self, reach === null ? [] : [{ view: peer, silentForMs: reach }]);
+                        if (typeof reach === 'number') yield factsOf(self, [{ view: peer, silentForMs: reach }]);
+                        else yield factsOf(reach === null ? self : { ...self, silentForMs: { [other]: 10 } }, []);
                       }
 }
 

@@ -106,7 +106,7 @@ const SILENT = 5000;
 
 const rest = { failureTimeoutMs: TIMEOUT_MS, upForMs: 60_000, command: { kind: 'none' }, majority: null, claiming: false } as const;
 
-/** They contradict each other, by terms and generations: whom they count as in sync is then varied for one of them at a time. */
+/** They contradict each other, by terms and generations: whom the peers count as in sync is then not varied. */
 const contradict = (v: NodeView, w: NodeView): boolean => v.record.hadData && w.record.hadData && isSplitBrain(v.record, w.record);
 
 /** Both peers are heard, and neither is in service. */
@@ -124,8 +124,8 @@ export function* bothHeard(): Generator<Facts> {
             const split = new Set([...allP, ...allQ].filter((x) => contradict(self, x.view)));
             for (const x of allP)
               for (const y of allQ) {
-                const few = (split.has(x) ? y : split.has(y) ? x : null)?.view.record.inSync;
-                if (few?.length !== 1) yield { ...rest, self, peers: { [p]: x, [q]: y } };
+                const many = x.view.record.inSync.length + y.view.record.inSync.length === 2 * NODES.length;
+                if (many || !(split.has(x) || split.has(y))) yield { ...rest, self, peers: { [p]: x, [q]: y } };
               }
           }
     }
