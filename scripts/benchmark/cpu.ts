@@ -63,6 +63,15 @@ function allProcesses(): ProcessTimes[] {
     });
 }
 
+/** The process itself and all that it has started, directly or not, which run now. */
+export function descendants(root: number): number[] {
+  const all = allProcesses();
+  const found = all.filter((p) => p.pid === root).map((p) => p.pid);
+  // Grows while it is walked.
+  for (const pid of found) found.push(...all.filter((p) => p.parent === pid).map((p) => p.pid));
+  return found;
+}
+
 /** Microseconds of CPU that these processes and all their descendants have used so far. */
 export function cpuMicros(roots: readonly number[]): number {
   return (treeTicks(roots, allProcesses()) * 1_000_000) / TICKS_PER_SEC;

@@ -95,9 +95,8 @@ export function nbdServer(o: SideOptions = {}): Side {
       const lines = ['[generic]', `listenaddr = ${HOST}`, `port = ${String(port)}`, `unixsock = ${socketPath}`];
       writeFileSync(config, [...lines, `[${EXPORT}]`, `exportname = ${file}`, 'flush = true', 'fua = true', ''].join('\n'));
       const place = o.tcp === true ? tcpPlace(port, EXPORT) : unixPlace(socketPath, EXPORT);
-      // -d: the one that listens stays in the foreground.
-      const server = await stage.server('nbd-server', ['-d', '-C', config], place.address);
-      return nbdSubject(stage, { uri: place.uri, pids: () => [server.pid], targetPids: none });
+      const pid = await stage.daemon('nbd-server', (pidFile) => ['-C', config, '-p', pidFile], place.address);
+      return nbdSubject(stage, { uri: place.uri, pids: () => [pid], targetPids: none });
     },
   };
 }

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { closeSync, mkdtempSync, openSync, readFileSync, statfsSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, statfsSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,6 +14,7 @@ import { nodeNet } from '../../src/io/node/net.ts';
 import { type Address, IoError } from '../../src/io/types.ts';
 import { Cleanup } from '../../test/support/cleanup.ts';
 import { programsPath } from '../../test/support/programs.ts';
+import { descendants } from './cpu.ts';
 import type { Sizes } from './types.ts';
 
 const execute = promisify(execFile);
@@ -117,6 +118,26 @@ export class Stage {
     }
   }
 
+  /** As `server`, for a program that can only serve several connections in the background; answers its process id. */
+  async daemon(program: string, args: (pidFile: string) => readonly string[], address: Address): Promise<number> {
+    const pidFile = this.fresh('pid');
+    this.cleanup.add(program, async () => {
+      if (existsSync(pidFile)) await endTree(Number(readFileSync(pidFile, 'utf8')), program);
+    });
+    await execute(program, args(pidFile), { timeout: LISTEN_MAX_MS, env: environment() });
+    const end = performance.now() + LISTEN_MAX_MS;
+    for (;;) {
+      try {
+        (await nodeNet.connect(address, 1000)).destroy();
+        if (existsSync(pidFile)) return Number(readFileSync(pidFile, 'utf8'));
+      } catch (e: unknown) {
+        if (!(e instanceof IoError)) throw e;
+      }
+      if (performance.now() > end) throw new Error(`${program} does not accept connections, or wrote no process id`);
+      await sleep(10);
+    }
+  }
+
   /**
    * Runs a program to its end, or to that of the benchmark. Gives its output; rejects with what it said when it fails or is
    * late.
@@ -155,6 +176,28 @@ const TMPFS_MAGIC = 0x01021994;
 
 export function isTmpfs(folder: string): boolean {
   return statfsSync(folder).type === TMPFS_MAGIC;
+}
+
+/** A process that is no child of this one, with those that it has started for connections. */
+async function endTree(root: number, program: string): Promise<void> {
+  const pids = descendants(root);
+  for (const pid of pids) signalled(pid, 'SIGKILL');
+  const end = performance.now() + END_MAX_MS;
+  while (pids.some((pid) => signalled(pid, 0))) {
+    if (performance.now() > end) throw new Error(`${program} (${String(root)}) does not end`);
+    await sleep(10);
+  }
+}
+
+/** False when there is no such process any more. */
+function signalled(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch (e: unknown) {
+    if (e instanceof Error && 'code' in e && e.code === 'ESRCH') return false;
+    throw e;
+  }
 }
 
 function isRunning(child: ChildProcess): boolean {

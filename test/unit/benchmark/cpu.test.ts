@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { cpuMicros, endedChildrenMicros, parseStat, treeTicks } from '../../../scripts/benchmark/cpu.ts';
+import { cpuMicros, descendants, endedChildrenMicros, parseStat, treeTicks } from '../../../scripts/benchmark/cpu.ts';
 
 const line = (name: string) => `4242 (${name}) S 17 4242 4242 0 -1 4194304 100 0 0 0 11 22 3 4 20 0 5 0 1000 2000 300 0 0`;
 
@@ -28,6 +30,20 @@ describe('a tree of processes', () => {
   it('is refused when its root has ended: a server that died used no CPU since', () => {
     expect(() => treeTicks([99], all)).toThrow('process 99 has ended');
   });
+});
+
+it('finds what a process has started, and nothing for one that is gone', async () => {
+  const child = spawn('sh', ['-c', 'sleep 30 & echo started; wait'], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { pid } = child;
+  if (pid === undefined) throw new Error('sh can not be started');
+  const ended = once(child, 'exit');
+  await once(child.stdout, 'data');
+  expect(descendants(pid)[0]).toBe(pid);
+  expect(descendants(pid)).toHaveLength(2);
+  expect(descendants(process.pid)).toEqual(expect.arrayContaining(descendants(pid)));
+  process.kill(-pid, 'SIGKILL');
+  await ended;
+  expect(descendants(pid)).toEqual([]);
 });
 
 it('counts what this very process uses', () => {
