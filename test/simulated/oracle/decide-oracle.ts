@@ -25,20 +25,24 @@ export const heardBy = (f: Facts): NodeView[] =>
 /** Served for certain: by whoever says so, was in sync in it, or was told in it that it is out or ahead. */
 const servedBy = (r: StateRecord): (Epoch | null | undefined)[] => [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since];
 
-/** Claimed, and not known to have been served: its owner may have served since, and only it can say. */
-function claimants(views: readonly NodeView[]): NodeName[] {
-  const top = Math.max(...views.flatMap((v) => servedBy(v.record)).map((e) => e?.number ?? 0));
-  return views.flatMap((v) => [v.record.epochSeen, v.record.claim]).flatMap((e) => (e !== null && e.number > top ? [e.owner] : []));
+/** The last that served for certain, and whoever has claimed since: it may have served, and only it can say. */
+function owners(views: readonly NodeView[]): NodeName[] {
+  const served = views.flatMap((v) => servedBy(v.record)).flatMap((e) => (e === null || e === undefined ? [] : [e]));
+  const top = Math.max(0, ...served.map((e) => e.number));
+  const claims = views.flatMap((v) => [v.record.epochSeen, v.record.claim]).flatMap((e) => (e !== null && e.number > top ? [e] : []));
+  // Of two owners of one number, none can be asked for: that is a split brain.
+  const last = served.filter((e) => e.number === top);
+  return [...(last.every((e) => same(e, last[0] ?? null)) ? last : []), ...claims].map((e) => e.owner);
 }
 
 /**
- * Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read; and owners of claims
- * that may have been served.
+ * Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read; the owner of the
+ * last epoch, and of claims that may have been served since.
  */
 function missing(f: Facts): NodeName[] {
   const heard = heardBy(f);
   const all = [f.self, ...heard];
-  const wanted = new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...claimants(all)]);
+  const wanted = new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...owners(all)]);
   return [...wanted].filter((n) => n !== f.self.node && !heard.some((v) => v.node === n));
 }
 
@@ -150,6 +154,14 @@ function whileServing(f: Facts, d: Decision): string[] {
   if (stays && r.resyncingFrom !== null) found.push('M7: serves inconsistent data');
   if (stays && heard.some((v) => number(v.record.epochServed) > number(r.epochServed))) found.push('M9: goes on although a higher epoch was served');
   if (stays && r.definition.arbiter === 'majority' && f.majority === false) found.push('goes on without a majority');
+  const rival = (e: Epoch | null | undefined): boolean =>
+    e !== null && e !== undefined && e.number === number(r.epochServed) && !same(e, r.epochServed);
+  if (heard.some((v) => servedBy(v.record).some(rival)) && d.rule !== 'split-brain')
+    found.push('M10: its epoch has another owner, and that is not said');
+  const claims = heard.flatMap((v) => [v.record.claim, v.record.epochSeen]);
+  if (stays && claims.some(rival)) found.push('M10: goes on although another node has claimed the same number');
+  const higher = [r.epochSeen, ...claims].some((e) => number(e) > number(r.epochServed));
+  if (stays && higher) found.push('M9: goes on although a higher epoch was claimed');
   const quiet =
     r.resyncingFrom === null &&
     r.legBehind === null &&
@@ -248,7 +260,8 @@ export function expected(f: Facts): Expected | null {
   if (source !== undefined && away.includes(source)) {
     if (!self.contactWithSource) return { scenario: 'scenario 4', action: 'stay-out', rules: ['target-alone', 'better-candidate'] };
     if (sourceNotLost(f) !== null) return null;
-    const rivals = heard.filter((v) => priority(v) < priority(self));
+    // One that answers "I cannot" is skipped.
+    const rivals = heard.filter((v) => priority(v) < priority(self) && v.record.inSync.includes(v.node) && !v.flags.dataCorrupt);
     if (rivals.length === 0) return { scenario: 'scenario 1', action: 'go-in-service', rules: ['takeover'] };
   }
   return null;
