@@ -290,6 +290,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#losses.target(t, why, syncFailed, onPurpose);
   }
 
+  /** The own leg has failed, and may lack what a target has; resolves when either has left (M5). */
+  get ownLegSettling(): Promise<void> | undefined {
+    return this.#losses.ownLegSettling;
+  }
+
   localFailed(why: string): void {
     this.#losses.ownLeg(why);
   }
