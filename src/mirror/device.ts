@@ -118,9 +118,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, this.#gate.refusal);
     } else if (!this.#entrance.admits(m)) {
       return;
-    } else if (m.kind === RequestKind.READ) {
+    } else if (m.kind === RequestKind.READ && this.ownLegSettling === undefined) {
       this.#issueRead(m);
-    } else if (m.kind === RequestKind.FLUSH || m.length === 0) {
+    } else if (m.kind === RequestKind.READ || m.kind === RequestKind.FLUSH || m.length === 0) {
       this.#queue.enter(m);
     } else {
       const slot = this.lock.acquire(m.offset, m.offset + m.length, this, m.index);
