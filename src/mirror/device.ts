@@ -153,7 +153,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   // What the queue asks of the device.
-
   hasRoom(m: MirrorRequest): boolean {
     return this.#legs.hasRoom(m);
   }
@@ -290,7 +289,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#losses.target(t, why, syncFailed, onPurpose);
   }
 
-  /** The own leg has failed, and may lack what a target has; resolves when either has left (M5). */
+  /** The own leg has failed, and may lack what a target has; ends when either has left (M5). */
   get ownLegSettling(): Promise<void> | undefined {
     return this.#losses.ownLegSettling;
   }
