@@ -206,6 +206,11 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     return this.members.commitGeneration();
   }
 
+  /** Seen is not served: who the last owner is, the records will say. */
+  epochOver(why: string): void {
+    this.ctx.superseded(this.epoch, why, false);
+  }
+
   async localLegLost(why: string): Promise<boolean> {
     const { ctx } = this;
     ctx.env.emit(ctx.tag, 'leg-failed', `the local leg has failed: ${why}`, {});

@@ -52,6 +52,7 @@ export interface LinkOwner {
   isPreviousSource(node: NodeName): boolean;
   mergeFrom(node: NodeName, view: NodeView): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
+  epochOver(why: string): void;
   join(link: TargetLink, session: string, kind: 'none' | 'partial' | 'full'): Promise<void>;
 }
 
