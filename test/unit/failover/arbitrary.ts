@@ -96,7 +96,13 @@ export const recordOf = (name: string): fc.Arbitrary<StateRecord> =>
       },
       { requiredKeys: [...REQUIRED] },
     )
-    .map(({ line: l, ...rest }) => ({ ...rest, ...l }));
+    .map(({ line: l, offered, ...rest }) => ({
+      ...rest,
+      generation: l.generation,
+      // One write sets both: whoever never had data has left no generation behind, and served under no offer.
+      history: rest.hadData ? l.history : [],
+      offered: rest.hadData ? offered : offered.map((o) => ({ ...o, served: false })),
+    }));
 
 export const viewOf = (name: string): fc.Arbitrary<NodeView> =>
   fc.record({
