@@ -88,7 +88,7 @@ export const recordOf = (name: string): fc.Arbitrary<StateRecord> =>
         toldOut: rarely(fc.record({ by: node, epoch: epochOf, why: fc.constant('dropped') })),
         legBehind: rarely(fc.record({ since: epochOf, newest: node })),
         mergePending: fc.array(fc.record({ from: node, for: nodes }), { maxLength: 2 }),
-        grant: rarely(fc.record({ epoch: epochOf, from: node, to: node, synced: nodes, paused: nodes })),
+        grant: rarely(fc.record({ epoch: epochOf, from: node, to: node, synced: nodes, paused: nodes }).filter(({ from, to }) => from !== to)),
         stoppedOnPurpose: fc.boolean(),
         paused: nodes,
         keepOut: fc.boolean(),
