@@ -7,7 +7,7 @@ import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import type { NodeContext } from './context.ts';
 import { endsEpoch, sessionAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
-import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
+import type { Epoch, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
 
 export interface Dialer {
@@ -18,21 +18,8 @@ export interface Dialer {
   epochOver(why: string): void;
 }
 
-/** What a session copies; `none`: the target lacks nothing. */
-export type SessionKind = 'none' | 'partial' | 'full';
-
-/**
- * What a target of our own writes down when its session opens, with the generation under which it is written to. Also one that lacks nothing
- * gets writes before it has joined: where a third node holds data, it must say so. That node may never have been part of this epoch, and would
- * take its own marks for a complete account of a target whose record is as it was (M5, M6; row `inconsistent` of compare).
- */
-export function writtenDown(d: MirrorDefinition, self: NodeName, node: NodeName, kind: SessionKind): SessionKind {
-  const others = Object.entries(d.nodes).filter(([n, { foreignUri }]) => n !== self && n !== node && foreignUri === undefined);
-  return kind === 'none' && others.length > 0 ? 'partial' : kind;
-}
-
 /** Opens a session on one of our own nodes, and connects to the export that it hands out for it. */
-export async function dialNode(s: Dialer, node: NodeName, id: string, kind: SessionKind): Promise<NbdClient> {
+export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
   const { ctx } = s;
   const r = ctx.record();
   const params = { tag: ctx.tag, epoch: s.epoch, session: id, kind, generation: r.generation, definition: r.definition };

@@ -20,7 +20,7 @@ import { Damping } from './damping.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { marksAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
-import { asTarget, dialForeign, dialNode, writtenDown } from './target-dial.ts';
+import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
 import type { CompareAnswer, Epoch, NodeName, NodeView } from './types.ts';
 
@@ -298,9 +298,10 @@ export class TargetLink {
   async #session(kind: 'none' | 'partial' | 'full'): Promise<void> {
     const { ctx, device } = this.#s;
     const id = ctx.env.io.chance.hex64();
-    const told = this.foreign ? kind : writtenDown(ctx.record().definition, ctx.env.self, this.node, kind);
-    if (told !== 'none' && !this.foreign) await device.makeGeneration();
-    const client = this.foreign ? await dialForeign(this.#s, this.node) : await dialNode(this.#s, this.node, id, told);
+    // The target writes down under which generation it is being copied to. A node that was never part of this epoch must not know that one:
+    // it would take its own marks for a complete account of what the target got here (row `inconsistent` of compare).
+    if (kind !== 'none' && !this.foreign) await device.makeGeneration();
+    const client = this.foreign ? await dialForeign(this.#s, this.node) : await dialNode(this.#s, this.node, id, kind);
     try {
       if (client.info.sizeBytes < device.sizeBytes) {
         throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
@@ -316,7 +317,7 @@ export class TargetLink {
     device.sessions.open(this.leg, asTarget(this.#s.ctx.env.hub.engine, client, this.foreign));
     this.problem = '';
     ctx.changed();
-    if (told !== 'none') {
+    if (kind !== 'none') {
       await this.#s.confirmedOut(this.node, this.foreign);
       // Written to while the session was being opened: it is copied only once its mark is durable (M1).
       await this.#durable();

@@ -1,25 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import type { NodeContext } from '../../../src/failover/context.ts';
-import { dialNode, writtenDown } from '../../../src/failover/target-dial.ts';
-import { definition, epoch, record } from './build.ts';
-
-describe('what a target writes down when its session opens', () => {
-  const two = definition(['server1', 'server2']);
-  const three = definition(['server1', 'server2', 'server3']);
-
-  it('is that it is written to, also where it lacks nothing, as soon as a third node holds data (M5, M6)', () => {
-    expect(writtenDown(three, 'server1', 'server2', 'none')).toBe('partial');
-    expect(writtenDown(three, 'server1', 'server2', 'partial')).toBe('partial');
-    expect(writtenDown(three, 'server1', 'server2', 'full')).toBe('full');
-  });
-
-  it('is nothing where nobody else could copy to it, foreign targets being only ever copied to', () => {
-    expect(writtenDown(two, 'server1', 'server2', 'none')).toBe('none');
-    const nodes = { ...two.nodes, far: { priority: 90, leg: '', mode: 'sync' as const, foreignUri: 'nbd://far' } };
-    expect(writtenDown({ ...two, nodes }, 'server1', 'server2', 'none')).toBe('none');
-  });
-});
+import { dialNode } from '../../../src/failover/target-dial.ts';
+import { epoch, record } from './build.ts';
 
 describe('a node that refuses a session', () => {
   async function refusedWith(error: ClusterError): Promise<string[]> {
