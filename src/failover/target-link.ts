@@ -199,9 +199,7 @@ export class TargetLink {
     if (this.#s.isPreviousSource(this.node)) await this.#s.mergeFrom(this.node, view);
     const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
     await this.#mark(full, answer, view);
-    const kind = this.#kindOf(full);
-    // A resync that was cut short is ours to end, though nothing may be left to copy: the target's record names us for it.
-    return kind === 'none' && view.record.resyncingFrom !== null ? 'partial' : kind;
+    return this.#kindOf(full);
   }
 
   /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
@@ -298,9 +296,6 @@ export class TargetLink {
   async #session(kind: 'none' | 'partial' | 'full'): Promise<void> {
     const { ctx, device } = this.#s;
     const id = ctx.env.io.chance.hex64();
-    // The target writes down under which generation it is being copied to. A node that was never part of this epoch must not know that one:
-    // it would take its own marks for a complete account of what the target got here (row `inconsistent` of compare).
-    if (kind !== 'none' && !this.foreign) await device.makeGeneration();
     const client = this.foreign ? await dialForeign(this.#s, this.node) : await dialNode(this.#s, this.node, id, kind);
     try {
       if (client.info.sizeBytes < device.sizeBytes) {

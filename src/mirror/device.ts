@@ -344,11 +344,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#queue.needGeneration();
   }
 
-  /** Makes the generation that is due, if one is, before a write asks for it. Rejects when that can't be done now. */
-  makeGeneration(): Promise<void> {
-    return this.#queue.makeGeneration();
-  }
-
   /** The host is alive and looks; to be called several times within the stall limit. */
   tick(): void {
     this.#stall.tick();

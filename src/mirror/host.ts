@@ -19,7 +19,7 @@ export interface MirrorHost {
    * counts it; and, with `newGeneration`, a new generation is committed. A rejection means the device must stop answering.
    */
   targetLost(node: NodeName, reason: LossReason, newGeneration: boolean): Promise<void>;
-  /** The first write, or resync, since a target was lost or the node went in service without one: a new generation is committed. */
+  /** The first write since a target was lost or the node went in service without one: a new generation is committed. */
   commitGeneration(): Promise<void>;
   /** Own leg failed. True when an in-sync target has durably recorded that this leg is behind (M2); false: answer EIO. */
   localLegLost(why: string): Promise<boolean>;

@@ -26,8 +26,6 @@ export class IssueQueue {
   readonly #owner: IssueOwner;
   #ready: MirrorRequest[] = [];
   #needsGeneration = false;
-  /** Ends with null, or with why it could not be committed. */
-  #committing: Promise<string | null> | undefined;
 
   constructor(gate: Gate, host: MirrorHost, log: Log, owner: IssueOwner) {
     this.#gate = gate;
@@ -50,19 +48,6 @@ export class IssueQueue {
     this.#needsGeneration = true;
   }
 
-  /**
-   * Makes the generation that is due without waiting for a write; resolves at once when none is. Rejects when it can not be
-   * committed now: it stays due.
-   */
-  async makeGeneration(): Promise<void> {
-    while (this.#needsGeneration || this.#committing !== undefined) {
-      if (this.#committing === undefined && !this.#gate.mayIssue) throw new Error('no generation can be made while writes are held');
-      const failed = await this.#commitGeneration();
-      this.drain();
-      if (failed !== null) throw new Error(`a new generation could not be committed: ${failed}`);
-    }
-  }
-
   drain(): void {
     while (this.#ready.length > 0 && this.#gate.mayIssue) {
       const m = this.#ready[0];
@@ -74,7 +59,7 @@ export class IssueQueue {
         continue;
       }
       if (this.#needsGeneration && changes) {
-        this.#commitForWrites();
+        this.#commitGeneration();
         return;
       }
       if (!this.#owner.hasRoom(m)) return;
@@ -90,35 +75,21 @@ export class IssueQueue {
     return which === 'all' ? ready : ready.filter((m) => m.kind !== RequestKind.READ);
   }
 
-  #commitForWrites(): void {
-    void this.#commitGeneration().then((failed) => {
-      if (failed === null) {
-        this.drain();
-        return;
-      }
-      this.#log.error('a new generation could not be committed; the device stops answering', { error: failed });
-      this.#owner.giveUp();
-    });
-  }
-
-  #commitGeneration(): Promise<string | null> {
-    this.#committing ??= this.#commit();
-    return this.#committing;
-  }
-
-  async #commit(): Promise<string | null> {
+  #commitGeneration(): void {
+    if (this.#gate.held.has(GENERATION)) return;
     this.#gate.held.add(GENERATION);
     // Whoever asks for one from now on means a later one.
     this.#needsGeneration = false;
-    let failed: string | null = null;
-    try {
-      await this.#host.commitGeneration();
-    } catch (e: unknown) {
-      failed = String(e);
-      this.#needsGeneration = true;
-    }
-    this.#gate.held.delete(GENERATION);
-    this.#committing = undefined;
-    return failed;
+    this.#host.commitGeneration().then(
+      () => {
+        this.#gate.held.delete(GENERATION);
+        this.drain();
+      },
+      (e: unknown) => {
+        this.#log.error('a new generation could not be committed; the device stops answering', { error: String(e) });
+        this.#gate.held.delete(GENERATION);
+        this.#owner.giveUp();
+      },
+    );
   }
 }

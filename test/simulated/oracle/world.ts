@@ -328,6 +328,7 @@ export class World implements Scene {
     if (uncovered !== 0) this.violations.push(`M5: ${c.rule}/${c.kind}: ${s} and ${x} differ in what no mark covers (${uncovered.toString(2)})`);
     const resync = h.oos[x] !== 0;
     // What the target is going to get has a name of its own first.
+    // What a source ought to do: without it a third node that is forced takes its own marks for a whole account of `x` (M5). src/failover does not.
     if (resync && h.generationDue) this.#commit(s);
     const cut = { node: s, kind: c.kind === 'full' ? ('full' as const) : ('partial' as const), generation: h.record.generation };
     t.record = {
