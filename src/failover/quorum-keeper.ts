@@ -12,8 +12,7 @@ import type { Epoch } from './types.ts';
 /** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
 export const QUORUM_WAIT_MAX = 2;
 
-/** Why the device is suspended then. */
-export const NO_QUORUM = 'no quorum';
+const REASON = 'no quorum';
 
 export interface Serving {
   readonly epoch: Epoch;
@@ -45,11 +44,13 @@ export class QuorumKeeper {
   keep(source: Serving, missing: boolean): void {
     if (isOverruled(this.#ctx.record()) && namedArbiter(this.#ctx).heard(this.#ctx, true) === true) void this.#obeyAgain();
     const now = this.#ctx.env.io.clock.now();
-    if (missing) this.#missingSince ??= now;
+    if (missing) {
+      this.#missingSince ??= now;
+      source.device.suspend(REASON);
+    }
     if (this.#missingSince === undefined) return;
-    const errorsAt = this.#missingSince + this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
-    if (missing) source.device.suspend(NO_QUORUM, errorsAt);
-    if (now >= errorsAt) source.device.refuseWhileSuspended(Errno.EIO);
+    const waitMs = this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
+    if (now - this.#missingSince >= waitMs) source.device.refuseWhileSuspended(Errno.EIO);
     if (!missing && !this.#asking) void this.#ask(source);
   }
 
@@ -70,7 +71,7 @@ export class QuorumKeeper {
     try {
       if (!(await arbiterOf(this.#ctx).standsBy(this.#ctx, source.epoch)) || this.heard() === false) return;
       this.#missingSince = undefined;
-      source.device.unsuspend(NO_QUORUM);
+      source.device.unsuspend(REASON);
     } catch (e: unknown) {
       this.#ctx.env.log.error('the majority could not be asked', { tag: this.#ctx.tag, error: String(e) });
     } finally {
