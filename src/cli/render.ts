@@ -1,7 +1,7 @@
 /** How a mirror is shown: the blocks of `mirror_status`, as DataKeeper's users know them, and the table of all mirrors. Pure. */
 import Table from 'cli-table3';
 import pico from 'picocolors';
-import { formatClock, formatDuration, formatSize } from '../control/units.ts';
+import { formatAge, formatClock, formatDuration, formatSize } from '../control/units.ts';
 import type { BrokenMirror, MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
 import type { ConfirmDefault, Decision } from '../failover/types.ts';
 import { oneLine } from './exit.ts';
@@ -70,7 +70,8 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
   const epoch = s.epoch === null ? 'none yet' : `${String(s.epoch.number)} of ${s.epoch.owner}`;
   const lines = [
     `[-] ${s.node}`,
-    `    State: ${paintOf(s.state, o.colour)(s.state)}, ${s.inService ? 'in service' : 'out of service'}`,
+    `    State: ${(s.suspended === null ? paintOf(s.state, o.colour) : pico.createColors(o.colour).red)(s.state)}, ${serviceText(s)}`,
+    ...suspendedLines(s.suspended),
     `    Source: ${s.source ?? 'unknown'}`,
     `    Flags: ${set.length === 0 ? 'none' : set.join(', ')}`,
     `    Decision: ${s.decision === null ? 'none yet' : `${s.decision.action}, rule ${s.decision.rule}: ${oneLine(s.decision.why)}`}`,
@@ -83,11 +84,34 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Arbiter: ${s.arbiter}${s.arbiterOverruled ? ', overruled by force until most nodes are heard' : ''}`,
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
-  if (s.suspendedFor.length > 0) lines.push(`    Suspended: ${s.suspendedFor.map(oneLine).join(', ')}`);
   if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);
   const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
   if (silent.length > 0) lines.push(`    Not Reachable: ${silent.map(([n]) => n).join(', ')}`);
   return lines;
+}
+
+function serviceText(s: Pick<MirrorStatus, 'inService' | 'suspended'>): string {
+  if (s.suspended !== null) return 'in service, but suspended: it answers nothing';
+  return s.inService ? 'in service' : 'out of service';
+}
+
+const SUSPENDED_FOR: Readonly<Record<string, string>> = {
+  'no quorum': 'no majority of the nodes is heard',
+  claim: 'another node claims a later epoch',
+  stalled: 'this process stood still, and the others are asked whether it may go on',
+};
+
+/** `Suspended: no quorum (no majority of the nodes is heard), for 12s; what waits is answered with errors in 3s` */
+function suspendedLines(s: MirrorStatus['suspended']): string[] {
+  if (s === null) return [];
+  const why = s.for.map((r) => `${oneLine(r)}${Object.hasOwn(SUSPENDED_FOR, r) ? ` (${SUSPENDED_FOR[r] ?? ''})` : ''}`).join(', ');
+  const then =
+    s.errorsInMs === null
+      ? 'requests wait'
+      : s.errorsInMs === 0
+        ? 'every request is answered with an error'
+        : `requests wait, and are answered with errors in ${formatAge(s.errorsInMs)}`;
+  return [`    Suspended: ${why}, for ${formatAge(s.sinceMs)}; ${then}`];
 }
 
 /** `confirm, after 2s of silence: 1m for an answer, then it stays out` */
@@ -119,7 +143,7 @@ export function mirrorTable(all: readonly MirrorStatus[], broken: readonly Broke
   const rows = all.map((s) => [
     s.tag,
     paintOf(s.state, o.colour)(s.state),
-    s.inService ? 'yes' : 'no',
+    s.suspended !== null ? 'suspended' : s.inService ? 'yes' : 'no',
     s.source ?? 'unknown',
     formatSize(s.sizeBytes),
     s.targets.length === 0 ? '-' : s.targets.map((t) => inShort(t, o)).join(', '),

@@ -3,8 +3,6 @@
  * what, where, and what is allowed.
  */
 import { isRegionSize } from '../bitmap/regions.ts';
-import { compare } from '../failover/compare.ts';
-import { decide } from '../failover/decide.ts';
 import { seededByWord } from '../failover/membership.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
@@ -13,9 +11,10 @@ import { orderFullResync } from '../failover/resolve.ts';
 import { sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
-import type { MirrorDefinition, NodeName, NodeView } from '../failover/types.ts';
+import type { MirrorDefinition, NodeName } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
+import { explain } from './explain.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
 import { prepareFirstLeg } from './leg-size.ts';
 import { servingElsewhere } from './elsewhere.ts';
@@ -95,6 +94,8 @@ export class DaemonControl implements ControlClient {
     preview: async (p) => {
       const m = this.#mirror(p.tag);
       if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
+      // What is said of the others is then what they say now.
+      if (p.action === 'force' || p.action === 'in-service') await servingElsewhere(m);
       return p.action === 'resize' ? await previewOfResize(m, p.resize) : preview(m, p);
     },
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
@@ -276,8 +277,11 @@ export class DaemonControl implements ControlClient {
 
   #explain(tag: string, question: string | null): Actions['explain']['result'] {
     const m = this.#mirror(tag);
-    const facts = question === null ? m.facts({ kind: 'none' }, false) : whatIf(m.facts({ kind: 'none' }, false), question);
-    const peers: Record<NodeName, NodeView> = Object.fromEntries(Object.entries(facts.peers).map(([n, p]) => [n, p.view]));
-    return { facts: facts.self, peers, decision: decide(facts), compares: Object.values(peers).map((v) => compare(facts.self, v)) };
+    const now = m.facts({ kind: 'none' }, false);
+    const facts = question === null ? now : whatIf(now, question);
+    // Who is lost only in a question has not fallen mute.
+    const asked = (n: NodeName): boolean => facts !== now && facts.peers[n]?.silentForMs !== now.peers[n]?.silentForMs;
+    const reachable = new Set(m.others().filter((n) => m.silentForMs(n) < facts.failureTimeoutMs && !asked(n)));
+    return explain(facts, { source: m.switchovers.sourceFacts(), reachable });
   }
 }

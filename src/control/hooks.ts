@@ -100,6 +100,10 @@ export class Hooks implements NodeHooks {
     return ended;
   }
 
+  leaving(tag: string): boolean {
+    return this.#announcing.has(tag);
+  }
+
   abandoned(tag: string, facts: HookFacts): void {
     if (this.#announced.delete(tag)) this.#add('in-service', tag, facts);
   }

@@ -1,9 +1,12 @@
 /** What a destructive command would do: direction, evidence and bytes, for people to see before they are asked. Changes nothing. */
 import { namedArbiter } from '../failover/arbiter.ts';
-import { compare } from '../failover/compare.ts';
 import { decide } from '../failover/decide.ts';
+import { epochText } from '../failover/epoch.ts';
+import { heldGeneration } from '../failover/generation.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import type { MirrorNode } from '../failover/node.ts';
+import { forcePreview } from './force-preview.ts';
+import { refusedChange } from './targets.ts';
 import type { Actions } from './types.ts';
 
 type Params = Actions['preview']['params'];
@@ -21,20 +24,13 @@ export function preview(m: MirrorNode, p: Params): Result {
     const facts = m.facts(command, false);
     const d = decide(facts);
     lines.push(`${p.action} ${m.tag} on ${self}: ${d.action} (rule ${d.rule}): ${d.why}`, flags);
-    lines.push(`generation here: ${view.record.generation}`);
+    lines.push(
+      `here: generation ${heldGeneration(view.record)}, served epoch ${epochText(view.record.epochServed)}, last in sync in ${epochText(view.record.epochInSync)}`,
+    );
     if (p.action === 'force' && namedArbiter(m).heard(m, true) === false)
       lines.push('no majority of the nodes is heard: those that can not be heard may be in service among themselves, and a split brain would follow');
-    for (const n of Object.keys(view.record.definition.nodes).filter((x) => x !== self)) {
-      const peer = m.peerView(n);
-      if (peer === undefined || m.silentForMs(n) >= facts.failureTimeoutMs) {
-        lines.push(`${n}: can not be heard; whatever it wrote after this node was last in sync would be lost`);
-        continue;
-      }
-      const answer = compare(view, peer);
-      lines.push(`${n}: ${peer.state}, generation ${peer.record.generation}; compare says ${answer.rule} (${answer.kind}): ${answer.why}`);
-      if (answer.direction?.from === n) lines.push(`${n} has data that this node lacks: it would be lost`);
-    }
-    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: d.action === 'refuse' ? d.why : null };
+    lines.push(...forcePreview(facts));
+    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: m.switchovers.busy ?? (d.action === 'refuse' ? d.why : null) };
   }
   const targets = p.nodes.length > 0 ? p.nodes.filter((n) => n !== self) : Object.keys(view.record.definition.nodes).filter((n) => n !== self);
   if (p.action === 'fullresync' || p.action === 'extend' || p.action === 'replace') {
@@ -57,10 +53,15 @@ export function preview(m: MirrorNode, p: Params): Result {
 function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): string | null {
   const { nodes } = m.record().definition;
   const { self } = m.env;
+  if (m.switchovers.busy !== null) return m.switchovers.busy;
   const source = m.views().find((v) => v.inService && m.silentForMs(v.node) < m.record().definition.failureTimeoutMs)?.node;
   if (p.action === 'delete')
     return source === undefined ? null : `${m.tag} is in service on ${source}: delete it there, or take it out of service first`;
   if (!m.inService) return `mirror ${m.tag} is not in service on ${self}${source === undefined ? '' : `; run this on ${source}`}`;
+  if (p.action === 'extend' || p.action === 'unextend' || p.action === 'replace') {
+    const change = refusedChange(m, p.action === 'extend' ? 'add' : 'remove', targets.join(', '));
+    if (change !== null) return change;
+  }
   if (p.action === 'extend') {
     const twice = p.nodes.find((n) => Object.hasOwn(nodes, n));
     if (twice !== undefined) return `${twice} has a leg of ${m.tag} already; a node holds one`;

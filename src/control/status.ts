@@ -59,8 +59,15 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     arbiter: d.arbiter,
     arbiterOverruled: source !== undefined && isOverruled(r),
     waitForPreviousSourceSec: d.waitForPreviousSourceSec,
-    suspendedFor: source === undefined ? [] : [...source.device.suspendedFor],
+    suspended: source === undefined ? null : suspendedNow(source, now),
   };
+}
+
+function suspendedNow({ device }: SourceRole, now: number): MirrorStatus['suspended'] {
+  const s = device.suspension;
+  if (s === null) return null;
+  const errorsInMs = s.errno !== 0 ? 0 : s.errorsAt === null ? null : Math.max(0, Math.ceil(s.errorsAt - now));
+  return { for: s.reasons, sinceMs: Math.round(now - s.since), errorsInMs };
 }
 
 function shownDecision({ action, rule, why, asks }: Decision): NonNullable<MirrorStatus['decision']> {

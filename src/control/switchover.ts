@@ -50,6 +50,8 @@ async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: 
 }
 
 function nobodyServes(m: MirrorNode, q: Question): string {
+  // The old source has ceased, and the new one does not serve yet.
+  if (m.switchovers.busy !== null) return m.switchovers.busy;
   const where = `${m.tag} is in service on no node that ${m.env.self} can reach`;
   if (q.method === 'switchover')
     return `${where}; where it was taken out of service, netraid in-service ${m.tag} takes it in service; where its source may live on out of reach, two nodes would write apart: netraid explain ${m.tag}`;

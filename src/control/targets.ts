@@ -2,10 +2,13 @@
  * Which targets a mirror has, changed by people: one is added, removed, or put on another leg. Each change runs while the role of
  * this node stays: whoever hands the mirror over, from whatever node that was asked for, does so before it or after it.
  */
+import { arbiterOf } from '../failover/arbiter.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import { withoutNode } from '../failover/membership.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName } from '../failover/paths.ts';
+import { NO_QUORUM } from '../failover/quorum-keeper.ts';
+import { retire } from '../failover/retire.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName } from '../failover/types.ts';
@@ -80,6 +83,7 @@ function refuseExtension(m: MirrorNode, p: Extension): void {
 
 async function add(m: MirrorNode, s: SourceRole, p: Extension): Promise<void> {
   refuseExtension(m, p);
+  await refuseMinority(m, s, 'add', p.node);
   const d = m.record().definition;
   const own = { priority: p.priority, leg: p.leg ?? '', mode: p.mode, ...(p.foreignUri === null ? {} : { foreignUri: p.foreignUri }) };
   const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
@@ -93,7 +97,7 @@ async function add(m: MirrorNode, s: SourceRole, p: Extension): Promise<void> {
       definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
     }));
   } catch (e: unknown) {
-    await s.retire(link);
+    await retire(s, link, () => Promise.resolve());
     throw e;
   }
   await s.members.announce();
@@ -110,9 +114,11 @@ async function adoptOn(m: MirrorNode, node: NodeName, definition: MirrorDefiniti
 
 async function drop(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<void> {
   const { node } = link;
+  await refuseMinority(m, s, 'remove', node);
   // Once it is retired, nothing is marked for it any more: whatever goes wrong from here on, the account is no longer complete (M5).
-  await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
-  await s.retire(link);
+  await retire(s, link, async () => {
+    await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
+  });
   refuseStopped(s);
   await m.store.update((r) => withoutNode(r, node));
   await s.members.announce();
@@ -122,6 +128,32 @@ async function drop(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<voi
   }
   s.marks.file.dropMap(`oos:${node}`);
   if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
+}
+
+/** Who belongs to a mirror is changed with most of its nodes only: a minority could make itself a majority by it (M10). */
+async function refuseMinority(m: MirrorNode, s: SourceRole, what: Change, node: NodeName): Promise<void> {
+  const refused = refusedChange(m, what, node);
+  if (refused !== null) throw new ControlError('refused', refused);
+  // Whom it heard a moment ago may stand by another by now.
+  if (!(await arbiterOf(m).standsBy(m, s.epoch))) throw new ControlError('refused', withoutMajority(m, what, node));
+}
+
+type Change = 'add' | 'remove';
+
+/** Why a source that is suspended does not change who belongs to the mirror; null: it answers. */
+export function refusedChange(m: MirrorNode, what: Change, node: NodeName): string | null {
+  const suspension = m.source?.device.suspension ?? null;
+  if (suspension === null) return null;
+  if (suspension.reasons.includes(NO_QUORUM)) return withoutMajority(m, what, node);
+  const { self } = m.env;
+  return `${self} is suspended (${suspension.reasons.join(', ')}): nobody is ${DONE[what]} before it is known whether it may go on`;
+}
+
+const DONE: Record<Change, string> = { add: 'added', remove: 'removed' };
+
+function withoutMajority({ env, tag }: MirrorNode, what: Change, node: NodeName): string {
+  const force = `where they are lost for good, netraid out-of-service ${tag} and mirror_action ${tag} force ${env.self} first`;
+  return `${node} can not be ${DONE[what]}: ${env.self} hears no majority of the nodes of ${tag} (rule no-quorum), and a minority could make itself one by it; bring nodes back; ${force}`;
 }
 
 /** Superseded meanwhile: another node says from now on who is part of the mirror (M9). */

@@ -2,18 +2,8 @@
  * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
-import type {
-  ArbiterKind,
-  CompareAnswer,
-  ConfirmDefault,
-  Decision,
-  FailoverMode,
-  Flags,
-  NodeName,
-  NodeState,
-  NodeView,
-  PeerState,
-} from '../failover/types.ts';
+import type { Explained } from './explain.ts';
+import type { ArbiterKind, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
 
 /** Progress of something that lasts. */
 export interface Progress {
@@ -92,7 +82,16 @@ export interface MirrorStatus {
   arbiterOverruled: boolean;
   /** Seconds that targets wait for the bitmap of a lost source; -1: without end. */
   waitForPreviousSourceSec: number;
-  suspendedFor: string[];
+  /** Not null: it is the source, and answers nothing now, reads included. */
+  suspended: Suspended | null;
+}
+
+export interface Suspended {
+  /** `no quorum`, `claim`: another node claims a later epoch, `stalled`: this process stood still, and the others are asked. */
+  for: string[];
+  sinceMs: number;
+  /** Until what waits is answered with errors; 0: everything is now; null: no such time is set. */
+  errorsInMs: number | null;
 }
 
 /** A mirror whose record can't be used: out of service, with a clear error (M13). */
@@ -233,7 +232,7 @@ export interface Actions {
   'clear-bitmap': { params: { tag: string; node: NodeName }; result: { clearedBytes: number } };
   explain: {
     params: { tag: string; whatIf: string | null };
-    result: { facts: NodeView; peers: Record<NodeName, NodeView>; decision: Decision; compares: CompareAnswer[] };
+    result: Explained;
   };
 }
 

@@ -47,3 +47,14 @@ export function formatClock(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
   return [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60].map((n) => String(n).padStart(2, '0')).join(':');
 }
+
+/** How long ago, or for how long: `0.4s`, `12s`, `4m 05s`, `3h 12m`, `2d 4h`; never rounded up. */
+export function formatAge(ms: number): string {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const two = (n: number): string => String(n).padStart(2, '0');
+  if (ms < 10_000) return `${(Math.floor(Math.max(0, ms) / 100) / 10).toFixed(1)}s`;
+  if (s < 60) return `${String(s)}s`;
+  if (s < 3600) return `${String(Math.floor(s / 60))}m ${two(s % 60)}s`;
+  if (s < 86_400) return `${String(Math.floor(s / 3600))}h ${two(Math.floor(s / 60) % 60)}m`;
+  return `${String(Math.floor(s / 86_400))}d ${String(Math.floor(s / 3600) % 24)}h`;
+}

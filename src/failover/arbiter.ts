@@ -13,7 +13,7 @@
  */
 import type { NodeContext } from './context.ts';
 import { isSame } from './epoch.ts';
-import { hearsMajority, majorityHeardUsSince, majorityStandsBy } from './quorum.ts';
+import { hearsMajority, majorityHeardUsSince, majorityStandsBy, votersOf } from './quorum.ts';
 import type { ArbiterKind, Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 /** A claim when everybody who can be reached has been told of it. */
@@ -76,6 +76,26 @@ export function isOverruled(r: StateRecord): boolean {
 export function majorityIf(r: StateRecord, inService: boolean, silentForMs: (node: NodeName) => number): boolean | null {
   if (r.definition.arbiter === 'none' || (inService && isOverruled(r))) return null;
   return majorityHeard(r.definition, r.node, inService, silentForMs);
+}
+
+/** Who has a vote, and who of them is heard, this node among them. */
+export interface Votes {
+  kind: ArbiterKind;
+  /** Empty: nobody is asked. */
+  voters: NodeName[];
+  heard: NodeName[];
+  /** How many make a majority. */
+  needed: number;
+  /** By an operator's force, until most nodes are heard again. */
+  overruled: boolean;
+}
+
+/** Pure. `silentForMs`: Infinity for a node that was never heard. */
+export function votesHeard(r: StateRecord, silentForMs: (node: NodeName) => number): Votes {
+  const { arbiter, failureTimeoutMs } = r.definition;
+  const voters = arbiter === 'none' ? [] : votersOf(r.definition);
+  const heard = voters.filter((n) => n === r.node || silentForMs(n) < failureTimeoutMs);
+  return { kind: arbiter, voters, heard, needed: voters.length === 0 ? 0 : Math.floor(voters.length / 2) + 1, overruled: isOverruled(r) };
 }
 
 /** The one that the mirror's definition names now, whatever an operator has said. */

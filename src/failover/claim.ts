@@ -230,6 +230,7 @@ export class Claims {
       });
     if (o.forced) await source.commitGeneration();
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst(grantHeld(before)?.synced);
+    if (source.isStopped()) throw new ClusterError('superseded', `epoch ${String(epoch.number)} was over before it was served`);
     source.device.tick();
     source.serve();
     this.#n.env.exports.add(this.#n.tag, source.export);

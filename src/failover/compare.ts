@@ -152,6 +152,8 @@ const equal =
 
 const clean = equal(({ a, b }, last, other) => {
   if (!a.record.session.clean || !b.record.session.clean) return null;
+  // Two targets that were stopped each for itself may have got different writes of a source that was lost: only that source ends both alike.
+  if (last === null && !(a.record.stoppedOnPurpose && b.record.stoppedOnPurpose)) return null;
   if (!a.bitmapDamaged && !b.bitmapDamaged && existingMarks(a, b).length === 0) {
     return { direction: null, kind: 'none', why: `${a.node} and ${b.node} hold the same generation, and both ended cleanly` };
   }

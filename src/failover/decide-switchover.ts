@@ -3,6 +3,7 @@
  * as in `decide`. What is refused here is refused before anything has changed.
  */
 import { epochText, isHigher } from './epoch.ts';
+import { NO_QUORUM } from './quorum-keeper.ts';
 import { situationOf } from './situation.ts';
 import type { DecideRule, Facts, NodeName } from './types.ts';
 
@@ -47,7 +48,7 @@ export function decideSwitchover(f: SwitchoverFacts): SwitchoverDecision {
     return refuse('better-candidate', `${to} is not a target of ${s.definition.tag}; targets: ${known}`);
   }
   if (target.foreign) return refuse('better-candidate', `${to} is a foreign target, which never goes in service`);
-  if (source.suspendedFor.includes('no quorum'))
+  if (source.suspendedFor.includes(NO_QUORUM))
     return refuse('no-quorum', `${self} answers nothing: it hears no majority of the nodes`, 'a majority is heard');
   if (source.suspendedFor.length > 0)
     return refuse('superseded', `${self} answers nothing now (${source.suspendedFor.join(', ')})`, 'it is known whether it may go on');

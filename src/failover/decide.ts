@@ -82,28 +82,31 @@ function go(s: Situation, rule: DecideRule, why: string, setFlags?: SetFlags): D
 const splitBrainRow: Row = (s) => {
   const found = contradiction(s);
   if (found === null) return null;
-  return stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, [
-    `an operator chooses whose data is kept: force on that node, full resync of the other`,
-  ]);
+  return stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, endOfSplitBrain(s));
 };
+
+/** Nothing is merged by itself (M10). */
+function endOfSplitBrain({ definition: { tag } }: Situation): string[] {
+  return [`an operator chooses whose data is kept: mirror_action ${tag} force there, unless it serves, then netraid resolve ${tag} --victim OTHER`];
+}
 
 const superseded: Row = (s) => {
   // Each that a record proves: of two owners of one number, which no record should name, none is passed over.
-  for (const [v, proven] of s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const))) {
-    const order = compareEpoch(proven, s.term);
-    if (order === 'conflict')
-      return stayOut(s, 'split-brain', `${v.node} knows another owner of epoch ${epochText(s.term)}: ${epochText(proven)}`, []);
-    if (order !== 'higher') continue;
-    const why = `${v.node} knows that epoch ${epochText(proven)} was served, later than ${epochText(s.term)}, the last this node was part of`;
+  const proven = s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const));
+  // Whoever is heard first, a contradiction comes before a later epoch.
+  const rival = proven.find(([, e]) => compareEpoch(e, s.term) === 'conflict');
+  if (rival !== undefined)
     return stayOut(
       s,
-      'superseded',
-      why,
-      [`this node is resynced by the owner of that epoch`],
-      s.self.flags.lastOwner ? { lastOwner: false } : undefined,
+      'split-brain',
+      `${rival[0].node} knows another owner of epoch ${epochText(s.term)}: ${epochText(rival[1])}`,
+      endOfSplitBrain(s),
     );
-  }
-  return null;
+  const later = proven.find(([, e]) => compareEpoch(e, s.term) === 'higher');
+  if (later === undefined) return null;
+  const why = `${later[0].node} knows that epoch ${epochText(later[1])} was served, later than ${epochText(s.term)}, the last this node was part of`;
+  const setFlags = s.self.flags.lastOwner ? { lastOwner: false } : undefined;
+  return stayOut(s, 'superseded', why, [`this node is resynced by the owner of that epoch`], setFlags);
 };
 
 const cutShort: Row = (s) => {

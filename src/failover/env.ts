@@ -49,6 +49,8 @@ export interface NodeHooks {
    * of them, or their time is over. Never rejects. To be awaited where nothing else is held up, before ownership moves.
    */
   before(event: 'out-of-service', tag: string, facts: HookFacts): Promise<void>;
+  /** The hooks are being told that the mirror goes out of service: it does so when they have ended. */
+  leaving(tag: string): boolean;
   /** What `before` announced does not happen: the mirror stays in service, and hooks are told `in-service` again. */
   abandoned(tag: string, facts: HookFacts): void;
 }

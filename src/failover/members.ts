@@ -8,6 +8,7 @@ import { arbiterOf } from './arbiter.ts';
 import type { Changes, NodeContext } from './context.ts';
 import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
+import { endsEpoch } from './protocol.ts';
 import type { TargetLink } from './target-link.ts';
 import type { Epoch, NodeName } from './types.ts';
 
@@ -81,7 +82,7 @@ export class Members {
 
   /** A refusal that says our epoch is over ends our answering. */
   judge(e: ClusterError): void {
-    if (e.code !== 'superseded' && e.code !== 'split-brain') return;
+    if (!endsEpoch(e.code)) return;
     // Seen is not served: who the last owner is, the records will say.
     this.#o.ctx.superseded(this.#o.epoch, e.message, false);
     throw e;

@@ -2,7 +2,7 @@
 import { HISTORY_MAX, OFFERED_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
 import { withOwnSectors } from './sectors.ts';
-import type { Epoch, Generation, NodeName, StateRecord } from './types.ts';
+import type { DecideRule, Epoch, Generation, NodeName, StateRecord } from './types.ts';
 
 const without = (list: readonly NodeName[], node: NodeName): NodeName[] => list.filter((n) => n !== node);
 const withNode = (list: readonly NodeName[], node: NodeName): NodeName[] => (list.includes(node) ? [...list] : [...list, node]);
@@ -19,6 +19,11 @@ export function membershipOf(r: StateRecord): Membership {
     paused: r.paused,
     definition: r.definition,
   };
+}
+
+/** The row of `decide` that keeps a target out from now on which has left its source. */
+export function ruleOfLoss(loss: { wasInSync: boolean }): DecideRule {
+  return loss.wasInSync ? 'told-out' : 'cut-short';
 }
 
 /** A target has left: marks are kept for it under the generation that it has. */

@@ -89,7 +89,7 @@ export class MirrorNode implements Claimant {
     this.#claims = new Claims(this);
     this.#views = new PeerViews({ now: () => env.io.clock.now(), silentForMs: (n) => env.cluster.silentForMs(n) });
     this.#quorum = new QuorumKeeper(this, () => this.inService);
-    this.switchovers = new Switchovers(this, this.#claims, this.whileRoleStays);
+    this.switchovers = new Switchovers(this, this.#claims, this.#roles);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,

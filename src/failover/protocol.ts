@@ -56,6 +56,11 @@ export const membershipSchema = z.object({
 });
 export type Membership = z.infer<typeof membershipSchema>;
 
+/** Error codes with which a node refuses a source for its epoch (M9). */
+export function endsEpoch(code: string): boolean {
+  return code === 'superseded' || code === 'split-brain';
+}
+
 export const methods = {
   /** A fresh view of the mirror on that node; null when it does not know the mirror. */
   view: z.object({ tag: name }),

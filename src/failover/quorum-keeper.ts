@@ -12,7 +12,8 @@ import type { Epoch } from './types.ts';
 /** In failure timeouts: how long requests wait for a majority to come back before they are answered with an error. */
 export const QUORUM_WAIT_MAX = 2;
 
-const REASON = 'no quorum';
+/** Why the device is suspended then. */
+export const NO_QUORUM = 'no quorum';
 
 export interface Serving {
   readonly epoch: Epoch;
@@ -44,13 +45,11 @@ export class QuorumKeeper {
   keep(source: Serving, missing: boolean): void {
     if (isOverruled(this.#ctx.record()) && namedArbiter(this.#ctx).heard(this.#ctx, true) === true) void this.#obeyAgain();
     const now = this.#ctx.env.io.clock.now();
-    if (missing) {
-      this.#missingSince ??= now;
-      source.device.suspend(REASON);
-    }
+    if (missing) this.#missingSince ??= now;
     if (this.#missingSince === undefined) return;
-    const waitMs = this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
-    if (now - this.#missingSince >= waitMs) source.device.refuseWhileSuspended(Errno.EIO);
+    const errorsAt = this.#missingSince + this.#ctx.record().definition.failureTimeoutMs * QUORUM_WAIT_MAX;
+    if (missing) source.device.suspend(NO_QUORUM, errorsAt);
+    if (now >= errorsAt) source.device.refuseWhileSuspended(Errno.EIO);
     if (!missing && !this.#asking) void this.#ask(source);
   }
 
@@ -71,7 +70,7 @@ export class QuorumKeeper {
     try {
       if (!(await arbiterOf(this.#ctx).standsBy(this.#ctx, source.epoch)) || this.heard() === false) return;
       this.#missingSince = undefined;
-      source.device.unsuspend(REASON);
+      source.device.unsuspend(NO_QUORUM);
     } catch (e: unknown) {
       this.#ctx.env.log.error('the majority could not be asked', { tag: this.#ctx.tag, error: String(e) });
     } finally {

@@ -8,7 +8,7 @@ import { isHigher } from './epoch.ts';
 import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
 
 /** Foreign targets have no vote. */
-function votersOf(definition: MirrorDefinition): NodeName[] {
+export function votersOf(definition: MirrorDefinition): NodeName[] {
   return Object.entries(definition.nodes)
     .filter(([, d]) => d.foreignUri === undefined)
     .map(([n]) => n);

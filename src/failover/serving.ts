@@ -13,12 +13,13 @@ type Row = (s: Situation) => Decision | null;
 const supersededServing: Row = (s) => {
   const own = s.record.epochServed;
   // Each that a record proves: of two owners of one number, which no record should name, none is passed over.
-  for (const [v, proven] of s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e] as const))) {
-    const order = compareEpoch(proven, own);
-    if (order === 'lower' || order === 'equal') continue;
+  const proven = s.heard.flatMap((v) => provenEpochs(v.record).map((e) => [v, e, compareEpoch(e, own)] as const));
+  // Two owners of one number: neither is the higher, so neither may go on. Whoever is heard first, that comes before a later epoch.
+  const over = proven.find(([, , order]) => order === 'conflict') ?? proven.find(([, , order]) => order === 'higher');
+  if (over !== undefined) {
+    const [v, epoch, order] = over;
     const split = contradiction(s);
-    const higher = `${v.node} knows that epoch ${epochText(proven)} was served, and this node serves ${epochText(own)}`;
-    // Two owners of one number: neither is the higher, so neither may go on.
+    const higher = `${v.node} knows that epoch ${epochText(epoch)} was served, and this node serves ${epochText(own)}`;
     if (order === 'conflict') return { action: 'demote', rule: 'split-brain', why: higher };
     if (split !== null) return { action: 'demote', rule: 'split-brain', why: `${higher}; ${split.why}` };
     return { action: 'demote', rule: 'superseded', why: higher, setFlags: { lastOwner: false } };
@@ -67,7 +68,10 @@ const noQuorum: Row = (s) => {
     action: 'suspend',
     rule: 'no-quorum',
     why: 'no majority of the nodes votes for this node',
-    changesIf: ['a majority votes for it durably'],
+    changesIf: [
+      'a majority votes for it durably',
+      `most nodes are lost for good, and an operator says netraid out-of-service ${s.definition.tag}, then mirror_action ${s.definition.tag} force ${s.self.node}`,
+    ],
   };
 };
 
@@ -78,7 +82,10 @@ const splitBrainServing: Row = (s) => {
     action: 'stay-in-service',
     rule: 'split-brain',
     why: `split brain with ${found.peer.node}, which knows of no higher epoch and stays out: ${found.why}`,
-    changesIf: [`an operator resyncs ${found.peer.node} fully, or takes this node out of service`],
+    changesIf: [
+      `an operator gives up the data of ${found.peer.node}: netraid resolve ${s.definition.tag} --victim ${found.peer.node}`,
+      'an operator takes this node out of service',
+    ],
   };
 };
 

@@ -14,6 +14,14 @@ import { holdsUnknown, knowsGeneration } from './generation.ts';
 import { grantGiven, grantHeld, sameGrant } from './grant.ts';
 import type { Epoch, Facts, Grant, MirrorDefinition, NodeDefinition, NodeName, NodeView, StateRecord } from './types.ts';
 
+/** Why the word of a node is needed: what the record of `by` says. */
+export interface Needed {
+  because: 'in-sync' | 'unconfirmed' | 'served' | 'claimed' | 'leg-behind' | 'handed-over';
+  by: NodeName;
+  /** In which it was in sync or served, or which it claimed; null where the record names none. */
+  epoch: Epoch | null;
+}
+
 export interface Situation {
   facts: Facts;
   self: NodeView;
@@ -32,6 +40,8 @@ export interface Situation {
   servedLast: boolean;
   /** The record and TAG_last_owner both say so. */
   lastOwner: boolean;
+  /** Nodes whose word is needed, own included, and why. */
+  required: ReadonlyMap<NodeName, readonly Needed[]>;
   /** Nodes whose word is needed, own left out, that cannot be heard. */
   missing: NodeName[];
   /** The last source has handed the mirror over to this node. */
@@ -45,20 +55,29 @@ export function isForeign(d: MirrorDefinition, node: NodeName): boolean {
 }
 
 /** Whose word the records heard ask for. Owners count only for the newest epoch: of earlier ones the later owner has taken account. */
-function requiredBy(records: StateRecord[], granted: Grant | null, contact: boolean): Set<NodeName> {
+function requiredBy(records: StateRecord[], granted: Grant | null, contact: boolean): Map<NodeName, Needed[]> {
   const proven = highestEpoch(...records.map(provenEpoch));
-  const names = new Set<NodeName>();
-  if (granted === null || !contact) for (const r of records) for (const n of [...r.inSync, ...r.droppedUnconfirmed]) names.add(n);
-  if (proven !== null) names.add(proven.owner);
-  if (granted !== null) names.delete(granted.from);
+  const required = new Map<NodeName, Needed[]>();
+  const add = (node: NodeName, because: Needed['because'], by: NodeName, epoch: Epoch | null): void => {
+    const known = required.get(node);
+    if (known === undefined) required.set(node, [{ because, by, epoch }]);
+    else known.push({ because, by, epoch });
+  };
+  if (granted === null || !contact) {
+    for (const r of records) for (const n of r.inSync) add(n, 'in-sync', r.node, termOf(r));
+    for (const r of records) for (const n of r.droppedUnconfirmed) add(n, 'unconfirmed', r.node, termOf(r));
+  }
+  for (const r of records) if (proven !== null && isSame(provenEpoch(r), proven)) add(proven.owner, 'served', r.node, proven);
+  if (granted !== null) required.delete(granted.from);
   for (const r of records) {
     // Claimed, and perhaps served since: only its owner can say.
-    for (const seen of [r.epochSeen, r.claim]) if (seen !== null && !['lower', 'equal'].includes(compareEpoch(seen, proven))) names.add(seen.owner);
-    if (r.legBehind !== null && isSame(r.legBehind.since, proven)) names.add(r.legBehind.newest);
+    for (const seen of [r.epochSeen, r.claim])
+      if (seen !== null && !['lower', 'equal'].includes(compareEpoch(seen, proven))) add(seen.owner, 'claimed', r.node, seen);
+    if (r.legBehind !== null && isSame(r.legBehind.since, proven)) add(r.legBehind.newest, 'leg-behind', r.node, proven);
     const given = grantGiven(r);
-    if (given !== null) names.add(given.to);
+    if (given !== null) add(given.to, 'handed-over', r.node, given.epoch);
   }
-  return names;
+  return required;
 }
 
 /** A grant that still counts, and that whoever gave it, if it can be heard, has not taken back. */
@@ -97,6 +116,7 @@ export function situationOf(facts: Facts): Situation {
     source: servedLast ? self.node : (term?.owner ?? self.flags.source),
     servedLast,
     lastOwner: servedLast && self.flags.lastOwner,
+    required,
     missing,
     granted,
     asked: facts.command.kind !== 'none',

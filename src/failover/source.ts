@@ -21,7 +21,7 @@ import { Changes, type NodeContext } from './context.ts';
 import { arbiterOf } from './arbiter.ts';
 import { askAfterStall, type StallAsker } from './after-stall.ts';
 import { Members, type MembersOwner } from './members.ts';
-import { targetLeft } from './membership.ts';
+import { ruleOfLoss, targetLeft } from './membership.ts';
 import { mergeAccount } from './merge-account.ts';
 import { boundedWhy } from './record.ts';
 import { sectorSizeOf } from './sectors.ts';
@@ -118,19 +118,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     return this.device.marks;
   }
 
-  /** Takes a target out for good: its session ends, the loss is settled, its slot is free. */
-  async retire(link: TargetLink): Promise<void> {
-    const { leg, node } = link;
-    const ended = link.end();
-    if (leg.inSession) this.device.targetFailed(leg, 'removed by an operator', false);
-    await ended;
-    await this.#until(() => leg.phase === 'out', this.timeoutMs * 3);
-    this.device.sessions.remove(node);
-    this.links.delete(node);
-    this.outs.delete(node);
-    this.members.sessionIds.delete(node);
-  }
-
   get timeoutMs(): number {
     return this.ctx.record().definition.failureTimeoutMs;
   }
@@ -173,7 +160,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     const foreign = this.links.get(node)?.foreign ?? false;
     this.outs.set(node, boundedWhy(reason.why));
     this.changes.notify();
-    this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node });
+    this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node, rule: ruleOfLoss(reason) });
     const confirmed = await this.#toldOrSilent(node, reason, foreign);
     await this.members.left(node, { confirmed, foreign }, newGeneration);
     this.changes.notify();
@@ -217,6 +204,11 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   commitGeneration(): Promise<void> {
     return this.members.commitGeneration();
+  }
+
+  /** Seen is not served: who the last owner is, the records will say. */
+  epochOver(why: string): void {
+    this.ctx.superseded(this.epoch, why, false);
   }
 
   async localLegLost(why: string): Promise<boolean> {

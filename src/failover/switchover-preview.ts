@@ -19,9 +19,10 @@ export async function answerSwitchover(n: Asked, p: { to: NodeName; preview: boo
 
 async function previewSwitchover(n: Asked, to: NodeName): Promise<OperatorAnswer> {
   const d = n.switchovers.decide(to);
-  const refused = d.action === 'refuse' ? `${d.why} (rule ${d.rule})` : null;
   const { source, tag } = n;
   const { self } = n.env;
+  const leaving = n.env.hooks.leaving(tag) ? `${tag} is going out of service on ${self} just now` : null;
+  const refused = n.switchovers.busy ?? leaving ?? (d.action === 'refuse' ? `${d.why} (rule ${d.rule})` : null);
   if (source === undefined || refused !== null) return { lines: [], refused, bytesOverwritten: 0 };
   const clients = n.env.exports.clients(source.export);
   const lines = [
@@ -29,6 +30,7 @@ async function previewSwitchover(n: Asked, to: NodeName): Promise<OperatorAnswer
     `${String(source.device.requestsInHand)} requests in hand are answered first, and every leg is flushed; no acknowledged write is lost`,
     clients === 0 ? `no NBD client is connected on ${self}` : `NBD clients connected on ${self}, which are cut off: ${String(clients)}`,
   ];
+  if (n.switchovers.waits) lines.push(`another change of ${tag} is under way on ${self}: the switchover waits for its end`);
   if (await n.switchovers.attached())
     lines.push(`a block device is attached on ${self}: it must be taken away there first, which --detach does there`);
   for (const l of source.links.values()) {

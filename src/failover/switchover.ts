@@ -21,9 +21,10 @@ import { ClusterCode, ClusterError } from '../cluster/errors.ts';
 import { Errno, IoError } from '../io/types.ts';
 import type { Claims } from './claim.ts';
 import type { NodeContext } from './context.ts';
-import { decideSwitchover, type SwitchoverDecision, type TargetFacts } from './decide-switchover.ts';
+import { decideSwitchover, type SwitchoverDecision, type SwitchoverFacts, type TargetFacts } from './decide-switchover.ts';
 import { isHigher, isSame } from './epoch.ts';
 import { grantGiven, grantHeld, grantRefusal, sameGrant } from './grant.ts';
+import type { Mutex } from './mutex.ts';
 import { attachRecordPath } from './paths.ts';
 import { takeAnswerSchema } from './protocol.ts';
 import { boundedWhy } from './record.ts';
@@ -47,9 +48,6 @@ export interface SwitchoverNode extends NodeContext {
   goInService(command: Facts['command']): Promise<Decision>;
 }
 
-/** One change of role at a time. */
-type Exclusively = <T>(f: () => Promise<T>) => Promise<T>;
-
 export type TakeAnswer = { taken: boolean; why: string };
 
 /** Errors after which it is certain that the other node has not carried anything out. */
@@ -66,14 +64,15 @@ const NOT_DONE: readonly string[] = [
 export class Switchovers {
   readonly #n: SwitchoverNode;
   readonly #claims: Claims;
-  readonly #exclusively: Exclusively;
+  /** One change of role at a time. */
+  readonly #roles: Mutex;
   #preparing = false;
   #underWay = false;
 
-  constructor(n: SwitchoverNode, claims: Claims, exclusively: Exclusively) {
+  constructor(n: SwitchoverNode, claims: Claims, roles: Mutex) {
     this.#n = n;
     this.#claims = claims;
-    this.#exclusively = exclusively;
+    this.#roles = roles;
   }
 
   /** This node hands the mirror over just now: it decides nothing by itself until that has ended. */
@@ -81,16 +80,28 @@ export class Switchovers {
     return this.#underWay;
   }
 
+  /** Why nothing else may begin, for people; null: no switchover is under way. It is from the moment that hooks are told. */
+  get busy(): string | null {
+    return this.#preparing || this.#underWay ? `a switchover of ${this.#n.tag} is under way` : null;
+  }
+
+  /** Whatever changes the role of this node, or must not meet a change of it, is being carried out. */
+  get waits(): boolean {
+    return this.#roles.busy;
+  }
+
   decide(to: NodeName): SwitchoverDecision {
+    return decideSwitchover({ facts: this.#n.facts({ kind: 'none' }, false), to, source: this.sourceFacts() });
+  }
+
+  /** Null: this node is not the source. */
+  sourceFacts(): SwitchoverFacts['source'] {
     const { source } = this.#n;
+    if (source === undefined) return null;
     const targets: Record<NodeName, TargetFacts> = {};
-    for (const l of source?.links.values() ?? [])
+    for (const l of source.links.values())
       targets[l.node] = { foreign: l.foreign, inSync: l.leg.phase === 'in-sync' && l.joined, problem: l.problem };
-    return decideSwitchover({
-      facts: this.#n.facts({ kind: 'none' }, false),
-      to,
-      source: source === undefined ? null : { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspendedFor },
-    });
+    return { targets, localLeg: source.device.local.state, suspendedFor: source.device.suspension?.reasons ?? [] };
   }
 
   /** Whether a block device is attached here, by the record that `netraid attach` keeps. */
@@ -110,7 +121,7 @@ export class Switchovers {
   /** Resolves when the other node is in service. Rejects with ClusterError: one line that says where the mirror is now. */
   async handOver(to: NodeName): Promise<void> {
     const { env, tag } = this.#n;
-    if (this.#preparing || this.#underWay) throw new ClusterError('refused', `a switchover of ${tag} is under way`);
+    if (this.busy !== null) throw new ClusterError('refused', this.busy);
     this.#preparing = true;
     try {
       const d = this.decide(to);
@@ -132,11 +143,11 @@ export class Switchovers {
     this.#underWay = true;
     let refused: string;
     try {
-      const { grant, answered } = await this.#exclusively(() => this.#release(to));
+      const { grant, answered } = await this.#roles.run(() => this.#release(to));
       const answer = await answered;
       if (answer instanceof ClusterError) throw answer;
       if (answer.taken) {
-        await this.#exclusively(() => this.#gone(grant));
+        await this.#roles.run(() => this.#gone(grant));
         return;
       }
       await this.#withdraw(grant);
@@ -270,7 +281,7 @@ export class Switchovers {
 
   /** `taken: false` is said only when it is durable here that the grant means nothing any more. */
   async take(peer: NodeName, grant: Grant): Promise<TakeAnswer> {
-    const answer = await this.#exclusively(() => this.#take(peer, grant));
+    const answer = await this.#roles.run(() => this.#take(peer, grant));
     const { source } = this.#n;
     if (!answer.taken || source === undefined) return { taken: answer.taken, why: boundedWhy(answer.why) };
     // Whoever asked for it finds everybody in sync again, unless somebody has gone meanwhile.

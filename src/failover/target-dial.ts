@@ -1,10 +1,11 @@
 /** How the source reaches a target's leg: one of our own nodes through a session, or any other NBD server. */
+import { ClusterError } from '../cluster/errors.ts';
 import { Errno, type Engine } from '../io/types.ts';
 import type { TargetClient } from '../mirror/target-client.ts';
 import { NbdClient } from '../nbd-client-js/client.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import type { NodeContext } from './context.ts';
-import { sessionAnswerSchema } from './protocol.ts';
+import { endsEpoch, sessionAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
 import type { Epoch, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
@@ -13,6 +14,8 @@ export interface Dialer {
   readonly ctx: NodeContext;
   readonly epoch: Epoch;
   readonly timeoutMs: number;
+  /** A node refuses ours for its epoch: we answer nothing any more (M9). */
+  epochOver(why: string): void;
 }
 
 /** Opens a session on one of our own nodes, and connects to the export that it hands out for it. */
@@ -20,7 +23,7 @@ export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'non
   const { ctx } = s;
   const r = ctx.record();
   const params = { tag: ctx.tag, epoch: s.epoch, session: id, kind, generation: r.generation, definition: r.definition };
-  const opened = sessionAnswerSchema.parse(await ctx.env.cluster.request(node, 'session.open', params, s.timeoutMs * 2));
+  const opened = sessionAnswerSchema.parse(await open(s, node, params));
   return NbdClient.connect({
     io: ctx.env.io,
     hub: ctx.env.hub,
@@ -30,6 +33,15 @@ export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'non
     replyTimeoutMs: s.timeoutMs,
     open: async () => await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs),
   });
+}
+
+async function open(s: Dialer, node: NodeName, params: object): Promise<unknown> {
+  try {
+    return await s.ctx.env.cluster.request(node, 'session.open', params, s.timeoutMs * 2);
+  } catch (e: unknown) {
+    if (e instanceof ClusterError && e.from !== null && endsEpoch(e.code)) s.epochOver(e.message);
+    throw e;
+  }
 }
 
 /** Any other NBD server; without FLUSH nothing on it could be called durable (M3). */

@@ -9,8 +9,7 @@
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { decodeRunsInto } from '../bitmap/run-codec.ts';
 import { Errno } from '../io/types.ts';
-import type { ResyncEnd } from '../mirror/resync.ts';
-import { Resync } from '../mirror/resync.ts';
+import { Resync, type ResyncEnd } from '../mirror/resync.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
@@ -53,6 +52,7 @@ export interface LinkOwner {
   isPreviousSource(node: NodeName): boolean;
   mergeFrom(node: NodeName, view: NodeView): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
+  epochOver(why: string): void;
   join(link: TargetLink, session: string, kind: 'none' | 'partial' | 'full'): Promise<void>;
 }
 

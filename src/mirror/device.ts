@@ -18,7 +18,7 @@ import type { Log } from '../io/log.ts';
 import { type Clock, Errno, errnoName, type Handle, type RequestId } from '../io/types.ts';
 import type { Replier } from '../nbd/device.ts';
 import { Entrance } from './entrance.ts';
-import { Gate } from './gate.ts';
+import { Gate, type Suspension } from './gate.ts';
 import type { MirrorHost } from './host.ts';
 import { type IssueOwner, IssueQueue } from './issue-queue.ts';
 import { LegIo, SLOTS } from './leg-io.ts';
@@ -107,14 +107,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   /** Takes a validated request; for a WRITE the device owns one reference to `h`. Exactly one answer goes to `r`. */
   submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, mayPunch: boolean): void {
     const m = this.#pool.take();
-    m.kind = kind;
-    m.replier = r;
-    m.id = id;
-    m.offset = offset;
-    m.length = length;
-    m.h = h;
-    m.fua = fua;
-    m.mayPunch = mayPunch;
+    m.asked(kind, r, id, offset, length, h, fua, mayPunch);
     this.lastRequestAt = this.clock.now();
     this.#stall.look();
     this.#admit(m);
@@ -125,9 +118,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, this.#gate.refusal);
     } else if (!this.#entrance.admits(m)) {
       return;
-    } else if (m.kind === RequestKind.READ) {
+    } else if (m.kind === RequestKind.READ && this.ownLegSettling === undefined) {
       this.#issueRead(m);
-    } else if (m.kind === RequestKind.FLUSH || m.length === 0) {
+    } else if (m.kind === RequestKind.READ || m.kind === RequestKind.FLUSH || m.length === 0) {
       this.#queue.enter(m);
     } else {
       const slot = this.lock.acquire(m.offset, m.offset + m.length, this, m.index);
@@ -160,7 +153,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   // What the queue asks of the device.
-
   hasRoom(m: MirrorRequest): boolean {
     return this.#legs.hasRoom(m);
   }
@@ -297,6 +289,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#losses.target(t, why, syncFailed, onPurpose);
   }
 
+  /** The own leg has failed, and may lack what a target has; ends when either has left (M5). */
+  get ownLegSettling(): Promise<void> | undefined {
+    return this.#losses.ownLegSettling;
+  }
+
   localFailed(why: string): void {
     this.#losses.ownLeg(why);
   }
@@ -357,14 +354,13 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.#stall.stoodStill(ms);
   }
 
-  /** Nothing is issued or answered until every reason has been taken back. */
-  suspend(reason: string): void {
-    this.#gate.suspended.add(reason);
+  /** Nothing is issued or answered until every reason has been taken back. `errorsAt`: when `refuseWhileSuspended` will be said. */
+  suspend(reason: string, errorsAt: number | null = null): void {
+    this.#gate.suspend(reason, this.clock.now(), errorsAt);
   }
 
   unsuspend(reason: string): void {
-    if (!this.#gate.suspended.delete(reason) || this.#gate.suspended.size > 0) return;
-    this.#gate.whileSuspended = 0;
+    if (!this.#gate.unsuspend(reason)) return;
     this.#replies.release();
     this.#readmit();
     this.#queue.drain();
@@ -410,8 +406,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     return this.#gate.stopped === 0 && this.#gate.mayReply(false);
   }
 
-  get suspendedFor(): readonly string[] {
-    return [...this.#gate.suspended];
+  get suspension(): Suspension | null {
+    return this.#gate.suspension;
   }
 
   get requestsInHand(): number {

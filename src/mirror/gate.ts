@@ -7,11 +7,24 @@
  *   held        no write is issued
  *   settling    losses being settled: no reply to a write or FLUSH is given
  */
+
+/** Nothing is answered now. Times in ms of the device's clock. */
+export interface Suspension {
+  reasons: string[];
+  since: number;
+  /** When all is answered with an error, unless it has ended by then; null: no such time is set. */
+  errorsAt: number | null;
+  /** Not 0: it is, with this. */
+  errno: number;
+}
+
 export class Gate {
   readonly suspended = new Set<string>();
   readonly closed = new Set<string>();
   readonly held = new Set<string>();
   #settling = 0;
+  #suspendedSince = 0;
+  #errorsAt: number | null = null;
   /** Not 0: the device has stopped, and answers this to everything. */
   stopped = 0;
   /** Not 0: the suspension has lasted too long, and everything is answered with this until it ends. */
@@ -33,6 +46,25 @@ export class Gate {
   mayReply(toWrite: boolean): boolean {
     if (this.refusal !== 0) return true;
     return this.suspended.size === 0 && !(toWrite && this.#settling > 0);
+  }
+
+  suspend(reason: string, now: number, errorsAt: number | null): void {
+    if (this.suspended.size === 0) this.#suspendedSince = now;
+    this.suspended.add(reason);
+    this.#errorsAt = errorsAt ?? this.#errorsAt;
+  }
+
+  /** True: this was the last reason. */
+  unsuspend(reason: string): boolean {
+    if (!this.suspended.delete(reason) || this.suspended.size > 0) return false;
+    this.whileSuspended = 0;
+    this.#errorsAt = null;
+    return true;
+  }
+
+  get suspension(): Suspension | null {
+    if (this.suspended.size === 0) return null;
+    return { reasons: [...this.suspended], since: this.#suspendedSince, errorsAt: this.#errorsAt, errno: this.whileSuspended };
   }
 
   /** A loss is being settled under this name: writes wait, and so do their replies. */

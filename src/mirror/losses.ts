@@ -115,6 +115,11 @@ export class Losses {
     return this.#o.gate.stopped !== 0;
   }
 
+  /** The own leg has failed, and whether it leaves is being decided; undefined: it is not. Never rejects. */
+  get ownLegSettling(): Promise<void> | undefined {
+    return this.#ownLeg;
+  }
+
   ownLeg(why: string): void {
     const { gate, local, log } = this.#o;
     if (local.state === 'out' || gate.held.has(OWN_LEG)) return;

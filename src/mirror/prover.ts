@@ -40,7 +40,7 @@ export class Prover {
 
   async #tick(): Promise<void> {
     const { intent } = this.#d.marks;
-    if (this.#d.stopped || this.#d.suspendedFor.length > 0 || intent.markedRegions === 0) return;
+    if (this.#d.stopped || this.#d.suspension !== null || intent.markedRegions === 0) return;
     // Who has flushed since the last tick is left to flush again: each FLUSH reaches each leg as one, and no more come.
     const flushes = intent.provenSeq !== this.#provenAtLastTick;
     if (intent.hasUnproven && !flushes && !(await this.prove())) return;

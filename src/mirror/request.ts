@@ -45,6 +45,18 @@ export class MirrorRequest {
     this.index = index;
   }
 
+  /** What the application has asked for; `h`: one reference, for a WRITE. */
+  asked(kind: RequestKind, replier: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, mayPunch: boolean): void {
+    this.kind = kind;
+    this.replier = replier;
+    this.id = id;
+    this.offset = offset;
+    this.length = length;
+    this.h = h;
+    this.fua = fua;
+    this.mayPunch = mayPunch;
+  }
+
   reset(): void {
     this.replier = undefined;
     this.h = 0;

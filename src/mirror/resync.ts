@@ -219,12 +219,10 @@ export class Resync {
 
   /** One piece from here to there; false: the session is over (or has just been ended here). */
   async #move(offset: number, length: number): Promise<boolean> {
-    const { hub, local } = this.#d;
-    if (local.state === 'in' && local.info.sparse && (await isHole(hub, local.info, offset, length))) {
-      return this.#toTarget(offset, length, 0);
-    }
+    const { hub } = this.#d;
     const read = await this.#readOwn(offset, length);
     if (read === undefined) return false;
+    if (read === 'hole') return this.#toTarget(offset, length, 0);
     try {
       if (await this.#equalThere(hub, read.h, offset, length)) return this.#alive();
       return await this.#toTarget(offset, length, read.h);
@@ -233,36 +231,55 @@ export class Resync {
     }
   }
 
-  async #readOwn(offset: number, length: number): Promise<OpResult | undefined> {
-    const { hub, local } = this.#d;
-    let r: OpResult | undefined;
-    if (local.state === 'in') {
-      r = await hub.run((op) => {
-        hub.engine.read(op, local.info.leg, offset, length);
+  /** What the mirror holds there: from the own leg, else from an in-sync target. Undefined: the session is over. */
+  async #readOwn(offset: number, length: number): Promise<OpResult | 'hole' | undefined> {
+    // A leg that has failed lacks what it failed to write, and targets have; whether it goes on is being decided (M5).
+    while (this.#d.ownLegSettling !== undefined) await this.#d.ownLegSettling;
+    if (this.#d.local.state === 'in') return await this.#readLeg(offset, length);
+    for (const other of this.#d.targets.values()) {
+      const client = other.client;
+      if (other === this.#t || other.phase !== 'in-sync' || other.mode !== 'sync' || client === undefined) continue;
+      const r = await new Promise<OpResult>((resolve) => {
+        client.read(
+          {
+            onDone: (_t, errno, len, h, value) => {
+              resolve({ errno, length: len, h, value });
+            },
+          },
+          0,
+          offset,
+          length,
+        );
       });
       if (r.errno === 0) return r;
-      this.#d.localFailed(`read of the local leg during a resync: ${errnoName(r.errno)}`);
-    } else {
-      for (const other of this.#d.targets.values()) {
-        const client = other.client;
-        if (other === this.#t || other.phase !== 'in-sync' || other.mode !== 'sync' || client === undefined) continue;
-        r = await new Promise<OpResult>((resolve) => {
-          client.read(
-            {
-              onDone: (_t, errno, len, h, value) => {
-                resolve({ errno, length: len, h, value });
-              },
-            },
-            0,
-            offset,
-            length,
-          );
-        });
-        if (r.errno === 0) return r;
-      }
     }
-    if (this.#alive()) this.#d.targetFailed(this.#t, `no good copy to resync ${this.#t.node} from`, false);
+    this.#noGoodCopy(`no good copy to resync ${this.#t.node} from`);
     return undefined;
+  }
+
+  async #readLeg(offset: number, length: number): Promise<OpResult | 'hole' | undefined> {
+    const { hub, local } = this.#d;
+    const hole = local.info.sparse && (await isHole(hub, local.info, offset, length));
+    const r = hole
+      ? undefined
+      : await hub.run((op) => {
+          hub.engine.read(op, local.info.leg, offset, length);
+        });
+    if (local.syncFailed) {
+      // Whether this was read before the failed sync lost it, nobody knows (M3).
+      if (r !== undefined && r.h !== 0) hub.engine.release(r.h);
+      this.#noGoodCopy('a sync of the local leg has failed');
+      return undefined;
+    }
+    if (r === undefined) return 'hole';
+    if (r.errno === 0) return r;
+    this.#d.localFailed(`read of the local leg during a resync: ${errnoName(r.errno)}`);
+    this.#noGoodCopy(`no good copy to resync ${this.#t.node} from`);
+    return undefined;
+  }
+
+  #noGoodCopy(why: string): void {
+    if (this.#alive()) this.#d.targetFailed(this.#t, why, false);
   }
 
   async #equalThere(hub: EngineHub, h: Handle, offset: number, length: number): Promise<boolean> {

@@ -23,7 +23,7 @@ function judge(f: Facts, rules: Tally, scenarios: Tally, found: Complaints): voi
   rules.add(`${d.rule}/${d.action}`);
   const e = expected(f);
   if (e !== null) scenarios.add(e.scenario);
-  for (const c of complaints(f, d)) found.add(c, () => `${story(f)}\n  => ${JSON.stringify(d)}`);
+  for (const c of complaints(f, d, e)) found.add(c, () => `${story(f)}\n  => ${JSON.stringify(d)}`);
 }
 
 function report(title: string, rules: Tally, scenarios: Tally): void {

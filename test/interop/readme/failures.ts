@@ -165,7 +165,7 @@ const majority: Story = {
     async (s) => {
       await extended(s, 'server2', 'server3');
       await kill(s, 'server2', 'server3');
-      await s.shows('server1', /rule no-quorum[^]*Suspended: no quorum/);
+      await s.shows('server1', /Suspended: no quorum[^]*rule no-quorum/);
     },
   ],
 };

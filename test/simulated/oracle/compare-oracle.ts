@@ -126,10 +126,12 @@ function inconsistent(a: NodeView, b: NodeView, waitEnded: boolean): Expected {
 function equalRows(a: NodeView, b: NodeView, waitEnded: boolean, oosMarks: boolean): Expected {
   const clean = (v: NodeView): boolean => v.record.session.clean;
   const last = lastServer(a, b);
+  // Of two targets each may have been stopped for itself, with other writes of a lost source: only the source's own end makes them alike.
+  const endedByOne = last !== null || (a.record.stoppedOnPurpose && b.record.stoppedOnPurpose);
   const marks = oosMarks || a.intentBytes > 0 || b.intentBytes > 0 || a.bitmapDamaged || b.bitmapDamaged;
-  if (clean(a) && clean(b) && !marks) return { rules: ['clean'], answers: ['none'] };
+  if (clean(a) && clean(b) && endedByOne && !marks) return { rules: ['clean'], answers: ['none'] };
   if (last === null) {
-    const rules: CompareRule[] = clean(a) && clean(b) ? ['both-targets', 'clean'] : ['both-targets'];
+    const rules: CompareRule[] = clean(a) && clean(b) && endedByOne ? ['both-targets', 'clean'] : ['both-targets'];
     const whole = [a, b].filter((v) => v.record.legBehind === null).map((v) => `full<${v.node}`);
     if (waitEnded) return { rules, answers: whole.length === 2 ? whole : [...whole, 'refuse'] };
     return { rules, answers: whole.length === 2 ? ['wait'] : REFUSE };

@@ -22,10 +22,27 @@ export const heardBy = (f: Facts): NodeView[] =>
     .filter((p) => p.silentForMs < f.failureTimeoutMs)
     .map((p) => p.view);
 
-/** Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read. */
+/** Served for certain: by whoever says so, was in sync in it, or was told in it that it is out or ahead. */
+const servedBy = (r: StateRecord): (Epoch | null | undefined)[] => [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since];
+
+/** The last that served for certain, and whoever has claimed since: it may have served, and only it can say. */
+function owners(views: readonly NodeView[]): NodeName[] {
+  const served = views.flatMap((v) => servedBy(v.record)).flatMap((e) => (e === null || e === undefined ? [] : [e]));
+  const top = Math.max(0, ...served.map((e) => e.number));
+  const claims = views.flatMap((v) => [v.record.epochSeen, v.record.claim]).flatMap((e) => (e !== null && e.number > top ? [e] : []));
+  // Of two owners of one number, none can be asked for: that is a split brain.
+  const last = served.filter((e) => e.number === top);
+  return [...(last.every((e) => same(e, last[0] ?? null)) ? last : []), ...claims].map((e) => e.owner);
+}
+
+/**
+ * Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read; the owner of the
+ * last epoch, and of claims that may have been served since.
+ */
 function missing(f: Facts): NodeName[] {
   const heard = heardBy(f);
-  const wanted = new Set([f.self, ...heard].flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]));
+  const all = [f.self, ...heard];
+  const wanted = new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...owners(all)]);
   return [...wanted].filter((n) => n !== f.self.node && !heard.some((v) => v.node === n));
 }
 
@@ -83,10 +100,13 @@ function mustNotGo(f: Facts, d: Decision): string[] {
   const allHeard = mates.every((n) => heard.some((v) => v.node === n));
   if (r.stoppedOnPurpose && !servedLast(r) && !settings.takeoverAfterCleanStop && !allHeard) found.push('the source stopped on purpose');
   if (settings.arbiter === 'majority' && f.majority === false) found.push('no majority');
+  const listening = f.upForMs < f.failureTimeoutMs && !allHeard && term(r) !== null;
+  if (listening && d.rule !== 'takeover') found.push('whoever can not be heard yet was not waited for');
   const away = missing(f);
   if (d.rule === 'takeover') {
     const why = sourceNotLost(f);
     if (why !== null) found.push(`takeover: ${why}`);
+    if (number(r.epochSeen) > number(term(r)) && r.epochSeen?.owner !== self.node) found.push('takeover: another node has claimed a later epoch');
     if (!r.inSync.includes(self.node)) found.push('M12: takeover by a node that is not in sync');
     if (!operatorLets(f) && command.kind === 'none' && !f.claiming) found.push('takeover by itself against the setting');
     const rival = heard.find((v) => isAble(v) && isEqualTo(v, self) && priority(v) < priority(self) && v.contactWithSource && !v.record.keepOut);
@@ -134,6 +154,14 @@ function whileServing(f: Facts, d: Decision): string[] {
   if (stays && r.resyncingFrom !== null) found.push('M7: serves inconsistent data');
   if (stays && heard.some((v) => number(v.record.epochServed) > number(r.epochServed))) found.push('M9: goes on although a higher epoch was served');
   if (stays && r.definition.arbiter === 'majority' && f.majority === false) found.push('goes on without a majority');
+  const rival = (e: Epoch | null | undefined): boolean =>
+    e !== null && e !== undefined && e.number === number(r.epochServed) && !same(e, r.epochServed);
+  if (heard.some((v) => servedBy(v.record).some(rival)) && d.rule !== 'split-brain')
+    found.push('M10: its epoch has another owner, and that is not said');
+  const claims = heard.flatMap((v) => [v.record.claim, v.record.epochSeen]);
+  if (stays && claims.some(rival)) found.push('M10: goes on although another node has claimed the same number');
+  const higher = [r.epochSeen, ...claims].some((e) => number(e) > number(r.epochServed));
+  if (stays && higher) found.push('M9: goes on although a higher epoch was claimed');
   const quiet =
     r.resyncingFrom === null &&
     r.legBehind === null &&
@@ -155,14 +183,24 @@ function whileServing(f: Facts, d: Decision): string[] {
   return found;
 }
 
+/** The flag files: only a later epoch takes last_owner off, and then it does (scenario 1). */
+function flagsKept(f: Facts, d: Decision): string[] {
+  const { self } = f;
+  const off = d.setFlags?.lastOwner === false;
+  if (off && d.rule !== 'superseded') return ['last_owner is taken off without a later epoch'];
+  const later = heardBy(f).some((v) => number(v.record.epochServed) > number(term(self.record)));
+  const told = d.rule === 'superseded' && (d.action === 'stay-out' || d.action === 'demote') && later;
+  return told && self.flags.lastOwner && !off ? ['superseded, and last_owner stays'] : [];
+}
+
 /** What may not be, whatever the row; and what must be, where a scenario is documented. */
-export function complaints(f: Facts, d: Decision): string[] {
+export function complaints(f: Facts, d: Decision, e = expected(f)): string[] {
   const found: string[] = [];
   if (d.why.trim() === '') found.push('M11: a decision without a reason');
   if (f.self.inService) found.push(...whileServing(f, d));
   else if (d.action === 'go-in-service') found.push(...mustNotGo(f, d).map((c) => `${c} [${d.rule}]`));
   else if (d.action === 'stay-in-service' || d.action === 'demote' || d.action === 'suspend') found.push(`${d.action} while out of service`);
-  const e = expected(f);
+  found.push(...flagsKept(f, d));
   if (e !== null && (e.action !== d.action || !e.rules.includes(d.rule)))
     found.push(`${e.scenario}: ${d.action}/${d.rule}, documented ${e.action}/${e.rules.join('|')}`);
   if (e?.dataCorrupt !== undefined && e.action === d.action && (d.setFlags?.dataCorrupt ?? f.self.flags.dataCorrupt) !== e.dataCorrupt)
@@ -222,7 +260,8 @@ export function expected(f: Facts): Expected | null {
   if (source !== undefined && away.includes(source)) {
     if (!self.contactWithSource) return { scenario: 'scenario 4', action: 'stay-out', rules: ['target-alone', 'better-candidate'] };
     if (sourceNotLost(f) !== null) return null;
-    const rivals = heard.filter((v) => priority(v) < priority(self));
+    // One that answers "I cannot" is skipped.
+    const rivals = heard.filter((v) => priority(v) < priority(self) && v.record.inSync.includes(v.node) && !v.flags.dataCorrupt);
     if (rivals.length === 0) return { scenario: 'scenario 1', action: 'go-in-service', rules: ['takeover'] };
   }
   return null;

@@ -61,6 +61,19 @@ export function hostInSync(n: NodeName, names: readonly NodeName[]): Host {
   };
 }
 
+const recordKeys = new WeakMap<StateRecord, string>();
+
+/** Equal for nodes that behave alike. Records are never changed in place, so that each is written down once. */
+export function hostKey(h: Host): string {
+  const { record, ...rest } = h;
+  let key = recordKeys.get(record);
+  if (key === undefined) {
+    key = JSON.stringify({ ...record, definition: null });
+    recordKeys.set(record, key);
+  }
+  return JSON.stringify(rest) + key;
+}
+
 /** For the one who reads a violation. */
 export function hostText(n: NodeName, h: Host): string {
   const record = JSON.stringify(h.record, (k, v: unknown) => (k === 'definition' ? undefined : v));

@@ -55,6 +55,7 @@ const sessions: readonly StateRecord['session'][] = [
 ];
 
 const definition = definitionOf({ nodes: [A, B, C] });
+const another = definitionOf({ nodes: [A, B, C], createId: 'c000000000000002' });
 
 interface Side {
   data: Data;
@@ -130,7 +131,7 @@ function otherFields(node: string, data: Data, peer: Data, p: Pick): [Partial<St
     legBehind: p.mostly([null, { since: { number: 1, owner: A, random: gen(7) }, newest: other }], 12),
     toldOut: p.mostly([null, { by: other, epoch: { number: 1, owner: other, random: gen(7) }, why: 'paused' }], 8),
     inSync: p.of([[], [A, B], [A, B, C], [node]]),
-    definition: p.mostly([definition, definitionOf({ nodes: [A, B, C], createId: 'c000000000000002' })], 40),
+    definition: p.mostly([definition, another], 40),
   };
   const over: Partial<NodeView> = {
     bitmapDamaged: p.mostly([false, true], 10),

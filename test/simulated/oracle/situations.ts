@@ -15,19 +15,19 @@ const terms: readonly [TermWords, ...TermWords[]] = [
   [null, 'P2', 'P2'],
   [null, null, null],
 ];
-type TermWords = readonly [string | null, string | null, string | null];
+export type TermWords = readonly [string | null, string | null, string | null];
 const moreTerms: readonly [TermWords, ...TermWords[]] = [...terms, [null, 'Q1', 'Q1'], ['O1', 'Q2', 'Q2'], [null, 'Q2', 'Q2'], [null, 'Q1', 'P2']];
 
 const ring: Readonly<Record<NodeName, readonly [string, string, string]>> = { [A]: ['A', 'B', 'C'], [B]: ['B', 'A', 'C'], [C]: ['C', 'A', 'B'] };
 
-function termsOf(node: NodeName, words: TermWords): Terms {
+export function termsOf(node: NodeName, words: TermWords): Terms {
   const [o, p, q] = ring[node] ?? ['A', 'B', 'C'];
   const epoch = (word: string | null): Epoch | null => epochOf(word === null ? null : word.replace('O', o).replace('P', p).replace('Q', q));
   return { epochServed: epoch(words[0]), epochInSync: epoch(words[1]), epochSeen: epoch(words[2]) };
 }
 type Terms = Record<'epochServed' | 'epochInSync' | 'epochSeen', Epoch | null>;
 
-const sessionOf = (t: TermWords, clean: boolean): StateRecord['session'] => {
+export const sessionOf = (t: TermWords, clean: boolean): StateRecord['session'] => {
   if (t[0] !== null && (t[1] === null || t[1] === t[0])) return { role: 'source', clean };
   return t[1] === null ? { role: 'none', clean: true } : { role: 'target', clean };
 };
@@ -51,7 +51,7 @@ const relations: readonly [readonly [DataWords, DataWords], ...(readonly [DataWo
     [3, [1, 0]],
   ],
 ];
-const dataOf = ([g, h]: DataWords): { generation: string; history: string[] } => ({ generation: gen(g), history: h.map(gen) });
+export const dataOf = ([g, h]: DataWords): { generation: string; history: string[] } => ({ generation: gen(g), history: h.map(gen) });
 
 export function factsOf(self: NodeView, peers: readonly { view: NodeView; silentForMs: number }[], over: Partial<Facts> = {}): Facts {
   return {
@@ -84,7 +84,7 @@ export function* coreFacts(): Generator<Facts> {
               for (const lastOwner of bools)
                 for (const cut of bools)
                   for (const serving of [0, 1, 2])
-                    for (const reach of [10, 5000, null])
+                    for (const reach of [10, 5000, null, 'by heartbeats alone'] as const)
                       for (const since of bools) {
                         const self = viewOf(
                           node,
@@ -103,7 +103,8 @@ export function* coreFacts(): Generator<Facts> {
                           { definition: two, ...dataOf(yours), ...termsOf(other, theirs), inSync: theirSet, session: sessionOf(theirs, false) },
                           { inService: serving === 2 },
                         );
-                        yield factsOf(self, reach === null ? [] : [{ view: peer, silentForMs: reach }]);
+                        if (typeof reach === 'number') yield factsOf(self, [{ view: peer, silentForMs: reach }]);
+                        else yield factsOf(reach === null ? self : { ...self, silentForMs: { [other]: 10 } }, []);
                       }
 }
 

@@ -20,8 +20,8 @@ import {
 } from '../../../src/failover/membership.ts';
 import { enteringAccount, planMerge } from '../../../src/failover/merge.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from '../../../src/failover/types.ts';
-import { type Event, type Host, hostInSync, hostText } from './host.ts';
-import { judge, type Scene } from './judge.ts';
+import { type Event, type Host, hostInSync, hostKey, hostText } from './host.ts';
+import { judge, overwritten, type Scene } from './judge.ts';
 import { epochOf, gen, TIMEOUT_MS } from './views.ts';
 
 const ALL = 0xffff;
@@ -34,8 +34,9 @@ export class World implements Scene {
   writes: number;
   acknowledged: number;
   generations: number;
-  forced: boolean;
   parted: boolean;
+  forcedAlone: boolean;
+  givenUp: number;
   readonly violations: string[] = [];
   /** Seen after the last event. */
   splitBrains = 0;
@@ -43,7 +44,7 @@ export class World implements Scene {
 
   private constructor(
     names: readonly NodeName[],
-    o: Pick<World, 'hosts' | 'cuts' | 'writes' | 'acknowledged' | 'generations' | 'forced' | 'parted'>,
+    o: Pick<World, 'hosts' | 'cuts' | 'writes' | 'acknowledged' | 'generations' | 'parted' | 'forcedAlone' | 'givenUp'>,
   ) {
     this.names = names;
     this.hosts = o.hosts;
@@ -51,26 +52,28 @@ export class World implements Scene {
     this.writes = o.writes;
     this.acknowledged = o.acknowledged;
     this.generations = o.generations;
-    this.forced = o.forced;
     this.parted = o.parted;
+    this.forcedAlone = o.forcedAlone;
+    this.givenUp = o.givenUp;
   }
 
   /** All in sync with the first, which has written once. */
   static inSync(names: readonly NodeName[]): World {
     const hosts = Object.fromEntries(names.map((n) => [n, hostInSync(n, names)]));
-    return new World(names, { hosts, cuts: [], writes: 1, acknowledged: 1, generations: 1, forced: false, parted: false });
+    return new World(names, { hosts, cuts: [], writes: 1, acknowledged: 1, generations: 1, parted: false, forcedAlone: false, givenUp: 0 });
   }
 
   copy(): World {
     const hosts = Object.fromEntries(this.names.map((n) => [n, { ...this.host(n), oos: { ...this.host(n).oos }, links: { ...this.host(n).links } }]));
-    const { cuts, writes, acknowledged, generations, forced, parted } = this;
-    return new World(this.names, { hosts, cuts, writes, acknowledged, generations, forced, parted });
+    const { cuts, writes, acknowledged, generations, parted, forcedAlone, givenUp } = this;
+    return new World(this.names, { hosts, cuts, writes, acknowledged, generations, parted, forcedAlone, givenUp });
   }
 
   /** Equal for worlds that behave alike. */
   get key(): string {
-    const { hosts, cuts, writes, acknowledged, generations, forced, parted } = this;
-    return JSON.stringify([hosts, cuts, writes, acknowledged, generations, forced, parted], (k, v: unknown) => (k === 'definition' ? undefined : v));
+    const { cuts, writes, acknowledged, generations, parted, forcedAlone, givenUp } = this;
+    const rest = [cuts.join(), writes, acknowledged, generations, parted, forcedAlone, givenUp].join(' ');
+    return [rest, ...this.names.map((n) => hostKey(this.host(n)))].join('\n');
   }
 
   host(n: NodeName): Host {
@@ -116,25 +119,9 @@ export class World implements Scene {
     return decide({ self: this.view(n), peers, failureTimeoutMs: TIMEOUT_MS, upForMs: 60_000, command, majority: null, claiming });
   }
 
-  events(o: { forces: boolean; writesMax: number }): Event[] {
-    const found: Event[] = [];
-    for (const n of this.names) {
-      const h = this.host(n);
-      if (!h.up) found.push({ kind: 'return', node: n });
-      else found.push({ kind: 'crash', node: n });
-      if (h.serving && this.writes < o.writesMax) {
-        found.push({ kind: 'write', node: n }, { kind: 'torn', node: n });
-        if (Object.values(h.links).includes('in-sync')) found.push({ kind: 'torn-on-target', node: n });
-      }
-      if (h.serving) for (const [target, state] of Object.entries(h.links)) if (state === 'resync') found.push({ kind: 'resynced', node: n, target });
-      if (o.forces && h.up && !h.serving) found.push({ kind: 'force', node: n });
-      for (const b of this.names) {
-        if (b <= n) continue;
-        const cut = this.cuts.includes(`${n}-${b}`);
-        found.push({ kind: cut ? 'heal' : 'cut', a: n, b });
-      }
-    }
-    return found;
+  /** What the node would do by itself now. */
+  decides(n: NodeName): Decision {
+    return this.#decide(n, { kind: 'none' }, false);
   }
 
   /** Carries the event out, lets time pass, and looks at what must hold. */
@@ -165,7 +152,7 @@ export class World implements Scene {
   /** The only source dies while a node in sync hears everybody who is up. */
   #mustBeSurvived(n: NodeName): boolean {
     const h = this.host(n);
-    if (!h.serving || this.cuts.length > 0 || this.parted || this.forced) return false;
+    if (!h.serving || this.cuts.length > 0 || this.parted || this.forcedAlone || this.givenUp !== 0) return false;
     return this.#reachable(n).some((x) => h.links[x] === 'in-sync' && this.host(x).contact);
   }
 
@@ -176,7 +163,8 @@ export class World implements Scene {
   #force(n: NodeName): void {
     const d = this.#decide(n, { kind: 'force', withoutLastOwner: true }, false);
     if (d.action !== 'go-in-service') return;
-    this.forced = true;
+    this.forcedAlone ||= this.#reachable(n).length < this.#others(n).length;
+    this.givenUp |= this.acknowledged & ~this.host(n).data;
     this.#claim(n, { kind: 'force', withoutLastOwner: true });
     if (this.host(n).serving) this.#commit(n);
   }
@@ -236,7 +224,7 @@ export class World implements Scene {
 
   #step(n: NodeName): void {
     const h = this.host(n);
-    const d = this.#decide(n, { kind: 'none' }, false);
+    const d = this.decides(n);
     if (d.setFlags?.dataCorrupt !== undefined && d.action !== 'go-in-service') {
       h.corrupt = d.setFlags.dataCorrupt;
       if (h.corrupt) h.record = { ...h.record, dataCorruptSet: true };
@@ -326,6 +314,7 @@ export class World implements Scene {
       this.violations.push(`${c.rule}: a node in service is to be overwritten`);
       return;
     }
+    this.violations.push(...overwritten(this, s, x));
     if (h.record.mergePending.some((m) => m.from === x)) this.#merge(s, x);
     if (c.kind === 'full') {
       h.oos[x] = ALL;
@@ -338,6 +327,9 @@ export class World implements Scene {
     const uncovered = (h.data ^ t.data) & ~(h.oos[x] ?? 0);
     if (uncovered !== 0) this.violations.push(`M5: ${c.rule}/${c.kind}: ${s} and ${x} differ in what no mark covers (${uncovered.toString(2)})`);
     const resync = h.oos[x] !== 0;
+    // What the target is going to get has a name of its own first.
+    // What a source ought to do: without it a third node that is forced takes its own marks for a whole account of `x` (M5). src/failover does not.
+    if (resync && h.generationDue) this.#commit(s);
     const cut = { node: s, kind: c.kind === 'full' ? ('full' as const) : ('partial' as const), generation: h.record.generation };
     t.record = {
       ...t.record,

@@ -57,7 +57,7 @@ export function together(c: Cluster): Machine | undefined {
   const sources = c.all.filter((m) => m.inService);
   const [source] = sources;
   const role = source?.mirror?.source;
-  if (source === undefined || role === undefined || sources.length !== 1 || role.device.suspendedFor.length > 0) return undefined;
+  if (source === undefined || role === undefined || sources.length !== 1 || role.device.suspension !== null) return undefined;
   if (role.links.size !== c.plan.nodes.length - 1 || role.device.local.state !== 'in') return undefined;
   for (const l of role.links.values()) if (l.leg.phase !== 'in-sync' || (l.leg.queue?.outstandingWrites ?? 0) > 0) return undefined;
   const members = source.mirror?.record().inSync.length ?? 0;
@@ -263,7 +263,7 @@ export function describe(c: Cluster): string {
       `  ${m.name}: ${v.state}, in service ${String(v.inService)}; ${n.decision?.action ?? '-'} by ${n.decision?.rule ?? '-'}: ${n.decision?.why ?? ''}`,
     );
     lines.push(
-      `    flags ${JSON.stringify(v.flags)} suspended ${JSON.stringify(n.source?.device.suspendedFor ?? [])} ${JSON.stringify({ ...v.record, definition: undefined })}`,
+      `    flags ${JSON.stringify(v.flags)} suspended ${JSON.stringify(n.source?.device.suspension?.reasons ?? [])} ${JSON.stringify({ ...v.record, definition: undefined })}`,
     );
     for (const l of n.source?.links.values() ?? [])
       lines.push(`    -> ${l.node}: ${l.leg.phase}; ${l.answer?.rule ?? '-'}/${l.answer?.kind ?? '-'} ${l.problem}`);

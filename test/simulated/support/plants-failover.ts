@@ -107,9 +107,8 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
       { file: 'src/failover/situation.ts', find: '  return isHigher(termOf(v.record), s.term);\n}', replace: '  return false;\n}' },
       {
         file: 'src/failover/decide.ts',
-        find: "    const order = compareEpoch(proven, s.term);\n    if (order === 'conflict')\n      return stayOut",
-        replace:
-          "    const order = compareEpoch(proven, s.term);\n    if (order === 'higher') continue;\n    if (order === 'conflict')\n      return stayOut",
+        find: '  if (later === undefined) return null;\n',
+        replace: '  if (later === undefined || later !== undefined) return null;\n',
       },
     ],
   },

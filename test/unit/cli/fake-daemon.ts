@@ -106,7 +106,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     arbiter: 'none',
     arbiterOverruled: false,
     waitForPreviousSourceSec: -1,
-    suspendedFor: [],
+    suspended: null,
     ...over,
   };
 }

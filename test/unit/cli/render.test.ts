@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { MirrorStatus } from '../../../src/control/types.ts';
 import { bar, mirrorLines, mirrorTable, plainTable, progressLine } from '../../../src/cli/render.ts';
 import { mirror, resyncing, target } from './fake-daemon.ts';
 
@@ -62,7 +63,6 @@ describe('mirror_status', () => {
       localLeg: 'closed',
       targets: [],
       export: null,
-      suspendedFor: ['stalled'],
       nodes: { server1: { priority: 1, mode: 'sync', foreign: false, reachable: false } },
     });
     expect(mirrorLines(s, plain).join('\n')).toBe(
@@ -77,9 +77,22 @@ describe('mirror_status', () => {
     Intent: 0 B marked
     Failover: auto, after 2s of silence
     Arbiter: none
-    Suspended: stalled
     Not Reachable: server1`,
     );
+  });
+
+  it('says at once of a source that it is suspended, why, since when, and until when requests wait', () => {
+    const at = (suspended: MirrorStatus['suspended']): string[] => mirrorLines(mirror({ suspended, targets: [] }), plain).slice(1, 3);
+    expect(at({ for: ['no quorum'], sinceMs: 12_400, errorsInMs: 1600 })).toEqual([
+      '    State: Source, in service, but suspended: it answers nothing',
+      '    Suspended: no quorum (no majority of the nodes is heard), for 12s; requests wait, and are answered with errors in 1.6s',
+    ]);
+    expect(at({ for: ['no quorum'], sinceMs: 61_000, errorsInMs: 0 })[1]).toMatch(/, for 1m 01s; every request is answered with an error$/);
+    expect(at({ for: ['stalled', 'claim'], sinceMs: 100, errorsInMs: null })[1]).toMatch(
+      /^ {4}Suspended: stalled \(.*\), claim \(another node claims a later epoch\), for 0\.1s; requests wait$/,
+    );
+    const [, row] = mirrorTable([mirror({ suspended: { for: ['claim'], sinceMs: 1, errorsInMs: null } })], [], plain);
+    expect(row).toMatch(/^datarep-ext3 +Source +suspended +server1/);
   });
 
   it('shows queue, foreignness, what it waits for, and the last resync of a target', () => {

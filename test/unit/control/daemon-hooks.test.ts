@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import type { SimProgramEnd } from '../../../src/io/simulated/programs.ts';
 import { MIB, Sim } from './sim.ts';
 
@@ -51,6 +52,27 @@ describe('hooks of a daemon', () => {
       await sim.write('server2', 0, 4096, 3);
       await sim.until('the hook is told of the loss', () => of(told, 'server2').includes('out-of-sync'));
       expect(of(told, 'server2')).toEqual(['in-service', 'resync-done', 'out-of-sync']);
+      expect(told.at(-1)?.env).toMatchObject({ NETRAID_PEER: 'server1', NETRAID_RULE: 'told-out' });
+      expect(told.at(-1)?.env['NETRAID_WHY']).toMatch(/^server1 has left the mirror: ./);
+    });
+  });
+
+  it('hear by which rule a target is out: it was in sync, or its resync was cut short', async () => {
+    const resync = { ...DEFAULT_SETTINGS.resync, rateMaxBytesPerSec: MIB, rateMinBytesPerSec: MIB };
+    await Sim.run({ settings: { resync } }, async (sim) => {
+      const told = withHooks(sim);
+      await sim.mirror();
+      await sim.write('server1', 0, MIB, 1);
+      const rules = (): (string | undefined)[] => told.filter((t) => t.event === 'out-of-sync').map((t) => t.env['NETRAID_RULE']);
+      await sim.call('server1', 'pause', { tag: 't', nodes: [] });
+      await sim.until('the hook is told of the pause', () => rules().length === 1);
+      expect(told.at(-1)?.env['NETRAID_WHY']).toMatch(/paused by an operator/);
+      await sim.write('server1', 0, MIB, 2);
+      await sim.call('server1', 'resume', { tag: 't', nodes: [] });
+      await sim.until('it is being resynced', async () => (await sim.targetState('server1', 'server2')) === 'Resyncing');
+      sim.crash('server2');
+      await sim.until('the hook is told of the loss', () => rules().length === 2);
+      expect(rules()).toEqual(['told-out', 'cut-short']);
     });
   });
 

@@ -54,7 +54,7 @@ describe('a preview', () => {
       expect(alive.refused).toMatch(/server1 is in service/);
       expect(alive.lastOwnerHere).toBe(false);
       expect(alive.lines.join('\n')).toMatch(/flags here: last_owner not set, source server1, data_corrupt not set/);
-      expect(alive.lines.join('\n')).toMatch(/server1: Source, generation [0-9a-f]{16}; compare says serving/);
+      expect(alive.lines.join('\n')).toMatch(/server1: Source, generation [0-9a-f]{16}, served epoch 1 \(server1\), .*; compare says serving/);
       sim.crash('server2');
       sim.crash('server1');
       await sim.start('server1');
@@ -62,8 +62,51 @@ describe('a preview', () => {
       const alone = await sim.call('server1', 'preview', of('force'));
       expect(alone).toMatchObject({ refused: null, lastOwnerHere: true });
       expect(alone.lines[0]).toMatch(/^force t on server1: go-in-service \(rule forced\)/);
-      expect(alone.lines.join('\n')).toMatch(/server2: can not be heard; whatever it wrote/);
+      expect(alone.lines.join('\n')).toMatch(
+        /server2: can not be heard, not heard since this daemon started .*; last known: by the record of server1: in sync in epoch 1 \(server1\), generation [0-9a-f]{16} or later\nserver2 could have newer data, because by the record of server1 it was in sync in epoch 1 \(server1\), and may have gone on or taken over; if so, what server2 has from after this node served epoch 1 \(server1\), would be lost/,
+      );
       expect((await sim.call('server1', 'preview', of('in-service'))).refused).toMatch(/server2, who may have taken over, cannot be heard/);
+    });
+  });
+
+  it('of force says of each silent node what is last known of it, and whether it could have newer data, and why', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, 4096, 1);
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server3'] });
+      await sim.write('server1', 0, 4096, 2);
+      for (const n of sim.names) sim.crash(n);
+      await sim.start('server1');
+      await sim.until('it knows that it is alone', async () => (await sim.status('server1')).flags.dataCorrupt);
+      const of1 = async (): Promise<string> => (await sim.call('server1', 'preview', of('force'))).lines.join('\n');
+      const alone = await of1();
+      expect(alone).toMatch(/^server2 could have newer data, because by the record of server1 it was in sync in epoch 1 \(server1\)/m);
+      expect(alone).toMatch(
+        /server3: can not be heard, .*; last known: by the record of server1: had generation \w{16} when it left, and confirmed that it is out$/m,
+      );
+      expect(alone).toMatch(
+        /^server3 could have newer data, because server2 can not be heard either, .*; if so, what server3 has from after this node served epoch 1/m,
+      );
+      // With server2 back nobody is left who could have resynced server3.
+      await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false });
+      await sim.start('server2');
+      await sim.inSync('server1', 'server2');
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.world.sleep(1000);
+      const both = await of1();
+      expect(both).toMatch(
+        /^server2: \w+, generation \w{16}, served epoch none, .*\nserver2 can not have newer data, because its record, heard now, holds nothing/m,
+      );
+      expect(both).toMatch(
+        /^server3 can not have newer data, because by the records it is out of sync, and everybody who could have resynced it can be heard/m,
+      );
+      sim.crash('server2');
+      await sim.until('server2 is silent', () => (sim.daemon('server1').mirrors.get('t')?.silentForMs('server2') ?? 0) > 2000);
+      const later = await of1();
+      expect(later).toMatch(
+        /^server2: can not be heard, silent for \d\.\ds; then \w+; last known: generation \w{16}, served epoch none, last in sync in epoch 2/m,
+      );
+      expect(later).toMatch(/^server3 could have newer data, because server2 can not be heard either/m);
     });
   });
 });

@@ -16,7 +16,7 @@ describe('status', () => {
         localLeg: 'in',
         failover: 'auto',
         failureTimeoutMs: 2000,
-        suspendedFor: [],
+        suspended: null,
         epoch: { owner: 'server1' },
       });
       expect(a.flags).toEqual({ lastOwner: true, source: 'server1', dataCorrupt: false });
@@ -130,5 +130,26 @@ it('a mirror is shown in service once clients can connect, and not before', asyn
     expect(status.export).not.toBeNull();
     expect((await sim.read('server1', 0, 4096)).length).toBe(4096);
     await going;
+  });
+});
+
+it('a source without a majority says that it is suspended, since when, and when requests are answered with errors', async () => {
+  await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+    await sim.mirror({ arbiter: 'majority' });
+    expect((await sim.status('server1')).suspended).toBeNull();
+    sim.crash('server2');
+    sim.crash('server3');
+    await sim.until('it is suspended', async () => (await sim.status('server1')).suspended !== null);
+    const first = await sim.status('server1');
+    expect(first).toMatchObject({ inService: true, suspended: { for: ['no quorum'] }, decision: { action: 'suspend', rule: 'no-quorum' } });
+    expect(first.suspended?.sinceMs).toBeLessThan(100);
+    expect(first.suspended?.errorsInMs).toBeGreaterThan(3800);
+    await sim.world.sleep(1000);
+    const later = (await sim.status('server1')).suspended;
+    expect((later?.sinceMs ?? 0) - (first.suspended?.sinceMs ?? 0)).toBeGreaterThanOrEqual(999);
+    expect((first.suspended?.errorsInMs ?? 0) - (later?.errorsInMs ?? 0)).toBeGreaterThanOrEqual(999);
+    await sim.until('errors are answered', async () => (await sim.status('server1')).suspended?.errorsInMs === 0);
+    await sim.start('server2');
+    await sim.until('it answers again', async () => (await sim.status('server1')).suspended === null);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Actions } from '../../../src/control/types.ts';
 import { MIB, Sim } from './sim.ts';
 
 const kindsOf = async (sim: Sim, source: string): Promise<unknown[]> =>
@@ -52,6 +53,43 @@ it('a switchover typed elsewhere waits for slow hooks; without an answer it is s
 });
 
 describe('switchover is refused, and nothing changes', () => {
+  it('while another one is under way, which is said before anybody is asked, whatever it is that is asked for', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      sim.world.node('server1').install('/var/etc/hooks.d/10-slow', ([event]) => (event === 'out-of-service' ? { durationMs: 20_000 } : {}));
+      const moving = sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await sim.world.sleep(500);
+      const why = 'a switchover of t is under way';
+      const refused = async (node: string, action: 'switchover' | 'unextend' | 'fullresync' | 'delete'): Promise<string | null> =>
+        (await sim.call(node, 'preview', { tag: 't', action, nodes: ['server3'], source: null })).refused;
+      expect(await refused('server1', 'switchover')).toBe(why);
+      expect(await refused('server3', 'switchover')).toBe(why);
+      for (const action of ['unextend', 'fullresync', 'delete'] as const) expect(await refused('server1', action)).toBe(why);
+      await sim.refuses('server3', 'switchover', { tag: 't', node: 'server3' }, 'refused', /^server1: a switchover of t is under way$/);
+      await moving;
+      await sim.inSync('server2', 'server1', 'server3');
+      expect(await refused('server2', 'switchover')).toBeNull();
+    });
+  });
+
+  it('while the source goes out of service; and says that it would wait for another change', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror();
+      const m = sim.daemon('server1').mirrors.get('t');
+      const shown = (): Promise<Actions['preview']['result']> =>
+        sim.call('server1', 'preview', { tag: 't', action: 'switchover', nodes: ['server2'], source: null });
+      const other = m?.whileRoleStays(() => sim.world.sleep(200));
+      expect((await shown()).lines.join('\n')).toMatch(/another change of t is under way on server1: the switchover waits for its end/);
+      await other;
+      expect((await shown()).lines.join('\n')).not.toMatch(/another change/);
+      sim.world.node('server1').install('/var/etc/hooks.d/10-slow', ([event]) => (event === 'out-of-service' ? { durationMs: 20_000 } : {}));
+      const leaving = sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.world.sleep(500);
+      expect((await shown()).refused).toBe('t is going out of service on server1 just now');
+      await leaving;
+    });
+  });
+
   it('to whoever can not be the source', async () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
       await sim.mirror();

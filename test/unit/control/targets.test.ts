@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Errno } from '../../../src/io/types.ts';
 import { Sim } from './sim.ts';
 
 const NODES = ['server1', 'server2', 'server3'];
@@ -79,5 +80,82 @@ describe('a node that is asked to forget the mirror while it goes in service', (
       await sim.until('it is in service', () => m?.source?.serving === true);
       expect((await sim.read('server2', 0, 65_536)).every((b) => b === 7)).toBe(true);
     });
+  });
+});
+
+describe('who belongs to a mirror under arbiter majority', () => {
+  const lost = async (sim: Sim): Promise<void> => {
+    await sim.mirror({ arbiter: 'majority' });
+    await sim.write('server1', 0, 65_536, 7);
+    sim.crash('server2');
+    sim.crash('server3');
+    await sim.until('it is suspended', async () => (await sim.status('server1')).suspended !== null);
+  };
+  const why =
+    /^server3 can not be removed: server1 hears no majority of the nodes of t \(rule no-quorum\).*out-of-service t and mirror_action t force server1 first$/;
+
+  it('is not changed by a source that hears no majority: it says why, and what is allowed, and all stays as it was', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await lost(sim);
+      const shown = await sim.call('server1', 'preview', { tag: 't', action: 'unextend', nodes: ['server3'], source: null });
+      expect(shown.refused).toMatch(why);
+      await sim.refuses('server1', 'unextend', { tag: 't', node: 'server3' }, 'refused', why);
+      await sim.refuses('server1', 'extend', sim.extendParams('server4', 30), 'refused', /^server4 can not be added: server1 hears no majority/);
+      expect(sim.daemon('server1').mirrors.get('t')?.record().accountComplete.sort()).toEqual(['server2', 'server3']);
+      await sim.start('server2');
+      await sim.start('server3');
+      await sim.inSync('server1', 'server2', 'server3');
+      expect((await sim.status('server1')).targets.map((t) => t.lastResync?.kind)).not.toContain('full');
+    });
+  });
+
+  it('is asked of most nodes afresh, before a target is removed that was heard a moment ago', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await sim.mirror({ arbiter: 'majority' });
+      for (const n of ['server2', 'server3']) sim.world.cut('server1', n);
+      expect((await sim.status('server1')).suspended).toBeNull();
+      await sim.refuses('server1', 'unextend', { tag: 't', node: 'server3' }, 'refused', why);
+      for (const n of ['server2', 'server3']) sim.world.heal('server1', n);
+    });
+  });
+
+  it('is changed once an operator has forced the one that is left', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await lost(sim);
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false });
+      for (const node of ['server3', 'server2']) await sim.call('server1', 'unextend', { tag: 't', node });
+      expect((await sim.status('server1')).suspended).toBeNull();
+      expect((await sim.read('server1', 0, 65_536)).every((b) => b === 7)).toBe(true);
+    });
+  });
+
+  it('is changed with most nodes, one of which may be dead', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await sim.mirror({ arbiter: 'majority' });
+      sim.crash('server3');
+      await sim.until('it is out', async () => (await sim.targetState('server1', 'server3')) === 'Unknown');
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server3' });
+      expect((await sim.status('server1')).targets.map((t) => t.node)).toEqual(['server2']);
+    });
+  });
+});
+
+it('a target whose loss can not be settled is not removed, and is kept as it was', async () => {
+  await Sim.run({ nodes: NODES }, async (sim) => {
+    await sim.mirror();
+    await sim.write('server1', 0, 65_536, 7);
+    const disk = sim.world.node('server3');
+    disk.fail('/var/state_t*', { op: 'write', errno: Errno.EIO });
+    await expect(sim.call('server1', 'unextend', { tag: 't', node: 'server3' })).rejects.toMatchObject({
+      code: 'refused',
+      message: "server3 can't be removed now: its loss is not settled yet",
+    });
+    expect(Object.keys((await sim.status('server1')).nodes)).toEqual(NODES);
+    disk.repairDisk();
+    await sim.inSync('server1', 'server2', 'server3');
+    expect((await sim.status('server1')).targets.find((t) => t.node === 'server3')?.lastResync?.kind).not.toBe('full');
+    await sim.call('server1', 'unextend', { tag: 't', node: 'server3' });
+    expect(Object.keys((await sim.status('server1')).nodes)).toEqual(['server1', 'server2']);
   });
 });

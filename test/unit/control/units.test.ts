@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatClock, formatDuration, formatSize, parseDuration, parseSize } from '../../../src/control/units.ts';
+import { formatAge, formatClock, formatDuration, formatSize, parseDuration, parseSize } from '../../../src/control/units.ts';
 
 describe('sizes', () => {
   it.each([
@@ -71,4 +71,9 @@ describe('times', () => {
   it('writes the time left like a clock, which never runs backwards', () => {
     expect([12.4, 3661, 360_000, -5].map(formatClock)).toEqual(['00:00:12', '01:01:01', '100:00:00', '00:00:00']);
   });
+});
+
+it('tells an age in the two units that matter', () => {
+  const shown = [-5, 0, 449, 9999, 10_000, 59_999, 60_000, 245_000, 3_599_999, 11_520_000, 86_400_000, 187_200_000].map(formatAge);
+  expect(shown).toEqual(['0.0s', '0.0s', '0.4s', '9.9s', '10s', '59s', '1m 00s', '4m 05s', '59m 59s', '3h 12m', '1d 0h', '2d 4h']);
 });

@@ -288,6 +288,14 @@ describe('equal generations', () => {
     expect(met(a, b, { ended: true })).toMatchObject({ rule: 'both-targets', kind: 'full', direction: from('server2', 'server3') });
   });
 
+  it('calls two targets equal only where the same source ended both, not where each was stopped for itself', () => {
+    const alone = { record: { session: { role: 'target' as const, clean: true } } };
+    const together = { record: { ...alone.record, stoppedOnPurpose: true } };
+    expect(met(view('server2', THREE, alone), view('server3', THREE, alone))).toMatchObject({ rule: 'both-targets', kind: 'wait' });
+    expect(met(view('server2', THREE, together), view('server3', THREE, alone))).toMatchObject({ rule: 'both-targets', kind: 'wait' });
+    expect(met(view('server2', THREE, together), view('server3', THREE, together))).toMatchObject({ rule: 'clean', kind: 'none' });
+  });
+
   it('refuses when the last source is one of the two and says that it never served', () => {
     expect(met(s1({ record: { epochServed: null } }), s2())).toMatchObject({ rule: 'both-targets', kind: 'refuse' });
   });

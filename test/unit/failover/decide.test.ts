@@ -19,6 +19,22 @@ describe('split-brain', () => {
     expect(decided(s1({ inService: true, record: wrote }), [high])).toMatchObject({ action: 'demote', rule: 'split-brain' });
   });
 
+  it('says by which commands a source without a majority is forced', () => {
+    const self = s1({ inService: true, record: { definition: definition(TWO, { arbiter: 'majority' }) } });
+    expect(decided(self, [], { majority: false }).changesIf).toEqual([
+      'a majority votes for it durably',
+      'most nodes are lost for good, and an operator says netraid out-of-service datarep-ext3, then mirror_action datarep-ext3 force server1',
+    ]);
+  });
+
+  it('says by which commands an operator ends it', () => {
+    const self = s1({ record: wrote });
+    const ends = 'mirror_action datarep-ext3 force there, unless it serves, then netraid resolve datarep-ext3 --victim OTHER';
+    expect(decided(self, [s2({ record: tookOver(TWO) })]).changesIf).toEqual([`an operator chooses whose data is kept: ${ends}`]);
+    const high = s2({ inService: true, record: tookOver(TWO) });
+    expect(decided(high, [self]).changesIf?.[0]).toBe('an operator gives up the data of server1: netraid resolve datarep-ext3 --victim server1');
+  });
+
   it('takes both out of service when one number has two owners', () => {
     const twin = (node: string): NodeView =>
       view(node, TWO, { inService: true, record: { epochServed: epoch(2, node), epochInSync: epoch(2, node), epochSeen: epoch(2, node) } });
@@ -55,6 +71,20 @@ describe('superseded', () => {
     ]) {
       const answer = decided(s1({ inService: true }), [s2({ record: { ...record, epochSeen: epoch(1) } })]);
       expect(answer).toMatchObject({ action: 'demote', rule: 'split-brain' });
+    }
+  });
+
+  it('names the contradiction before the later epoch, whichever of two peers knows which', () => {
+    const knows = (e: ReturnType<typeof epoch>): ViewOver => ({
+      record: { epochInSync: e, epochSeen: e, resyncingFrom: { node: 'server1', kind: 'full', generation: g(1) } },
+    });
+    const [rival, later] = [knows(epoch(1, 'server9', g(77))), knows(epoch(2, 'server9', g(78)))];
+    for (const [two, three] of [[rival, later] as const, [later, rival] as const]) {
+      const peers = [view('server2', THREE, two), view('server3', THREE, three)];
+      expect(decided(view('server1', THREE), peers)).toMatchObject({ action: 'stay-out', rule: 'split-brain' });
+      const serving = decided(view('server1', THREE, { inService: true }), peers);
+      expect(serving).toMatchObject({ action: 'demote', rule: 'split-brain' });
+      expect(serving.setFlags).toBeUndefined();
     }
   });
 

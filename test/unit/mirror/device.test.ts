@@ -279,7 +279,7 @@ describe('suspension and the entrance', () => {
     await rig.endAll();
     expect(late.errno).toBeUndefined();
     expect(rig.host.stalls).toBe(1);
-    expect(rig.device.suspendedFor).toEqual(['stalled']);
+    expect(rig.device.suspension?.reasons).toEqual(['stalled']);
     rig.device.tick();
     rig.device.unsuspend('stalled');
     await rig.endAll();

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Gate } from '../../../src/mirror/gate.ts';
 
 it('each party takes back only its own reason', () => {
@@ -35,4 +35,32 @@ it('stopped, everything may be answered at once', () => {
   g.beginSettling('lost b');
   g.stopped = 108;
   expect([g.mayReply(true), g.mayReply(false)]).toEqual([true, true]);
+});
+
+describe('a suspension', () => {
+  it('is told with its reasons, since when, and when all is answered with errors', () => {
+    const gate = new Gate();
+    expect(gate.suspension).toBeNull();
+    gate.suspend('stalled', 100, null);
+    expect(gate.suspension).toEqual({ reasons: ['stalled'], since: 100, errorsAt: null, errno: 0 });
+    gate.suspend('no quorum', 250, 900);
+    gate.suspend('stalled', 300, null);
+    expect(gate.suspension).toEqual({ reasons: ['stalled', 'no quorum'], since: 100, errorsAt: 900, errno: 0 });
+    gate.whileSuspended = 5;
+    expect(gate.suspension?.errno).toBe(5);
+  });
+
+  it('ends with its last reason, and nothing of it is left for the next one', () => {
+    const gate = new Gate();
+    gate.suspend('no quorum', 100, 900);
+    gate.suspend('claim', 200, null);
+    gate.whileSuspended = 5;
+    expect(gate.unsuspend('no quorum')).toBe(false);
+    expect(gate.unsuspend('no quorum')).toBe(false);
+    expect(gate.refusal).toBe(5);
+    expect(gate.unsuspend('claim')).toBe(true);
+    expect([gate.suspension, gate.refusal, gate.mayAdmit]).toEqual([null, 0, true]);
+    gate.suspend('claim', 700, null);
+    expect(gate.suspension).toEqual({ reasons: ['claim'], since: 700, errorsAt: null, errno: 0 });
+  });
 });

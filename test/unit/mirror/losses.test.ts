@@ -303,6 +303,23 @@ describe('the own leg fails (M2)', () => {
     expect(rig.engine.handlesAlive).toBe(0);
   });
 
+  it('reads nothing there while it is being settled: what a failed write left behind is neither old nor new', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    expect(rig.host.ownLeg).toHaveLength(1);
+    const r = rig.read(0, 512);
+    await settle();
+    expect([rig.engine.leg.has('read'), rig.copy('b').has('read'), r.errno]).toEqual([false, false, undefined]);
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    expect([r.errno, r.data?.[0]]).toEqual([0, 4]);
+    expect(rig.engine.leg.told.filter((t) => t.startsWith('read'))).toEqual([]);
+  });
+
   it('and no target can record it: EIO, and every target is out of sync, because it may have what the own leg lacks', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     const w = rig.write(0, 512, 4);

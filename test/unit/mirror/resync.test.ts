@@ -273,6 +273,45 @@ describe('resync', () => {
     expect(rig.engine.leg.told.filter((t) => t.startsWith('read'))).toEqual([]);
   });
 
+  it('reads nothing from the own leg while its failure is being settled: it lacks what it failed to write (M5)', async () => {
+    const rig = await lacking([1, 2], {}, { targets: { b: 'sync', c: 'sync' }, easy: false });
+    rig.join('c');
+    rig.copy('c').bytes.set(rig.engine.leg.bytes);
+    rig.host.easy = true;
+    const told = rig.engine.leg.told.length;
+    rig.write(2 * REGION, REGION, 77);
+    await settle();
+    rig.host.easy = false;
+    rig.end('c', 'write');
+    rig.end('own', 'write', Errno.EIO);
+    await settle();
+    expect(rig.host.ownLeg).toHaveLength(1);
+    rig.easy();
+    const { run } = start(rig);
+    await settle();
+    expect(rig.engine.leg.told.slice(told).filter((t) => t.startsWith('read') || t.startsWith('extents'))).toEqual([]);
+    rig.host.easy = true;
+    rig.host.ownLeg[0]?.resolve(true);
+    expect(await rig.until(run)).toMatchObject({ result: 'done' });
+    expect(rig.copy('b').bytes.subarray(REGION, 3 * REGION)).toEqual(rig.copy('c').bytes.subarray(REGION, 3 * REGION));
+    expect(rig.copy('b').bytes[2 * REGION]).toBe(77);
+  });
+
+  it('takes nothing that was read from the own leg when a sync of it has failed meanwhile (M3)', async () => {
+    const rig = await lacking([1], {}, { easy: false });
+    rig.host.easy = true;
+    const { run } = start(rig);
+    await settle();
+    rig.end('own', 'extents');
+    await settle();
+    rig.local.syncFailed = true;
+    rig.end('own', 'read');
+    expect(await rig.until(run)).toMatchObject({ result: 'ended', why: 'a sync of the local leg has failed' });
+    expect(writes(rig)).toEqual([]);
+    expect(rig.oos('b')).toEqual([1]);
+    expect(rig.engine.handlesAlive).toBe(0);
+  });
+
   it('with no good copy anywhere ends, and says so', async () => {
     const rig = await lacking([1, 2]);
     rig.local.state = 'out';

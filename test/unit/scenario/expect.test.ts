@@ -46,7 +46,7 @@ const status: MirrorStatus = {
   arbiter: 'none',
   arbiterOverruled: false,
   waitForPreviousSourceSec: -1,
-  suspendedFor: [],
+  suspended: null,
 };
 
 const seen: Seen = { running: true, flags: { lastOwner: true, source: 'a', dataCorrupt: false }, status, why: '' };

@@ -9,6 +9,9 @@ const explained = (rule: DecideRule) => (): Actions['explain']['result'] => ({
   peers: {},
   decision: { action: 'go-in-service', rule, why: 'because' },
   compares: [],
+  heard: { server1: { how: 'here', silentForMs: null } },
+  failureTimeoutMs: 2000,
+  arbiter: { kind: 'none', voters: [], heard: [], needed: 0, overruled: false },
 });
 
 describe('netraid in-service', () => {

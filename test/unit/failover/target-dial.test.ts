@@ -1,0 +1,30 @@
+import { describe, expect, it } from 'vitest';
+import { ClusterError } from '../../../src/cluster/errors.ts';
+import type { NodeContext } from '../../../src/failover/context.ts';
+import { dialNode } from '../../../src/failover/target-dial.ts';
+import { epoch, record } from './build.ts';
+
+describe('a node that refuses a session', () => {
+  async function refusedWith(error: ClusterError): Promise<string[]> {
+    const over: string[] = [];
+    const context = {
+      tag: 't',
+      record: () => record('server1', ['server1', 'server2']),
+      env: { cluster: { request: () => Promise.reject(error) } },
+    };
+    const dialer = { ctx: context as unknown as NodeContext, epoch: epoch(2), timeoutMs: 1000, epochOver: (why: string) => over.push(why) };
+    await expect(dialNode(dialer, 'server2', 'a'.repeat(16), 'partial')).rejects.toBe(error);
+    return over;
+  }
+
+  it('for its epoch ends the answering of the source (M9)', async () => {
+    expect(await refusedWith(new ClusterError('superseded', 'epoch 2 is over', 'server2'))).toEqual(['epoch 2 is over']);
+    expect(await refusedWith(new ClusterError('split-brain', 'two owners', 'server2'))).toEqual(['two owners']);
+  });
+
+  it('for anything else, or cannot be reached, does not', async () => {
+    expect(await refusedWith(new ClusterError('leg-too-small', 'too small', 'server2'))).toEqual([]);
+    expect(await refusedWith(new ClusterError('lost', 'the connection ended'))).toEqual([]);
+    expect(await refusedWith(new ClusterError('superseded', 'said by nobody'))).toEqual([]);
+  });
+});
