@@ -3,6 +3,7 @@
  *
  * A cut is silent. What is under way waits, as TCP would send it again, and goes on some time after the heal.
  */
+import type { Arrivals } from './arrivals.ts';
 import type { LatencyMs, Stream } from './seed.ts';
 
 export interface Slowness {
@@ -26,17 +27,18 @@ export class Link {
   #cutSince: number | undefined;
   #slowness: Slowness = {};
   #busyUntil = 0;
-  /** When bytes last came out at the far end, to a connection that was still open there; -Infinity: never. */
-  lastArrivalAt = -Infinity;
+  /** Of bytes that came out at the far end, to a connection that was still open there. */
+  readonly arrivals: Arrivals;
   #afterHeal: ((delayMs: number) => void)[] = [];
 
-  constructor(from: string, to: string, network: string, now: () => number, stream: Stream, latency: LatencyMs) {
+  constructor(from: string, to: string, network: string, now: () => number, stream: Stream, latency: LatencyMs, arrivals: Arrivals) {
     this.from = from;
     this.to = to;
     this.network = network;
     this.#now = now;
     this.#stream = stream;
     this.#latency = latency;
+    this.arrivals = arrivals;
   }
 
   get isCut(): boolean {

@@ -5,6 +5,7 @@
  * lives. `127.0.0.1`, `localhost` and unix sockets stay on the node and are never cut.
  */
 import { type Address, Errno, IoError, type IoSocket, type Listener } from '../types.ts';
+import { Arrivals } from './arrivals.ts';
 import type { Counters } from './counters.ts';
 import { Link, type Slowness } from './link.ts';
 import type { Owned, Process } from './process.ts';
@@ -65,6 +66,7 @@ export class Network {
   readonly #hosts = new Map<string, { node: string; network: string }>();
   readonly #networks = new Set<string>([DEFAULT_NETWORK]);
   readonly #links = new Map<string, Link>();
+  readonly #arrivals = new Map<string, Arrivals>();
 
   constructor(schedule: Schedule, stream: Stream, counters: Counters, latency: LatencyMs, windowBytes: number) {
     this.#schedule = schedule;
@@ -114,8 +116,13 @@ export class Network {
     return this.#link(from, to, network).isCut;
   }
 
-  lastArrivalAt(from: string, to: string): number {
-    return Math.max(...this.#between(from, to, undefined).map((l) => l.lastArrivalAt));
+  arrivals(from: string, to: string): Arrivals {
+    this.#machine(from);
+    this.#machine(to);
+    const key = `${from}>${to}`;
+    const arrivals = this.#arrivals.get(key) ?? new Arrivals();
+    this.#arrivals.set(key, arrivals);
+    return arrivals;
   }
 
   listen(process: Process, node: string, at: Address, onConnection: (s: IoSocket) => void): Listener {
@@ -262,7 +269,8 @@ export class Network {
     const key = `${from}>${to}/${network}`;
     let link = this.#links.get(key);
     if (link === undefined) {
-      link = new Link(from, to, network, () => this.#schedule.now(), this.#stream, from === to ? LOOPBACK : this.#latency);
+      const latency = from === to ? LOOPBACK : this.#latency;
+      link = new Link(from, to, network, () => this.#schedule.now(), this.#stream, latency, this.arrivals(from, to));
       this.#links.set(key, link);
     }
     return link;

@@ -253,7 +253,7 @@ export class SimSocket implements IoSocket, Owned {
     if (this.#receivedBytes > 0) {
       const piece = this.#takePiece();
       if (this.#peer !== undefined) {
-        this.#peer.#wire.link.lastArrivalAt = this.#process.schedule.now();
+        this.#peer.#wire.link.arrivals.arrived(this.#process.schedule.now());
         this.#peer.#acknowledged(piece.length, this.#wire.link);
       }
       this.#context.counters.add('bytesDelivered', piece.length);

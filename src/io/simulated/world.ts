@@ -168,9 +168,9 @@ export class SimWorld {
     return this.#network.isCut(from, to, network);
   }
 
-  /** When bytes from one node last reached the other, on any network; -Infinity: never. */
-  lastArrivalAt(from: string, to: string): number {
-    return this.#network.lastArrivalAt(from, to);
+  /** In milliseconds: the longest time from `since` on in which no byte of one node reached the other, on any network. */
+  longestSilence(from: string, to: string, since: number): number {
+    return this.#network.arrivals(from, to).longestSilence(since, this.now());
   }
 
   /** Both ways; `{}` ends it. */
