@@ -177,11 +177,9 @@ export class Switchovers {
       await this.#n.store.update((r) => ({ ...r, grant: given }));
       await this.#answersNow(source, given);
     } catch (e: unknown) {
-      try {
-        if (grant !== undefined) await this.#withdraw(grant);
-      } finally {
-        source.device.openEntrance('switchover');
-      }
+      // Nobody has heard of it. As long as it is written here, this node would wait for the other one after a crash.
+      if (grant !== undefined) await this.#withdrawWhenPossible(source, grant);
+      source.device.openEntrance('switchover');
       throw e;
     }
     source.cease();
@@ -209,6 +207,20 @@ export class Switchovers {
   /** Certain that nobody acts on it. */
   async #withdraw(grant: Grant): Promise<void> {
     await this.#n.store.update((r) => (sameGrant(r.grant, grant) ? { ...r, grant: null } : r));
+  }
+
+  /** Resolves after the first attempt; while the disk refuses, it is tried again as long as the source goes on. */
+  async #withdrawWhenPossible(source: SourceRole, grant: Grant): Promise<void> {
+    const { env, tag } = this.#n;
+    try {
+      await this.#withdraw(grant);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError)) throw e;
+      env.log.warn('a grant that was not sent can not be taken back yet', { tag, to: grant.to, error: e.message });
+      env.io.clock.after(source.retryMs, () => {
+        if (!source.stopped) void this.#withdrawWhenPossible(source, grant);
+      });
+    }
   }
 
   /** Nothing more is admitted, nothing is in hand, and every leg has everything durably. */

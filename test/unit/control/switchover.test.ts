@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Actions } from '../../../src/control/types.ts';
+import { Errno } from '../../../src/io/types.ts';
 import { MIB, Sim } from './sim.ts';
 
 const kindsOf = async (sim: Sim, source: string): Promise<unknown[]> =>
@@ -151,6 +152,28 @@ describe('clients of the old source', () => {
       sim.world.node('server2').thaw();
       await sim.inSync('server1', 'server2');
     });
+  });
+});
+
+it('a grant that nobody has heard of is taken back as soon as the disk allows', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    const mirror = sim.daemon('server1').mirrors.get('t');
+    // Between the grant and the last look at the other node there is time enough.
+    sim.world.slow('server1', 'server2', { delayMs: 200 });
+    const moved = sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+    const refused = expect(moved).rejects.toThrow(/server2/);
+    await sim.until('it is written down', () => mirror?.record().grant?.to === 'server2');
+    sim.world.node('server2').freeze();
+    sim.world.node('server1').fail('/var/state_*', { op: 'sync', errno: Errno.EIO });
+    await refused;
+    expect(await sim.status('server1')).toMatchObject({ inService: true, state: 'Source' });
+    await sim.world.sleep(3000);
+    expect(mirror?.record().grant?.to).toBe('server2');
+    sim.world.node('server1').repairDisk();
+    await sim.until('it is taken back', () => mirror?.record().grant === null);
+    sim.world.node('server2').thaw();
+    await sim.inSync('server1', 'server2');
   });
 });
 
