@@ -114,7 +114,8 @@ export class Prover {
       );
     }
     const all = await Promise.all(legs);
-    if (!all.every(Boolean) || d.stopped) return false;
+    // What the own leg has failed to write a target may have: until either has left, no sync makes the two alike.
+    if (!all.every(Boolean) || d.stopped || d.ownLegSettling !== undefined) return false;
     intent.proven(seal);
     return true;
   }

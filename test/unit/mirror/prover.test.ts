@@ -56,6 +56,27 @@ describe('prover', () => {
     expect(rig.intent()).toEqual([1]);
   });
 
+  it('proves nothing while a failure of the own leg is settled: a target may have what that leg failed to write (M5)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(3 * REGION, 512, 1);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    expect(rig.host.ownLeg).toHaveLength(1);
+    const proof = new Prover(rig.device).prove();
+    await settle();
+    rig.end('own', 'sync');
+    rig.end('b', 'sync');
+    expect(await proof).toBe(false);
+    rig.host.ownLeg[0]?.resolve(false);
+    await rig.endAll();
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBe(Errno.EIO);
+    expect(rig.oos('b')).toEqual([3]);
+  });
+
   it('proves for those that stay when a target fails, which keeps its marks and may not be skipped as equal (M3)', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     rig.host.easy = true;
