@@ -90,6 +90,15 @@ function servedSince(from: StateRecord, to: StateRecord): Epoch | null {
   return claimedOnly(from) || claimedOnly(to) ? null : seen;
 }
 
+/**
+ * A session of a source that `from`'s marks know nothing of, in which `to` may have got data under the generation that both hold: a generation
+ * is made at the first write, and what is copied before then bears the old one. Null: there was none, or an earlier version does not say.
+ */
+export function unknownSession(from: StateRecord, to: StateRecord): Epoch | null {
+  if (from.terms === undefined || to.sessionIn === undefined || to.sessionIn === null) return null;
+  return from.terms.includes(to.sessionIn.random) ? null : to.sessionIn;
+}
+
 /** Why `from`'s marks are not a complete account of what `to` may lack; null: they are, and partial is allowed. */
 export function accountGap(from: NodeView, to: NodeView): string | null {
   const f = from.record;
@@ -105,6 +114,8 @@ export function accountGap(from: NodeView, to: NodeView): string | null {
   if (!f.accountComplete.includes(to.node)) return `${from.node} has not kept marks for ${to.node} since both were in sync`;
   const since = servedSince(f, t);
   if (since !== null) return `epoch ${epochText(since)} came after the last one that ${from.node} served`;
+  const session = unknownSession(f, t);
+  if (session !== null) return `${to.node} was a target in epoch ${epochText(session)}, of which ${from.node}'s marks know nothing`;
   return null;
 }
 

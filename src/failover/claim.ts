@@ -20,7 +20,7 @@ import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { syncInherited } from './inherited.ts';
-import { ordersThatHold } from './membership.ts';
+import { ordersThatHold, termsUnited } from './membership.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
@@ -183,6 +183,7 @@ export class Claims {
       ...enteringService({ ...before, mergePending: r.mergePending }, confirmed),
       epochServed: epoch,
       epochInSync: epoch,
+      terms: termsUnited([epoch.random], before.terms),
       claim: null,
       toldOut: null,
       legBehind: null,

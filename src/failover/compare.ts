@@ -26,6 +26,7 @@ import {
   splitBrain,
   termOf,
   uniqueMarks,
+  unknownSession,
 } from './account.ts';
 import { epochText, highestEpoch, isHigher } from './epoch.ts';
 import { haveCommonGeneration, heldGeneration, holdsUnknown, keepsMarksFor, knowsGeneration, sameGeneration } from './generation.ts';
@@ -154,6 +155,10 @@ const clean = equal(({ a, b }, last, other) => {
   if (!a.record.session.clean || !b.record.session.clean) return null;
   // Two targets that were stopped each for itself may have got different writes of a source that was lost: only that source ends both alike.
   if (last === null && !(a.record.stoppedOnPurpose && b.record.stoppedOnPurpose)) return null;
+  // Nor has a target ended alike that was one of somebody else since.
+  const strangers =
+    last === null ? (unknownSession(a.record, b.record) ?? unknownSession(b.record, a.record)) : unknownSession(last.record, other.record);
+  if (strangers !== null) return null;
   if (!a.bitmapDamaged && !b.bitmapDamaged && existingMarks(a, b).length === 0) {
     return { direction: null, kind: 'none', why: `${a.node} and ${b.node} hold the same generation, and both ended cleanly` };
   }

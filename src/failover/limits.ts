@@ -3,6 +3,8 @@ export const NODES_MAX = 8;
 /** Earlier generations kept. A peer whose generation has fallen out is still known by `absentPeers`. */
 export const HISTORY_MAX = 64;
 export const OFFERED_MAX = 64;
+/** Epochs that a node's marks know of: a node that has been away for longer is copied to in full. */
+export const TERMS_MAX = 64;
 export const MERGE_PENDING_MAX = 16;
 export const BOOT_ID_MAX_CHARACTERS = 64;
 export const WHY_MAX_CHARACTERS = 4096;

@@ -1,5 +1,5 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
-import { HISTORY_MAX, OFFERED_MAX } from './limits.ts';
+import { HISTORY_MAX, OFFERED_MAX, TERMS_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
 import { withOwnSectors } from './sectors.ts';
 import type { DecideRule, Epoch, Generation, NodeName, StateRecord } from './types.ts';
@@ -18,7 +18,13 @@ export function membershipOf(r: StateRecord): Membership {
     hadData: r.hadData,
     paused: r.paused,
     definition: r.definition,
+    terms: r.terms ?? [],
   };
+}
+
+/** Of both, the first ones where they are too many. A record of an earlier version has none. */
+export function termsUnited(a: readonly string[] = [], b: readonly string[] = []): string[] {
+  return [...new Set([...a, ...b])].slice(0, TERMS_MAX);
 }
 
 /** The row of `decide` that keeps a target out from now on which has left its source. */
@@ -143,6 +149,7 @@ export function generationCommitted(r: StateRecord, generation: Generation): Sta
 export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): StateRecord {
   return {
     ...r,
+    terms: m.terms,
     generation: m.generation,
     offered: m.offered === null ? [] : [{ generation: m.offered, served: false }],
     history: m.history.slice(0, HISTORY_MAX),

@@ -3,7 +3,7 @@
  * that changes a peer's record is answered only when it is durable there.
  */
 import { z } from 'zod';
-import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC } from './limits.ts';
+import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC, TERMS_MAX } from './limits.ts';
 import { isSectorSize } from './sectors.ts';
 
 const name = z.string().min(1).max(64);
@@ -53,6 +53,8 @@ export const membershipSchema = z.object({
   /** Absent in what an older node says. */
   paused: z.array(name).max(8).default([]),
   definition: definitionSchema,
+  /** Absent in what an older node says. */
+  terms: z.array(hex).max(TERMS_MAX).default([]),
 });
 export type Membership = z.infer<typeof membershipSchema>;
 

@@ -13,6 +13,7 @@ import {
   OFFERED_MAX,
   PATH_MAX_CHARACTERS,
   WHY_MAX_CHARACTERS,
+  TERMS_MAX,
 } from './limits.ts';
 import { isName } from './paths.ts';
 import { remembered } from './remembered.ts';
@@ -74,6 +75,8 @@ const recordShape = {
   epochSeen: epoch.nullable(),
   epochServed: epoch.nullable(),
   epochInSync: epoch.nullable(),
+  sessionIn: z.exactOptional(epoch.nullable()),
+  terms: z.exactOptional(z.array(hex64).max(TERMS_MAX)),
   claim: epoch.nullable(),
   session: z.strictObject({ role: z.enum(['none', 'source', 'target']), clean: z.boolean() }),
   sessionBoot: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),

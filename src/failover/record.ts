@@ -120,6 +120,8 @@ export function newRecord(definition: MirrorDefinition, node: NodeName, chance: 
     epochSeen: null,
     epochServed: null,
     epochInSync: null,
+    sessionIn: null,
+    terms: [],
     claim: null,
     session: { role: 'none', clean: true },
     resyncingFrom: null,

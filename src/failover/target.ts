@@ -208,6 +208,7 @@ function sessionOpened(
     ...r,
     definition: p.definition.revision >= r.definition.revision ? withOwnSectors(p.definition, r.definition) : r.definition,
     epochSeen: p.epoch,
+    sessionIn: p.epoch,
     claim: null,
     // Marks of another geometry are dropped next.
     accountComplete: p.definition.sizeBytes === r.definition.sizeBytes ? r.accountComplete : [],

@@ -99,6 +99,13 @@ export interface StateRecord {
   epochServed: Epoch | null;
   /** The last epoch this node served, or was in sync in. */
   epochInSync: Epoch | null;
+  /** The last epoch in which a source opened a session on this node: durable before the first byte of it. Absent in records of earlier versions. */
+  sessionIn?: Epoch | null;
+  /**
+   * Epochs (by their `random`, newest first, bounded) that this node's marks know of: it served them, was in sync in them, or has merged the
+   * marks of a node that was. Of what was copied to somebody in another epoch they say nothing. Absent in records of earlier versions.
+   */
+  terms?: string[];
   /** A claim that was begun and neither served nor given up. */
   claim: Epoch | null;
   /** Last session: as what, and whether it was stopped cleanly. `role` source/target with clean=false while running. */

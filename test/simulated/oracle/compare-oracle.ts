@@ -71,9 +71,15 @@ function recordedAccount(from: NodeView, to: NodeView): boolean {
   return r.accountComplete.includes(to.node);
 }
 
+/** `to` was last a target in a term that `from`'s marks know nothing of. */
+function foreignTerm(from: StateRecord, to: StateRecord): boolean {
+  const last = to.sessionIn ?? null;
+  return from.terms !== undefined && last !== null && !from.terms.some((t) => t === last.random);
+}
+
 /** And nobody served since whose marks it would lack. */
 function accountComplete(from: NodeView, to: NodeView): boolean {
-  return recordedAccount(from, to) && number(proven(to.record)) <= number(proven(from.record));
+  return recordedAccount(from, to) && !foreignTerm(from.record, to.record) && number(proven(to.record)) <= number(proven(from.record));
 }
 
 /** Of the two, the one that served the highest term that either was part of; null: a third did. */
@@ -127,7 +133,9 @@ function equalRows(a: NodeView, b: NodeView, waitEnded: boolean, oosMarks: boole
   const clean = (v: NodeView): boolean => v.record.session.clean;
   const last = lastServer(a, b);
   // Of two targets each may have been stopped for itself, with other writes of a lost source: only the source's own end makes them alike.
-  const endedByOne = last !== null || (a.record.stoppedOnPurpose && b.record.stoppedOnPurpose);
+  const other = last === a ? b : a;
+  const met = last === null ? !foreignTerm(a.record, b.record) && !foreignTerm(b.record, a.record) : !foreignTerm(last.record, other.record);
+  const endedByOne = met && (last !== null || (a.record.stoppedOnPurpose && b.record.stoppedOnPurpose));
   const marks = oosMarks || a.intentBytes > 0 || b.intentBytes > 0 || a.bitmapDamaged || b.bitmapDamaged;
   if (clean(a) && clean(b) && endedByOne && !marks) return { rules: ['clean'], answers: ['none'] };
   if (last === null) {
@@ -136,13 +144,12 @@ function equalRows(a: NodeView, b: NodeView, waitEnded: boolean, oosMarks: boole
     if (waitEnded) return { rules, answers: whole.length === 2 ? whole : [...whole, 'refuse'] };
     return { rules, answers: whole.length === 2 ? ['wait'] : REFUSE };
   }
-  const other = last === a ? b : a;
   const rules: CompareRule[] = servedUnknown(last.record, other.record)
     ? ['served-later']
     : last.record.session.clean
       ? ['crashed-target']
       : ['crashed-source'];
-  if (!clean(a) || !clean(b)) return { rules, answers: copy(last, other) };
+  if (!clean(a) || !clean(b) || !met) return { rules, answers: copy(last, other) };
   // Clean on both, and marks or damage nevertheless: resynced, never dropped; a damaged file is not called equal.
   return { rules: null, answers: oosMarks ? copy(last, other) : ['none', ...copy(last, other)] };
 }

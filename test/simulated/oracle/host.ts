@@ -41,6 +41,8 @@ export function hostInSync(n: NodeName, names: readonly NodeName[]): Host {
     epochSeen: term,
     epochServed: isSource ? term : null,
     epochInSync: term,
+    sessionIn: isSource ? null : term,
+    terms: term === null ? [] : [term.random],
     session: { role: isSource ? 'source' : 'target', clean: false },
     accountComplete: isSource ? others : [],
   });

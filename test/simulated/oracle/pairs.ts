@@ -1,5 +1,5 @@
 /** Pairs of nodes for `compare`: the core walked whole, all fields together sampled by a seed. */
-import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
+import type { Epoch, NodeView, StateRecord } from '../../../src/failover/types.ts';
 import type { Pick } from './pick.ts';
 import { A, B, C, definitionOf, epochOf, gen, viewOf } from './views.ts';
 
@@ -120,8 +120,20 @@ function otherFields(node: string, data: Data, peer: Data, p: Pick): [Partial<St
   const other = node === A ? B : A;
   const cut = (from: string, kind: 'partial' | 'full'): StateRecord['resyncingFrom'] => ({ node: from, kind, generation: gen(2) });
   const kept = p.mostly([peer.generation, gen(0), data.generation, null], 2);
+  const [own, away] = node === A ? ['A', 'B'] : ['B', 'A'];
+  const someTerm = (): Epoch | null => epochOf(p.of([null, `${away}1`, `${away}2`, 'C2']));
+  // Of an earlier version, or such that either knows of any number of the other's sessions.
+  const sessions: Partial<StateRecord> = p.mostly([true, false], 6)
+    ? {
+        sessionIn: someTerm(),
+        terms: [...new Set([`${own}1`, `${own}2`, `${away}1`, `${away}2`, 'C2'].filter(() => p.of([true, true, true, false])))].flatMap(
+          (w) => epochOf(w)?.random ?? [],
+        ),
+      }
+    : {};
   const record: Partial<StateRecord> = {
     ...data,
+    ...sessions,
     hadData: p.mostly([true, false], 20),
     absentPeers: kept === null ? {} : { [other]: kept },
     accountComplete: p.mostly([[other], [], [other, C], [C]], 4),

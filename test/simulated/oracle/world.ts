@@ -17,6 +17,7 @@ import {
   membershipTaken,
   targetJoined,
   targetLeft,
+  termsUnited,
 } from '../../../src/failover/membership.ts';
 import { enteringAccount, planMerge } from '../../../src/failover/merge.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from '../../../src/failover/types.ts';
@@ -289,6 +290,7 @@ export class World implements Scene {
       absentPeers: { ...entering.absentPeers, ...Object.fromEntries(left.map((m) => [m, before.generation])) },
       epochServed: epoch,
       epochInSync: epoch,
+      terms: termsUnited([epoch.random], before.terms),
       claim: null,
       toldOut: null,
       legBehind: null,
@@ -327,13 +329,11 @@ export class World implements Scene {
     const uncovered = (h.data ^ t.data) & ~(h.oos[x] ?? 0);
     if (uncovered !== 0) this.violations.push(`M5: ${c.rule}/${c.kind}: ${s} and ${x} differ in what no mark covers (${uncovered.toString(2)})`);
     const resync = h.oos[x] !== 0;
-    // What the target is going to get has a name of its own first.
-    // What a source ought to do: without it a third node that is forced takes its own marks for a whole account of `x` (M5). src/failover does not.
-    if (resync && h.generationDue) this.#commit(s);
     const cut = { node: s, kind: c.kind === 'full' ? ('full' as const) : ('partial' as const), generation: h.record.generation };
     t.record = {
       ...t.record,
       epochSeen: epoch,
+      sessionIn: epoch,
       session: { role: 'target', clean: false },
       resyncingFrom: resync ? cut : t.record.resyncingFrom,
       inSync: resync ? t.record.inSync.filter((m) => m !== x) : t.record.inSync,
@@ -357,6 +357,7 @@ export class World implements Scene {
       h.oos[x] = (h.oos[x] ?? 0) | (from.map === 'intent' ? of.intent : (of.oos[from.map.slice('oos:'.length)] ?? 0));
     }
     h.record = { ...h.record, mergePending: plan.mergePending, accountComplete: plan.accountComplete };
+    if (plan.operations.length > 0) h.record = { ...h.record, terms: termsUnited(h.record.terms, t.record.terms) };
     if (plan.operations.length > 0) t.record = { ...t.record, accountGivenTo: s };
   }
 

@@ -226,6 +226,11 @@ describe('serving', () => {
     ['the source has given its marks to the target itself', { record: { accountGivenTo: 'server1' } }, {}],
     ['the region sizes differ', { record: { definition: definition(TWO, { regionSizeBytes: 131072 }) } }, {}],
     ['somebody else has been the source since', {}, { record: { epochSeen: epoch(3, 'server3') } }],
+    [
+      'the target was one of somebody else, before the epoch of this source',
+      { record: { terms: [epoch(2).random, epoch(0).random] } },
+      { record: { sessionIn: epoch(1, 'server3') } },
+    ],
   ])('copies all when %s', (_why, source, target) => {
     expect(met(s1(target), s2Serving(source))).toMatchObject({ rule: 'serving', kind: 'full', direction: from('server2', 'server1') });
   });
@@ -294,6 +299,18 @@ describe('equal generations', () => {
     expect(met(view('server2', THREE, alone), view('server3', THREE, alone))).toMatchObject({ rule: 'both-targets', kind: 'wait' });
     expect(met(view('server2', THREE, together), view('server3', THREE, alone))).toMatchObject({ rule: 'both-targets', kind: 'wait' });
     expect(met(view('server2', THREE, together), view('server3', THREE, together))).toMatchObject({ rule: 'clean', kind: 'none' });
+  });
+
+  it('calls nobody equal who was a target of a source that the other knows nothing of', () => {
+    const ended = { session: { role: 'target' as const, clean: true }, stoppedOnPurpose: true };
+    const elsewhere = { ...ended, sessionIn: epoch(1, 'server4'), terms: [epoch(1, 'server4').random] };
+    const here = { ...ended, sessionIn: epoch(0), terms: [epoch(0).random] };
+    expect(met(view('server2', THREE, { record: here }), view('server3', THREE, { record: elsewhere }))).toMatchObject({ rule: 'both-targets' });
+    const source = s1({ record: { ...clean, terms: [epoch(0).random] } });
+    expect(met(source, s2({ record: { ...cleanTarget, sessionIn: epoch(0) } }))).toMatchObject({ rule: 'clean', kind: 'none' });
+    expect(met(source, s2({ record: { ...cleanTarget, sessionIn: epoch(1, 'server3') } }))).toMatchObject({ rule: 'crashed-target', kind: 'full' });
+    // Records of an earlier version do not say.
+    expect(met(s1({ record: clean }), s2({ record: { ...cleanTarget, sessionIn: epoch(1, 'server3') } }))).toMatchObject({ kind: 'none' });
   });
 
   it('refuses when the last source is one of the two and says that it never served', () => {

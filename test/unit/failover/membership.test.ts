@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { HISTORY_MAX, OFFERED_MAX } from '../../../src/failover/limits.ts';
+import { HISTORY_MAX, OFFERED_MAX, TERMS_MAX } from '../../../src/failover/limits.ts';
 import {
   foundOut,
   fullResyncDone,
@@ -14,6 +14,7 @@ import {
   seededByWord,
   targetJoined,
   targetLeft,
+  termsUnited,
   withoutNode,
 } from '../../../src/failover/membership.ts';
 import { decodeRecord, encodeRecord } from '../../../src/failover/record.ts';
@@ -206,6 +207,19 @@ describe('membership told to a target', () => {
       droppedUnconfirmed: ['server3'],
       epochInSync: epoch(4, 'server1'),
     });
+  });
+
+  it('and taken makes its marks know of the epochs that those of the source know of, and of no others', () => {
+    const s = source({ terms: [g(4), g(3)] });
+    expect(membershipTaken(record('server2', nodes, { terms: [g(9), g(3)] }), membershipOf(s), epoch(4, 'server1')).terms).toEqual([g(4), g(3)]);
+    expect(membershipOf(source()).terms).toEqual([]);
+  });
+
+  it('of two accounts that are united knows of the epochs of both, a bounded number of them', () => {
+    expect(termsUnited([g(4), g(3)], [g(5), g(3)])).toEqual([g(4), g(3), g(5)]);
+    expect(termsUnited(undefined, undefined)).toEqual([]);
+    const many = Array.from({ length: TERMS_MAX }, (_, i) => g(i));
+    expect(termsUnited([g(999)], many)).toEqual([g(999), ...many.slice(0, -1)]);
   });
 
   it('without an offer takes away those that the target had', () => {
