@@ -35,15 +35,20 @@ export class Members {
   readonly #records = new Mutex();
   /** Sessions that have joined: only these are told. */
   readonly sessionIds = new Map<NodeName, string>();
+  /** A loss asked for a generation that waits for other losses: the last of them makes it, before any reply is given. */
+  #owed = false;
 
   constructor(o: MembersOwner) {
     this.#o = o;
   }
 
   left(node: NodeName, how: { confirmed: boolean; foreign: boolean }, newGeneration: boolean): Promise<void> {
+    const link = this.#o.links.get(node);
+    if (link !== undefined) link.leg.unsettled = false;
     return this.#records.run(async () => {
       await this.#o.ctx.store.update((r) => targetLeft(r, node, how));
-      if (newGeneration) await this.#commit();
+      this.#owed ||= newGeneration;
+      if (this.#owed && (await this.#commit())) this.#owed = false;
       else await this.#tellMembers();
     });
   }
@@ -88,8 +93,22 @@ export class Members {
     throw e;
   }
 
-  commitGeneration(): Promise<void> {
-    return this.#records.run(() => this.#commit());
+  /** Once every loss is settled. */
+  async commitGeneration(): Promise<void> {
+    const { changes, ctx, retryMs } = this.#o;
+    while (!(await this.#records.run(() => this.#commit()))) {
+      const over = (): boolean => this.#o.stopped || this.#o.device.stopped;
+      await changes.until(
+        () => over() || !this.#unsettled(),
+        () => ctx.env.io.clock.now(),
+        retryMs,
+      );
+      if (over()) throw new Error('the source is stopping');
+    }
+  }
+
+  #unsettled(): boolean {
+    return [...this.#o.links.values()].some((l) => l.leg.unsettled);
   }
 
   /** Under an arbiter nothing is written under a new generation by a source that it has not heard since (M10). */
@@ -103,18 +122,25 @@ export class Members {
     }
   }
 
-  async #commit(): Promise<void> {
+  /**
+   * False: not now. A member that is lost, and may live, has not heard of it: it could go in service and know nothing of a generation that its
+   * source committed (M10). What was offered to the others meanwhile means nothing.
+   */
+  async #commit(): Promise<boolean> {
+    if (this.#unsettled()) return false;
     const { chance } = this.#o.ctx.env.io;
     const since = this.#o.ctx.env.io.clock.now();
     const generation = chance.hex64();
     await this.#o.ctx.store.update((r) => generationOffered(r, generation));
     const next = generationCommitted(this.#o.ctx.record(), generation);
     await this.#tellMembers(membershipOf(next));
+    if (this.#unsettled()) return false;
     if (!(await this.#confirmedByArbiter(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
     // A device that has stopped, for want of any leg, writes nothing under it: it stays an offer, which means nothing.
     if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');
     await this.#o.ctx.store.update((r) => generationCommitted(r, generation));
     this.#o.ctx.changed();
+    return true;
   }
 
   /** The definition has changed: every in-sync target writes it down, or leaves. */

@@ -52,6 +52,8 @@ export class TargetLeg {
   progress: ResyncProgress | undefined;
   /** Equal blocks must not be skipped in the next resync: a sync of the target failed (M3). */
   rewriteAll = false;
+  /** It was in sync when it was lost, and has neither confirmed that it is out nor been silent for long enough (M2). */
+  unsettled = false;
   whyOut = '';
   /** It left by our own doing, to be connected again at once: no sign that its connection is bad. */
   leftOnPurpose = false;

@@ -65,6 +65,7 @@ export class Losses {
     this.#owner.marks.keepForAbsent(t.node);
     const hold = `lost ${t.node}`;
     if (wasInSync) this.#o.gate.beginSettling(hold);
+    t.unsettled = wasInSync;
     const newGeneration = wasInSync && this.#owner.writesInHand();
     this.#o.log.warn('a target has left the mirror', { node: t.node, why, wasInSync });
     const { queue, client } = t;
@@ -105,6 +106,7 @@ export class Losses {
       this.#owner.stop(Errno.ESHUTDOWN);
     } finally {
       t.phase = 'out';
+      t.unsettled = false;
       if (reason.wasInSync) gate.endSettling(hold);
       this.#owner.goOn();
       host.changed();

@@ -99,3 +99,23 @@ describe('resyncs at the same time', () => {
     });
   });
 });
+
+describe('a new generation', () => {
+  it('is not committed while a member that was lost may live and has not heard of it: it would know nothing of what its source has (M10)', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      const [source, away] = ['server1', 'server3'].map((n) => sim.daemon(n).mirrors.get('t'));
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.inSync('server1', 'server2', 'server3');
+      const before = source?.record().generation;
+      sim.world.cut('server1', 'server3');
+      const written = sim.write('server1', 0, REGION, 1);
+      await sim.until('it is committed', () => source?.record().generation !== before);
+      const knows = away?.record().offered.some((o) => o.generation === source?.record().generation) === true;
+      expect([source?.record().inSync.includes('server3'), knows]).toEqual([false, false]);
+      await written;
+      expect(source?.record().droppedUnconfirmed).toEqual(['server3']);
+    });
+  });
+});
