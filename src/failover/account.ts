@@ -109,12 +109,17 @@ export function accountGap(from: NodeView, to: NodeView): string | null {
     return 'size or region size differ between the two';
   }
   if (f.accountGivenTo !== null && f.accountGivenTo !== from.node) return `${from.node} has handed its marks over to ${f.accountGivenTo}`;
-  const pending = f.mergePending.find((m) => m.for.includes(to.node));
-  if (pending !== undefined) return `${from.node} has not merged the marks that ${pending.from} keeps for ${to.node}`;
-  if (!f.accountComplete.includes(to.node)) return `${from.node} has not kept marks for ${to.node} since both were in sync`;
   const since = servedSince(f, t);
   if (since !== null) return `epoch ${epochText(since)} came after the last one that ${from.node} served`;
-  const session = unknownSession(f, t);
+  return unaccounted(f, t);
+}
+
+/** Why `from` has no marks, or none that count, of what was done to `to`; null: it has kept or merged them all. */
+export function unaccounted(from: StateRecord, to: StateRecord): string | null {
+  const pending = from.mergePending.find((m) => m.for.includes(to.node));
+  if (pending !== undefined) return `${from.node} has not merged the marks that ${pending.from} keeps for ${to.node}`;
+  if (!from.accountComplete.includes(to.node)) return `${from.node} has not kept marks for ${to.node} since both were in sync`;
+  const session = unknownSession(from, to);
   if (session !== null) return `${to.node} was a target in epoch ${epochText(session)}, of which ${from.node}'s marks know nothing`;
   return null;
 }

@@ -25,12 +25,13 @@ import {
   sameMirror,
   splitBrain,
   termOf,
+  unaccounted,
   uniqueMarks,
   unknownSession,
 } from './account.ts';
 import { epochText, highestEpoch, isHigher } from './epoch.ts';
 import { haveCommonGeneration, heldGeneration, holdsUnknown, keepsMarksFor, knowsGeneration, sameGeneration } from './generation.ts';
-import type { CompareAnswer, CompareRule, NodeName, NodeView } from './types.ts';
+import type { CompareAnswer, CompareRule, NodeName, NodeView, StateRecord } from './types.ts';
 
 interface Pair {
   a: NodeView;
@@ -153,18 +154,20 @@ const equal =
 
 const clean = equal(({ a, b }, last, other) => {
   if (!a.record.session.clean || !b.record.session.clean) return null;
-  // Two targets that were stopped each for itself may have got different writes of a source that was lost: only that source ends both alike.
-  if (last === null && !(a.record.stoppedOnPurpose && b.record.stoppedOnPurpose)) return null;
-  // Nor has a target ended alike that was one of somebody else since.
-  const strangers =
-    last === null ? (unknownSession(a.record, b.record) ?? unknownSession(b.record, a.record)) : unknownSession(last.record, other.record);
-  if (strangers !== null) return null;
-  if (!a.bitmapDamaged && !b.bitmapDamaged && existingMarks(a, b).length === 0) {
+  const damaged = a.bitmapDamaged || b.bitmapDamaged;
+  // A target may have been stopped for itself while its source went on: alike are those whose source ended both, and those of whom it keeps an account.
+  if (last === null ? !endedAlike(a.record, b.record) : !damaged && unaccounted(last.record, other.record) !== null) return null;
+  if (!damaged && existingMarks(a, b).length === 0) {
     return { direction: null, kind: 'none', why: `${a.node} and ${b.node} hold the same generation, and both ended cleanly` };
   }
   if (last === null) return null;
   return partialIfAccounted(last, other, `both ended cleanly, yet marks exist, and ${last.node} was the last source`, []);
 });
+
+/** Two targets, each ended by its source on purpose, and neither a target of somebody of whom the other knows nothing. */
+function endedAlike(a: StateRecord, b: StateRecord): boolean {
+  return a.stoppedOnPurpose && b.stoppedOnPurpose && unknownSession(a, b) === null && unknownSession(b, a) === null;
+}
 
 const servedLater = equal((_p, last, other) => {
   if (last === null || !isHigher(last.record.epochServed, termOf(other.record))) return null;

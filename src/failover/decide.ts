@@ -106,7 +106,8 @@ const superseded: Row = (s) => {
   if (later === undefined) return null;
   const why = `${later[0].node} knows that epoch ${epochText(later[1])} was served, later than ${epochText(s.term)}, the last this node was part of`;
   const setFlags = s.self.flags.lastOwner ? { lastOwner: false } : undefined;
-  return stayOut(s, 'superseded', why, [`this node is resynced by the owner of that epoch`], setFlags);
+  const out = stayOut(s, 'superseded', why, [`this node is resynced by the owner of that epoch`], setFlags);
+  return isHigher(later[1], s.record.epochSeen) ? { ...out, epochSeen: later[1] } : out;
 };
 
 const cutShort: Row = (s) => {

@@ -1,4 +1,5 @@
 /** The flag files of one node, together with what the record must remember of them. */
+import { isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import type { RecordStore } from './record.ts';
 import type { Decision, NodeName } from './types.ts';
@@ -21,7 +22,9 @@ export class OwnFlags {
   }
 
   /** What a decision orders. `onCorrupt`: the data must not be used from now on. */
-  async apply(d: Pick<Decision, 'setFlags'>, onCorrupt: () => void): Promise<void> {
+  async apply(d: Pick<Decision, 'setFlags' | 'epochSeen'>, onCorrupt: () => void): Promise<void> {
+    const { epochSeen } = d;
+    if (epochSeen !== undefined) await this.#store.update((r) => (isHigher(epochSeen, r.epochSeen) ? { ...r, epochSeen } : r));
     const { dataCorrupt, lastOwner } = d.setFlags ?? {};
     if (dataCorrupt !== undefined && dataCorrupt !== this.#files.flags.dataCorrupt) {
       await this.setDataCorrupt(dataCorrupt);

@@ -277,6 +277,8 @@ export interface Decision {
   rule: DecideRule;
   why: string;
   setFlags?: Partial<{ lastOwner: boolean; dataCorrupt: boolean }>;
+  /** Heard to have been served: written down, so that its owner is asked for also by a node that has forgotten what it heard. */
+  epochSeen?: Epoch;
   /** What would change the answer, for `netraid explain`. */
   changesIf?: string[];
   /** Failover `confirm`: what an operator may answer now. */

@@ -134,7 +134,11 @@ function equalRows(a: NodeView, b: NodeView, waitEnded: boolean, oosMarks: boole
   const last = lastServer(a, b);
   // Of two targets each may have been stopped for itself, with other writes of a lost source: only the source's own end makes them alike.
   const other = last === a ? b : a;
-  const met = last === null ? !foreignTerm(a.record, b.record) && !foreignTerm(b.record, a.record) : !foreignTerm(last.record, other.record);
+  const damaged = a.bitmapDamaged || b.bitmapDamaged;
+  const strangers = foreignTerm(a.record, b.record) || foreignTerm(b.record, a.record);
+  const pending = last?.record.mergePending.some((m) => m.for.includes(other.node)) === true;
+  const kept = last?.record.accountComplete.includes(other.node) === true && !pending && !foreignTerm(last.record, other.record);
+  const met = last === null ? !strangers : damaged || kept;
   const endedByOne = met && (last !== null || (a.record.stoppedOnPurpose && b.record.stoppedOnPurpose));
   const marks = oosMarks || a.intentBytes > 0 || b.intentBytes > 0 || a.bitmapDamaged || b.bitmapDamaged;
   if (clean(a) && clean(b) && endedByOne && !marks) return { rules: ['clean'], answers: ['none'] };

@@ -255,6 +255,11 @@ describe('equal generations', () => {
     expect(met(s1({ record: clean }), s2({ record: cleanTarget }))).toMatchObject({ rule: 'clean', kind: 'none', direction: null });
   });
 
+  it('copies all when the other one ended for itself, and the last source has not merged who was its source then', () => {
+    const pending = { ...clean, mergePending: [{ from: 'server3', for: ['server2'] }], accountComplete: [] };
+    expect(met(s1({ record: pending }), s2({ record: cleanTarget }))).toMatchObject({ rule: 'crashed-target', kind: 'full' });
+  });
+
   it('resyncs marks that exist even so, and all when a bitmap is damaged', () => {
     const marked = met(s1({ record: clean, outOfSyncBytes: { server2: 1 } }), s2({ record: cleanTarget }));
     expect(marked).toMatchObject({ rule: 'clean', kind: 'partial', direction: from('server1', 'server2') });

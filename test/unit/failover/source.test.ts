@@ -119,3 +119,25 @@ describe('a new generation', () => {
     });
   });
 });
+
+describe('an epoch that was heard to be served', () => {
+  it('is written down: a last source that could go on alone asks for its owner, also when it has been started anew since', async () => {
+    await Sim.run({ tunables: { waitToResync: true } }, async (sim) => {
+      await sim.mirror({ failover: 'off' });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.until('server2 is told', () => sim.daemon('server2').mirrors.get('t')?.record().toldOut !== null);
+      sim.crash('server1');
+      await sim.until('server1 is silent', () => (sim.daemon('server2').env.cluster.silentForMs('server1') ?? 0) > 2000);
+      await sim.call('server2', 'force', { tag: 't', withoutLastOwner: true });
+      await sim.write('server2', 0, REGION, 2);
+      await sim.start('server1');
+      const heard = (): number | undefined => sim.daemon('server1').mirrors.get('t')?.record().epochSeen?.number;
+      await sim.until('server1 has heard of it', () => heard() === 2);
+      for (const node of ['server1', 'server2']) sim.crash(node);
+      await sim.start('server1');
+      await sim.until('it has listened', async () => (await sim.status('server1')).state === 'Data Corrupt');
+      await sim.world.sleep(5000);
+      expect(await sim.status('server1')).toMatchObject({ inService: false, decision: { rule: 'source-alone' } });
+    });
+  });
+});
