@@ -11,6 +11,10 @@ import { Model, Moments, readSectors, SECTOR_BYTES, type Value } from './model.t
 export interface Branch {
   readonly key: string;
   readonly node: string;
+  /** Of its epoch. */
+  readonly number: number;
+  /** An operator forced it: a last source that goes on alone need not have heard of it. */
+  readonly forced: boolean;
   readonly model: Model;
   /** It has answered writes with success that its successor does not have. */
   diverged: boolean;
@@ -75,6 +79,8 @@ export class Branches {
       this.#begin({
         key,
         node: m.name,
+        number: epoch.number,
+        forced: m.forcing,
         model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
         diverged: false,
         stalled: false,
@@ -91,7 +97,18 @@ export class Branches {
       model.powerWasLost();
       this.powerLost = false;
     }
-    const branch = { key, node: m.name, model, diverged: false, stalled: false, leftToAsync: false, forkedAt: Infinity, answeredAtFork: Infinity };
+    const branch = {
+      key,
+      node: m.name,
+      number: epoch.number,
+      forced: m.forcing,
+      model,
+      diverged: false,
+      stalled: false,
+      leftToAsync: false,
+      forkedAt: Infinity,
+      answeredAtFork: Infinity,
+    };
     parent.forkedAt = Math.min(parent.forkedAt, this.moments.next());
     if (stillServed && this.#isAsync(m)) parent.leftToAsync = true;
     parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
@@ -113,9 +130,12 @@ export class Branches {
     this.#tip = b;
   }
 
-  /** Two may go on side by side from this one, so that what the one answered the other may lack: a network is cut, or its source stood still. */
-  #mayPart(b: Branch): boolean {
-    return this.#c.plan.kinds.has('cuts') || b.stalled;
+  /**
+   * `next` may lack what this one answered: a network is cut, its source stood still, or an operator forced it while a node that may go on
+   * alone was away. That one has heard nothing of it: its own epoch is not a later one.
+   */
+  #mayPart(b: Branch, next: Branch): boolean {
+    return this.#c.plan.kinds.has('cuts') || b.stalled || (b.forced && next.number <= b.number);
   }
 
   #begin(b: Branch): void {
@@ -154,7 +174,7 @@ export class Branches {
     const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity));
     if (bad < 0) return;
     const what = `${m.name} goes in service in epoch ${b.key}; its sector ${String(bad)} holds #${String(leg[bad])}, and the promises allow ${b.model.describe(bad)}`;
-    if (!this.#mayPart(parent)) {
+    if (!this.#mayPart(parent, b)) {
       this.#c.violated('M12', what);
       return;
     }
