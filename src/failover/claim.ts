@@ -20,7 +20,7 @@ import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { syncInherited } from './inherited.ts';
-import { ordersThatHold, termsUnited } from './membership.ts';
+import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
@@ -183,7 +183,8 @@ export class Claims {
       ...enteringService({ ...before, mergePending: r.mergePending }, confirmed),
       epochServed: epoch,
       epochInSync: epoch,
-      terms: termsUnited([epoch.random], before.terms),
+      terms: termsUnited([epoch.random], before.terms ?? termsOfEarlierVersion(before)),
+      sessionIn: epoch,
       claim: null,
       toldOut: null,
       legBehind: null,
@@ -223,13 +224,14 @@ export class Claims {
     this.#n.becomes(source);
     source.device.tick();
     if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
+    // Before there are sessions, whose losses it would have to wait for.
+    if (o.forced) await source.commitGeneration();
     source.start();
     // Not trusted, they stay: the regions that are still to be written again on the own leg.
     if (o.trusted && inherited.count > 0)
       source.inherited = syncInherited(source.device, inherited, () => {
         this.#n.replica.forgetUnsynced();
       });
-    if (o.forced) await source.commitGeneration();
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst(grantHeld(before)?.synced);
     if (source.isStopped()) throw new ClusterError('superseded', `epoch ${String(epoch.number)} was over before it was served`);
     source.device.tick();

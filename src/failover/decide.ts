@@ -30,6 +30,7 @@ import {
   unheard,
   whoHears,
   whoSaysLegBehind,
+  unseenService,
 } from './situation.ts';
 import type { Decision, DecideRule, Facts } from './types.ts';
 
@@ -82,7 +83,7 @@ function go(s: Situation, rule: DecideRule, why: string, setFlags?: SetFlags): D
 const splitBrainRow: Row = (s) => {
   const found = contradiction(s);
   if (found === null) return null;
-  return stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, endOfSplitBrain(s));
+  return { ...stayOut(s, 'split-brain', `split brain with ${found.peer.node}: ${found.why}`, endOfSplitBrain(s)), ...unseenService(s) };
 };
 
 /** Nothing is merged by itself (M10). */
@@ -106,8 +107,7 @@ const superseded: Row = (s) => {
   if (later === undefined) return null;
   const why = `${later[0].node} knows that epoch ${epochText(later[1])} was served, later than ${epochText(s.term)}, the last this node was part of`;
   const setFlags = s.self.flags.lastOwner ? { lastOwner: false } : undefined;
-  const out = stayOut(s, 'superseded', why, [`this node is resynced by the owner of that epoch`], setFlags);
-  return isHigher(later[1], s.record.epochSeen) ? { ...out, epochSeen: later[1] } : out;
+  return { ...stayOut(s, 'superseded', why, [`this node is resynced by the owner of that epoch`], setFlags), ...unseenService(s) };
 };
 
 const cutShort: Row = (s) => {

@@ -43,10 +43,10 @@ export class Members {
   }
 
   left(node: NodeName, how: { confirmed: boolean; foreign: boolean }, newGeneration: boolean): Promise<void> {
-    const link = this.#o.links.get(node);
-    if (link !== undefined) link.leg.unsettled = false;
     return this.#records.run(async () => {
       await this.#o.ctx.store.update((r) => targetLeft(r, node, how));
+      const link = this.#o.links.get(node);
+      if (link !== undefined) link.leg.unsettled = false;
       this.#owed ||= newGeneration;
       if (this.#owed && (await this.#commit())) this.#owed = false;
       else await this.#tellMembers();
@@ -124,7 +124,7 @@ export class Members {
 
   /**
    * False: not now. A member that is lost, and may live, has not heard of it: it could go in service and know nothing of a generation that its
-   * source committed (M10). What was offered to the others meanwhile means nothing.
+   * source committed (M10). Those who have taken it for committed meanwhile are told that it is not.
    */
   async #commit(): Promise<boolean> {
     if (this.#unsettled()) return false;
@@ -134,7 +134,10 @@ export class Members {
     await this.#o.ctx.store.update((r) => generationOffered(r, generation));
     const next = generationCommitted(this.#o.ctx.record(), generation);
     await this.#tellMembers(membershipOf(next));
-    if (this.#unsettled()) return false;
+    if (this.#unsettled()) {
+      await this.#tellMembers();
+      return false;
+    }
     if (!(await this.#confirmedByArbiter(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
     // A device that has stopped, for want of any leg, writes nothing under it: it stays an offer, which means nothing.
     if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');

@@ -18,8 +18,13 @@ export function membershipOf(r: StateRecord): Membership {
     hadData: r.hadData,
     paused: r.paused,
     definition: r.definition,
-    terms: r.terms ?? [],
+    terms: r.terms,
   };
+}
+
+/** What a record says that has no `terms`. */
+export function termsOfEarlierVersion(r: StateRecord): string[] {
+  return [r.epochServed, r.epochInSync].flatMap((e) => (e === null ? [] : [e.random]));
 }
 
 /** Of both, the first ones where they are too many. A record of an earlier version has none. */

@@ -4,7 +4,7 @@
  */
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { termsUnited } from './membership.ts';
+import { termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { planMerge } from './merge.ts';
 import type { Marks } from '../mirror/marks.ts';
 import type { NodeContext } from './context.ts';
@@ -46,7 +46,7 @@ export async function mergeAccount(s: MergeOwner, link: MarksSource, view: NodeV
     const accountComplete = [
       ...new Set([...r.accountComplete.filter((n) => !lost.includes(n)), ...plan.accountComplete.filter((n) => !before.includes(n))]),
     ];
-    const terms = plan.operations.length === 0 ? (r.terms ?? []) : termsUnited(r.terms, view.record.terms);
+    const terms = plan.operations.length === 0 ? r.terms : termsUnited(r.terms, view.record.terms ?? termsOfEarlierVersion(view.record));
     return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete, terms };
   });
   if (plan.operations.length === 0) {

@@ -9,7 +9,7 @@
  * Order of use: the unions durable on S, then the record as planned here, then P may be told that its marks are taken.
  * A merge makes an account complete only where P's own was. What P waits for itself, S waits for from then on.
  */
-import { sameMirror } from './account.ts';
+import { sameMirror, unknownSession } from './account.ts';
 import { provenByGrant } from './grant.ts';
 import type { MergePending, NodeName, NodeView, StateRecord } from './types.ts';
 
@@ -101,7 +101,9 @@ export type EnteringAccount = Pick<
  * are out.
  */
 export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[]): EnteringAccount {
-  const sound = r.resyncingFrom === null && r.toldOut === null && r.legBehind === null && r.accountGivenTo === null;
+  // Its own leg may hold what a source wrote that it has not joined: its marks know nothing of that, whoever is copied to.
+  const known = unknownSession(r, r) === null;
+  const sound = known && r.resyncingFrom === null && r.toldOut === null && r.legBehind === null && r.accountGivenTo === null;
   const wasSource = r.epochServed !== null && (r.epochInSync === null || r.epochServed.number >= r.epochInSync.number);
   if (r.epochInSync === null || wasSource) {
     return {
@@ -114,7 +116,7 @@ export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[]):
     };
   }
   const previous = r.epochInSync.owner;
-  const wasInSync = r.inSync.includes(r.node) && r.resyncingFrom === null && r.toldOut === null && r.legBehind === null;
+  const wasInSync = known && r.inSync.includes(r.node) && r.resyncingFrom === null && r.toldOut === null && r.legBehind === null;
   const others = Object.entries(r.definition.nodes)
     .filter(([n, d]) => n !== r.node && n !== previous && d.foreignUri === undefined)
     .map(([n]) => n);

@@ -2,7 +2,7 @@
 import { isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import type { RecordStore } from './record.ts';
-import type { Decision, NodeName } from './types.ts';
+import type { Decision, Epoch, NodeName } from './types.ts';
 
 export class OwnFlags {
   readonly #files: FlagFiles;
@@ -23,14 +23,21 @@ export class OwnFlags {
 
   /** What a decision orders. `onCorrupt`: the data must not be used from now on. */
   async apply(d: Pick<Decision, 'setFlags' | 'epochSeen'>, onCorrupt: () => void): Promise<void> {
-    const { epochSeen } = d;
-    if (epochSeen !== undefined) await this.#store.update((r) => (isHigher(epochSeen, r.epochSeen) ? { ...r, epochSeen } : r));
-    const { dataCorrupt, lastOwner } = d.setFlags ?? {};
-    if (dataCorrupt !== undefined && dataCorrupt !== this.#files.flags.dataCorrupt) {
-      await this.setDataCorrupt(dataCorrupt);
-      if (dataCorrupt) onCorrupt();
+    try {
+      if (d.epochSeen !== undefined) await this.seen(d.epochSeen);
+    } finally {
+      const { dataCorrupt, lastOwner } = d.setFlags ?? {};
+      if (dataCorrupt !== undefined && dataCorrupt !== this.#files.flags.dataCorrupt) {
+        await this.setDataCorrupt(dataCorrupt);
+        if (dataCorrupt) onCorrupt();
+      }
+      if (lastOwner !== undefined && lastOwner !== this.#files.flags.lastOwner) await this.setLastOwner(lastOwner);
     }
-    if (lastOwner !== undefined && lastOwner !== this.#files.flags.lastOwner) await this.setLastOwner(lastOwner);
+  }
+
+  /** Somebody has served in it: its owner is asked for from now on, also after a restart. */
+  seen(epoch: Epoch): Promise<void> {
+    return this.#store.update((r) => (isHigher(epoch, r.epochSeen) ? { ...r, epochSeen: epoch } : r));
   }
 
   /** The record remembers that the flag is ours: one that is gone without us was deleted by an operator. */

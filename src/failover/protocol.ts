@@ -54,7 +54,7 @@ export const membershipSchema = z.object({
   paused: z.array(name).max(8).default([]),
   definition: definitionSchema,
   /** Absent in what an older node says. */
-  terms: z.array(hex).max(TERMS_MAX).default([]),
+  terms: z.array(hex).max(TERMS_MAX).optional(),
 });
 export type Membership = z.infer<typeof membershipSchema>;
 

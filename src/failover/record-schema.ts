@@ -76,7 +76,7 @@ const recordShape = {
   epochServed: epoch.nullable(),
   epochInSync: epoch.nullable(),
   sessionIn: z.exactOptional(epoch.nullable()),
-  terms: z.exactOptional(z.array(hex64).max(TERMS_MAX)),
+  terms: z.array(hex64).max(TERMS_MAX).optional(),
   claim: epoch.nullable(),
   session: z.strictObject({ role: z.enum(['none', 'source', 'target']), clean: z.boolean() }),
   sessionBoot: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),

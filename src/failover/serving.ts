@@ -5,7 +5,7 @@
  */
 import { provenEpochs } from './account.ts';
 import { compareEpoch, epochText } from './epoch.ts';
-import { contradiction, highestSeen, type Situation } from './situation.ts';
+import { contradiction, highestSeen, type Situation, unseenService } from './situation.ts';
 import type { Decision } from './types.ts';
 
 type Row = (s: Situation) => Decision | null;
@@ -20,9 +20,10 @@ const supersededServing: Row = (s) => {
     const [v, epoch, order] = over;
     const split = contradiction(s);
     const higher = `${v.node} knows that epoch ${epochText(epoch)} was served, and this node serves ${epochText(own)}`;
-    if (order === 'conflict') return { action: 'demote', rule: 'split-brain', why: higher };
-    if (split !== null) return { action: 'demote', rule: 'split-brain', why: `${higher}; ${split.why}` };
-    return { action: 'demote', rule: 'superseded', why: higher, setFlags: { lastOwner: false } };
+    const seen = unseenService(s);
+    if (order === 'conflict') return { action: 'demote', rule: 'split-brain', why: higher, ...seen };
+    if (split !== null) return { action: 'demote', rule: 'split-brain', why: `${higher}; ${split.why}`, ...seen };
+    return { action: 'demote', rule: 'superseded', why: higher, setFlags: { lastOwner: false }, ...seen };
   }
   const claimant = s.heard.find((v) => !['lower', 'equal'].includes(compareEpoch(v.record.claim, own)));
   if (claimant !== undefined) {

@@ -151,6 +151,12 @@ export function highestProven(s: Situation): Epoch | null {
   return highestEpoch(provenEpoch(s.record), ...s.heard.map((v) => provenEpoch(v.record)));
 }
 
+/** What is to be written down of what is heard: the highest epoch that was served, where this node has not seen it. */
+export function unseenService(s: Situation): { epochSeen?: Epoch } {
+  const served = highestEpoch(...s.heard.map((v) => provenEpoch(v.record)));
+  return served !== null && isHigher(served, s.record.epochSeen) ? { epochSeen: served } : {};
+}
+
 /** The highest epoch that anybody heard, or this node, has seen, served or not. */
 export function highestSeen(s: Situation): Epoch | null {
   const seen = (r: StateRecord): (Epoch | null)[] => [r.epochSeen, r.claim, provenEpoch(r)];

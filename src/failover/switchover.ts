@@ -18,7 +18,7 @@
  * mirror out of service, until it can be heard: it may have served.
  */
 import { ClusterCode, ClusterError } from '../cluster/errors.ts';
-import { Errno, IoError } from '../io/types.ts';
+import { Errno, IoError, type Timer } from '../io/types.ts';
 import type { Claims } from './claim.ts';
 import type { NodeContext } from './context.ts';
 import { decideSwitchover, type SwitchoverDecision, type SwitchoverFacts, type TargetFacts } from './decide-switchover.ts';
@@ -67,6 +67,8 @@ export class Switchovers {
   /** One change of role at a time. */
   readonly #roles: Mutex;
   #preparing = false;
+  /** Until the disk lets go of a grant that was not sent. */
+  #withdrawal: Timer | undefined;
   #underWay = false;
 
   constructor(n: SwitchoverNode, claims: Claims, roles: Mutex) {
@@ -173,6 +175,8 @@ export class Switchovers {
     let grant: Grant | undefined;
     try {
       grant = await this.#drained(source, to);
+      // An equal one, of an earlier attempt: from here on it is this one's.
+      this.#withdrawal?.cancel();
       const given = grant;
       await this.#n.store.update((r) => ({ ...r, grant: given }));
       await this.#answersNow(source, given);
@@ -217,7 +221,7 @@ export class Switchovers {
     } catch (e: unknown) {
       if (!(e instanceof IoError)) throw e;
       env.log.warn('a grant that was not sent can not be taken back yet', { tag, to: grant.to, error: e.message });
-      env.io.clock.after(source.retryMs, () => {
+      this.#withdrawal = env.io.clock.after(source.retryMs, () => {
         if (!source.stopped) void this.#withdrawWhenPossible(source, grant);
       });
     }

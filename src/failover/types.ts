@@ -105,7 +105,7 @@ export interface StateRecord {
    * Epochs (by their `random`, newest first, bounded) that this node's marks know of: it served them, was in sync in them, or has merged the
    * marks of a node that was. Of what was copied to somebody in another epoch they say nothing. Absent in records of earlier versions.
    */
-  terms?: string[];
+  terms?: string[] | undefined;
   /** A claim that was begun and neither served nor given up. */
   claim: Epoch | null;
   /** Last session: as what, and whether it was stopped cleanly. `role` source/target with clean=false while running. */

@@ -20,7 +20,8 @@ function proven(r: StateRecord): Epoch | null {
 /** `a` served a term that `b` neither served nor was in sync in. */
 function servedUnknown(a: StateRecord, b: StateRecord): boolean {
   const served = a.epochServed;
-  if (served === null) return false;
+  // What it served before it was part of a later term it has given up.
+  if (served === null || number(served) < number(a.epochInSync)) return false;
   const known = proven(b);
   return known === null || known.number < served.number || (known.number === served.number && !same(known, served));
 }
@@ -53,10 +54,12 @@ export function isSplitBrain(a: StateRecord, b: StateRecord): boolean {
   const more = (x: StateRecord, y: StateRecord): boolean => servedUnknown(x, y) || holdsUnknown(x, y);
   if (more(a, b) && more(b, a)) return true;
   // Served a term that is not before any that the other was part of, and yet does not know what the other holds.
-  const owns = (x: StateRecord, y: StateRecord): boolean => x.epochServed !== null && x.epochServed.number >= number(proven(y));
+  const owns = (x: StateRecord, y: StateRecord): boolean =>
+    x.epochServed !== null && x.epochServed.number >= number(x.epochInSync) && x.epochServed.number >= number(proven(y));
   if ((owns(a, b) && holdsUnknown(b, a)) || (owns(b, a) && holdsUnknown(a, b))) return true;
-  const terms = (r: StateRecord): Epoch[] => [r.epochServed, r.epochInSync].filter((e) => e !== null);
-  return terms(a).some((x) => terms(b).some((y) => x.number === y.number && !same(x, y)));
+  // What a node served before it was part of a later term it has given up.
+  const [x, y] = [proven(a), proven(b)];
+  return x !== null && y !== null && x.number === y.number && !same(x, y);
 }
 
 /** `x` has data that would be lost if it were overwritten from `y`. */
@@ -107,7 +110,10 @@ function copy(from: NodeView, to: NodeView): string[] {
   if (!accountComplete(from, to)) return [`full<${from.node}`];
   const partial = `partial<${from.node}`;
   // Marks handed over to the target itself, or a term that it was only told of: to take the account as incomplete is the safer reading.
-  const told = to.record.epochSeen !== null && number(to.record.epochSeen) > number(from.record.epochServed);
+  const told =
+    to.record.epochSeen !== null &&
+    number(to.record.epochSeen) >= number(from.record.epochServed) &&
+    (from.record.epochServed === null || !same(to.record.epochSeen, from.record.epochServed));
   return from.record.accountGivenTo !== null || told ? [partial, `full<${from.node}`] : [partial];
 }
 

@@ -231,7 +231,7 @@ export class World implements Scene {
       if (h.corrupt) h.record = { ...h.record, dataCorruptSet: true };
     }
     if (d.setFlags?.lastOwner === false) h.lastOwner = false;
-    if (d.epochSeen !== undefined && d.action === 'stay-out') h.record = { ...h.record, epochSeen: d.epochSeen };
+    if (d.epochSeen !== undefined && (d.action === 'stay-out' || d.action === 'demote')) h.record = { ...h.record, epochSeen: d.epochSeen };
     if (h.serving && d.action !== 'stay-in-service') {
       h.serving = false;
       h.links = {};

@@ -13,8 +13,10 @@ export interface Branch {
   readonly node: string;
   /** Of its epoch. */
   readonly number: number;
-  /** An operator forced it: a last source that goes on alone need not have heard of it. */
+  /** An operator forced it: it need not have heard of others, nor a last source that goes on alone of it. */
   readonly forced: boolean;
+  /** By an operator's word it may not know the one before it, and its epoch need not be a later one. */
+  readonly mayNotKnow: boolean;
   readonly model: Model;
   /** It has answered writes with success that its successor does not have. */
   diverged: boolean;
@@ -81,6 +83,7 @@ export class Branches {
         node: m.name,
         number: epoch.number,
         forced: m.forcing,
+        mayNotKnow: m.forcing,
         model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
         diverged: false,
         stalled: false,
@@ -102,6 +105,7 @@ export class Branches {
       node: m.name,
       number: epoch.number,
       forced: m.forcing,
+      mayNotKnow: m.forcing || (parent.forced && epoch.number <= parent.number),
       model,
       diverged: false,
       stalled: false,
@@ -135,7 +139,7 @@ export class Branches {
    * alone was away. That one has heard nothing of it: its own epoch is not a later one.
    */
   #mayPart(b: Branch, next: Branch): boolean {
-    return this.#c.plan.kinds.has('cuts') || b.stalled || (b.forced && next.number <= b.number);
+    return this.#c.plan.kinds.has('cuts') || b.stalled || next.mayNotKnow;
   }
 
   #begin(b: Branch): void {

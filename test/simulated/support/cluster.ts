@@ -43,6 +43,8 @@ export class Machine {
   /** The record as last written, and the one before it served the epoch that it serves now. */
   record: StateRecord | undefined;
   beforeServing: StateRecord | undefined;
+  /** When its record first said so. */
+  servingSince = 0;
   /** An operator is forcing it online. */
   forcing = false;
   #answeredIn = '';
@@ -286,8 +288,10 @@ export class Machine {
     if (
       next.epochServed !== null &&
       (before?.epochServed === undefined || before.epochServed === null || epochKey(before.epochServed) !== epochKey(next.epochServed))
-    )
+    ) {
       this.beforeServing = before;
+      this.servingSince = this.#c.world.now();
+    }
     this.#c.records.written(this, next);
     this.record = next;
   }
@@ -409,7 +413,8 @@ export class Cluster {
   answered(m: Machine, epoch: number, key: string): void {
     this.checked('M9');
     if (epoch < this.#highestAnswered && !this.apart) {
-      this.violated('M9', `${m.name} answers in epoch ${key} after epoch ${String(this.#highestAnswered)} was answered in`);
+      if (this.branches.of(m)?.mayNotKnow === true) this.#highestAnswered = epoch;
+      else this.violated('M9', `${m.name} answers in epoch ${key} after epoch ${String(this.#highestAnswered)} was answered in`);
     }
     this.#highestAnswered = Math.max(this.#highestAnswered, epoch);
   }

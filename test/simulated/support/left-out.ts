@@ -28,7 +28,7 @@ export class LeftOut {
     if (term !== this.#term) {
       this.#term = term;
       this.#members.clear();
-      for (const n of record.inSync) if (n !== name) this.#members.set(n, now);
+      for (const n of record.inSync) if (n !== name) this.#members.set(n, this.#source.servingSince);
     }
     for (const link of mirror.source.links.values()) {
       if (link.leg.phase === 'in-sync') this.#members.set(link.node, now);

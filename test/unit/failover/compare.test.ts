@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { compare } from '../../../src/failover/compare.ts';
-import type { CompareAnswer, NodeView } from '../../../src/failover/types.ts';
+import type { CompareAnswer, Epoch, NodeView } from '../../../src/failover/types.ts';
 import { definition, epoch, g, tookOver, view, type ViewOver } from './build.ts';
 
 const TWO = ['server1', 'server2'];
@@ -316,6 +316,23 @@ describe('equal generations', () => {
     expect(met(source, s2({ record: { ...cleanTarget, sessionIn: epoch(1, 'server3') } }))).toMatchObject({ rule: 'crashed-target', kind: 'full' });
     // Records of an earlier version do not say.
     expect(met(s1({ record: clean }), s2({ record: { ...cleanTarget, sessionIn: epoch(1, 'server3') } }))).toMatchObject({ kind: 'none' });
+  });
+
+  it('forgets who served apart from each other once both were in sync with a later source', () => {
+    const [x, y] = [epoch(2, 'server2', g(21)), epoch(2, 'server3', g(22))];
+    const now = { generation: g(5), history: [g(1), g(0)], epochInSync: epoch(4), epochSeen: epoch(4) };
+    const a = view('server2', THREE, { record: { ...now, epochServed: x } });
+    const b = view('server3', THREE, { record: { ...now, epochServed: y } });
+    expect(met(a, b).rule).not.toBe('split-brain');
+    // Before that they are two owners of one number.
+    const before = (v: NodeView, e: Epoch): NodeView => ({ ...v, record: { ...v.record, epochInSync: e, epochSeen: e } });
+    expect(met(before(a, x), before(b, y))).toMatchObject({ rule: 'split-brain', kind: 'refuse' });
+  });
+
+  it('copies what is marked to a node whose own epoch this one does not know: nothing was written in it', () => {
+    const alone = { sessionIn: epoch(2, 'server1'), epochServed: epoch(1), epochInSync: epoch(1) };
+    const source = { ...tookOver(TWO), terms: [epoch(3).random], epochServed: epoch(3, 'server2'), epochInSync: epoch(3, 'server2') };
+    expect(met(s1({ record: alone }), s2Serving({ record: source }))).toMatchObject({ rule: 'serving', kind: 'partial' });
   });
 
   it('refuses when the last source is one of the two and says that it never served', () => {

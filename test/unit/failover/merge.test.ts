@@ -89,6 +89,13 @@ describe('going in service', () => {
     expect(enteringAccount(out, [])).toMatchObject({ accountComplete: [], mergePending: [], droppedUnconfirmed: ['server1'] });
   });
 
+  it('has an account of nobody when a source was writing to it that it has not joined, though it was in sync with the one before', () => {
+    const written = { sessionIn: epoch(3, 'server3'), terms: [epoch(1).random] };
+    expect(enteringAccount(record('server2', THREE, written), [])).toMatchObject({ accountComplete: [], mergePending: [] });
+    const joined = { sessionIn: epoch(1), terms: [epoch(1).random] };
+    expect(enteringAccount(record('server2', THREE, joined), [])).toMatchObject({ accountComplete: ['server1'] });
+  });
+
   it('keeps all as the last source', () => {
     expect(enteringAccount(record('server1', THREE), [])).toEqual({
       inSync: THREE,
@@ -104,6 +111,7 @@ describe('going in service', () => {
     ['it has given its marks away', { accountGivenTo: 'server2' }],
     ['another was overwriting its data', { resyncingFrom: { node: 'server2', kind: 'partial', generation: g(2) } }],
     ['its own leg is behind', { legBehind: { since: epoch(1), newest: 'server2' } }],
+    ['another was writing to it, and it has not joined that one', { sessionIn: epoch(2), terms: [epoch(1).random] }],
   ])('has an account of nobody as the last source, forced, when %s', (_what, over) => {
     expect(enteringAccount(record('server1', THREE, over), [])).toMatchObject({ accountComplete: [], accountGivenTo: null });
   });

@@ -118,6 +118,24 @@ describe('a new generation', () => {
       expect(source?.record().droppedUnconfirmed).toEqual(['server3']);
     });
   });
+
+  it('that could not be committed is taken back on those who have heard of it', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
+      await sim.mirror();
+      const [source, told] = ['server1', 'server2'].map((n) => sim.daemon(n).mirrors.get('t'));
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.call('server1', 'in-service', { tag: 't' });
+      await sim.inSync('server1', 'server2', 'server3');
+      const before = source?.record().generation;
+      sim.world.cut('server1', 'server3');
+      const written = sim.write('server1', 0, REGION, 1);
+      await sim.until('server2 has heard of it', () => told?.record().generation !== before);
+      await sim.until('it is taken back', () => told?.record().generation === before);
+      expect(source?.record().generation).toBe(before);
+      await written;
+      expect(told?.record().generation).toBe(source?.record().generation);
+    });
+  });
 });
 
 describe('an epoch that was heard to be served', () => {
@@ -138,6 +156,27 @@ describe('an epoch that was heard to be served', () => {
       await sim.until('it has listened', async () => (await sim.status('server1')).state === 'Data Corrupt');
       await sim.world.sleep(5000);
       expect(await sim.status('server1')).toMatchObject({ inService: false, decision: { rule: 'source-alone' } });
+    });
+  });
+
+  it('is written down in a split brain as well: whoever stays out for it does not go on alone when the link is cut again', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror({ failover: 'off' });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.until('server2 is told', () => sim.daemon('server2').mirrors.get('t')?.record().toldOut !== null);
+      await sim.write('server1', 0, REGION, 1);
+      sim.world.cut('server1', 'server2');
+      await sim.until('server1 is silent', () => (sim.daemon('server2').env.cluster.silentForMs('server1') ?? 0) > 2000);
+      await sim.call('server2', 'force', { tag: 't', withoutLastOwner: true });
+      await sim.write('server2', 0, REGION, 2);
+      sim.world.heal('server1', 'server2');
+      await sim.until('it is shown', async () => (await sim.status('server1')).state === 'Split Brain');
+      sim.world.cut('server1', 'server2');
+      await sim.world.sleep(10_000);
+      expect((await sim.status('server1')).inService).toBe(false);
+      sim.world.heal('server1', 'server2');
+      await sim.until('it is shown again', async () => (await sim.status('server1')).state === 'Split Brain');
+      expect(await sim.status('server2')).toMatchObject({ inService: true });
     });
   });
 });
