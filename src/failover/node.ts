@@ -282,14 +282,10 @@ export class MirrorNode implements Claimant {
     this.env.log.warn('superseded: this node stops answering', { tag: this.tag, epoch: by.number, owner: by.owner, why });
     source.stopped = true;
     source.device.stop(108);
-    // Not behind the rest of it, which takes as long as the leg takes.
-    const noted = this.own.seen(by).catch((e: unknown) => {
-      this.env.log.error('the epoch of another source could not be written down', { tag: this.tag, error: String(e) });
-    });
+    this.own.seenSoon(by, this.env.log);
     void this.#roles.run(async () => {
       try {
         await this.leaveService(false, dropOwnership);
-        await noted;
         this.note({ action: 'demote', rule: 'superseded', why });
       } catch (e: unknown) {
         this.env.log.error('the mirror could not be taken out of service in order', { tag: this.tag, error: String(e) });

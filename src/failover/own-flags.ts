@@ -1,4 +1,5 @@
 /** The flag files of one node, together with what the record must remember of them. */
+import type { Log } from '../io/log.ts';
 import { isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import type { RecordStore } from './record.ts';
@@ -38,6 +39,13 @@ export class OwnFlags {
   /** Somebody has served in it: its owner is asked for from now on, also after a restart. */
   seen(epoch: Epoch): Promise<void> {
     return this.#store.update((r) => (isHigher(epoch, r.epochSeen) ? { ...r, epochSeen: epoch } : r));
+  }
+
+  /** The same, not behind what comes next, which may take as long as a leg takes. Where the disk refuses, the next look writes it down. */
+  seenSoon(epoch: Epoch, log: Log): void {
+    this.seen(epoch).catch((e: unknown) => {
+      log.error('the epoch of another source could not be written down', { epoch: epoch.number, owner: epoch.owner, error: String(e) });
+    });
   }
 
   /** The record remembers that the flag is ours: one that is gone without us was deleted by an operator. */
