@@ -11,11 +11,9 @@ export function termOf(r: StateRecord): Epoch | null {
   return highestEpoch(r.epochServed, r.epochInSync);
 }
 
-/** Epochs that, by this record, somebody served for certain. One that it served before it was in sync with a later owner is void: that one's data took its place. */
+/** Epochs that, by this record, somebody served for certain. */
 export function provenEpochs(r: StateRecord): Epoch[] {
-  const term = termOf(r);
-  const named = [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since].filter((e) => e !== null && e !== undefined);
-  return named.filter((e) => !isHigher(term, e));
+  return [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since].filter((e) => e !== null && e !== undefined);
 }
 
 /** The highest of them. */
@@ -23,21 +21,21 @@ export function provenEpoch(r: StateRecord): Epoch | null {
   return highestEpoch(...provenEpochs(r));
 }
 
-/** The last epoch it served, unless it was in sync with a later owner since: then that one's data took its place. */
-function ownTerm(r: StateRecord): Epoch | null {
-  return isHigher(r.epochInSync, r.epochServed) ? null : r.epochServed;
-}
-
 /** `a` served an epoch that `b` does not know by itself. */
 function servedUnknown(a: StateRecord, b: StateRecord): boolean {
-  const order = compareEpoch(ownTerm(a), termOf(b));
+  const order = compareEpoch(a.epochServed, termOf(b));
   return order === 'higher' || order === 'conflict';
 }
 
-/** Of the last epochs that the two were part of: what either served before then was given up when it joined the owner of that one. */
+/** An epoch that both have left behind, each in sync with a later owner since, counts no more: whose data is kept was decided then. */
 function twoOwners(a: StateRecord, b: StateRecord): [Epoch, Epoch] | null {
-  const [x, y] = [termOf(a), termOf(b)];
-  return x !== null && y !== null && compareEpoch(x, y) === 'conflict' ? [x, y] : null;
+  const leftBehind = (e: Epoch): boolean => isHigher(termOf(a), e) && isHigher(termOf(b), e);
+  for (const x of [a.epochServed, a.epochInSync]) {
+    for (const y of [b.epochServed, b.epochInSync]) {
+      if (x !== null && y !== null && compareEpoch(x, y) === 'conflict' && !leftBehind(x)) return [x, y];
+    }
+  }
+  return null;
 }
 
 function evidence(r: StateRecord): string {
@@ -61,8 +59,8 @@ export function splitBrain(a: StateRecord, b: StateRecord, o: { heartbeats?: boo
   // In its own epoch an owner knows every generation before any target does. But a heartbeat of the owner may be older than
   // what a target in sync in that very epoch has taken from it since.
   const mayBeOld = (owner: StateRecord, target: StateRecord): boolean => o.heartbeats === true && isSame(target.epochInSync, owner.epochServed);
-  const aOwns = ownTerm(a) !== null && !isHigher(termOf(b), ownTerm(a)) && !mayBeOld(a, b);
-  const bOwns = ownTerm(b) !== null && !isHigher(termOf(a), ownTerm(b)) && !mayBeOld(b, a);
+  const aOwns = a.epochServed !== null && !isHigher(termOf(b), a.epochServed) && !mayBeOld(a, b);
+  const bOwns = b.epochServed !== null && !isHigher(termOf(a), b.epochServed) && !mayBeOld(b, a);
   if ((aOwns && bHolds) || (bOwns && aHolds)) {
     return `one served the higher epoch, and the other holds a generation that it does not know: ${evidence(a)}; ${evidence(b)}`;
   }
@@ -97,10 +95,10 @@ function servedSince(from: StateRecord, to: StateRecord): Epoch | null {
 /**
  * A session of a source that `from`'s marks know nothing of, in which `to` may have got data under the generation that both hold: a generation
  * is made at the first write, and what is copied before then bears the old one. Null: there was none, or an earlier version does not say.
- * What `to` wrote in an epoch of its own bears a generation of its own.
+ * An epoch that `to` served itself is one of them: what it was given before then came along into it.
  */
 export function unknownSession(from: StateRecord, to: StateRecord): Epoch | null {
-  if (from.terms === undefined || to.sessionIn === undefined || to.sessionIn === null || to.sessionIn.owner === to.node) return null;
+  if (from.terms === undefined || to.sessionIn === undefined || to.sessionIn === null) return null;
   return from.terms.includes(to.sessionIn.random) ? null : to.sessionIn;
 }
 

@@ -11,7 +11,14 @@ export function membershipOf(r: StateRecord): Membership {
   return {
     generation: r.generation,
     offered: r.offered.at(-1)?.generation ?? null,
-    history: r.history,
+    // Whoever has taken an older offer for committed holds it as its generation.
+    history: [
+      ...r.offered
+        .slice(0, -1)
+        .map((o) => o.generation)
+        .reverse(),
+      ...r.history,
+    ].slice(0, HISTORY_MAX),
     inSync: r.inSync,
     absentPeers: r.absentPeers,
     droppedUnconfirmed: r.droppedUnconfirmed,

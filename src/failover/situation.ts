@@ -151,8 +151,12 @@ export function highestProven(s: Situation): Epoch | null {
   return highestEpoch(provenEpoch(s.record), ...s.heard.map((v) => provenEpoch(v.record)));
 }
 
-/** What is to be written down of what is heard: the highest epoch that was served, where this node has not seen it. */
+/**
+ * What a last source, which might go on alone, is to write down of what it hears: the highest epoch that was served, where it has not seen it.
+ * Not a target: it would refuse a source that goes on for the word of a node that does not.
+ */
 export function unseenService(s: Situation): { epochSeen?: Epoch } {
+  if (!s.servedLast) return {};
   const served = highestEpoch(...s.heard.map((v) => provenEpoch(v.record)));
   return served !== null && isHigher(served, s.record.epochSeen) ? { epochSeen: served } : {};
 }

@@ -18,7 +18,7 @@
  * mirror out of service, until it can be heard: it may have served.
  */
 import { ClusterCode, ClusterError } from '../cluster/errors.ts';
-import { Errno, IoError, type Timer } from '../io/types.ts';
+import { Errno, IoError } from '../io/types.ts';
 import type { Claims } from './claim.ts';
 import type { NodeContext } from './context.ts';
 import { decideSwitchover, type SwitchoverDecision, type SwitchoverFacts, type TargetFacts } from './decide-switchover.ts';
@@ -67,8 +67,8 @@ export class Switchovers {
   /** One change of role at a time. */
   readonly #roles: Mutex;
   #preparing = false;
-  /** Until the disk lets go of a grant that was not sent. */
-  #withdrawal: Timer | undefined;
+  /** A grant that was not sent, and that the disk has not let go of yet. */
+  #unsent: Grant | undefined;
   #underWay = false;
 
   constructor(n: SwitchoverNode, claims: Claims, roles: Mutex) {
@@ -172,11 +172,12 @@ export class Switchovers {
       const { self } = this.#n.env;
       throw new ClusterError('refused', `a block device of ${this.#n.tag} is attached on ${self}: run this there with --detach, or detach it first`);
     }
+    const before = this.#unsent;
+    if (before !== undefined) await this.#withdraw(before);
+    this.#unsent = undefined;
     let grant: Grant | undefined;
     try {
       grant = await this.#drained(source, to);
-      // An equal one, of an earlier attempt: from here on it is this one's.
-      this.#withdrawal?.cancel();
       const given = grant;
       await this.#n.store.update((r) => ({ ...r, grant: given }));
       await this.#answersNow(source, given);
@@ -213,16 +214,18 @@ export class Switchovers {
     await this.#n.store.update((r) => (sameGrant(r.grant, grant) ? { ...r, grant: null } : r));
   }
 
-  /** Resolves after the first attempt; while the disk refuses, it is tried again as long as the source goes on. */
+  /** Resolves after the first attempt; while the disk refuses, it is tried again as long as the source goes on, or until another attempt does it. */
   async #withdrawWhenPossible(source: SourceRole, grant: Grant): Promise<void> {
     const { env, tag } = this.#n;
+    this.#unsent = grant;
     try {
       await this.#withdraw(grant);
+      if (this.#unsent === grant) this.#unsent = undefined;
     } catch (e: unknown) {
       if (!(e instanceof IoError)) throw e;
       env.log.warn('a grant that was not sent can not be taken back yet', { tag, to: grant.to, error: e.message });
-      this.#withdrawal = env.io.clock.after(source.retryMs, () => {
-        if (!source.stopped) void this.#withdrawWhenPossible(source, grant);
+      env.io.clock.after(source.retryMs, () => {
+        if (!source.stopped && this.#unsent === grant) void this.#withdrawWhenPossible(source, grant);
       });
     }
   }

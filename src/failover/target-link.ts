@@ -189,14 +189,18 @@ export class TargetLink {
       return undefined;
     }
     if (view.legDoubtful) this.leg.rewriteAll = true;
-    const answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
+    let answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
     this.#heard(answer);
     if (answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view))) return undefined;
     if (answer.direction !== null && answer.direction.from !== ctx.env.self) {
       this.problem = `rule ${answer.rule}: the copy would have to go from ${answer.direction.from}; a node in service is never overwritten`;
       return undefined;
     }
-    if (this.#s.isPreviousSource(this.node)) await this.#s.mergeFrom(this.node, view);
+    if (this.#s.isPreviousSource(this.node)) {
+      await this.#s.mergeFrom(this.node, view);
+      if (answer.kind !== 'refuse') answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) }); // What could not be merged is missing from the account.
+      if (answer.kind === 'wait') return undefined;
+    }
     const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
     await this.#mark(full, answer, view);
     return this.#kindOf(full);

@@ -20,8 +20,7 @@ function proven(r: StateRecord): Epoch | null {
 /** `a` served a term that `b` neither served nor was in sync in. */
 function servedUnknown(a: StateRecord, b: StateRecord): boolean {
   const served = a.epochServed;
-  // What it served before it was part of a later term it has given up.
-  if (served === null || number(served) < number(a.epochInSync)) return false;
+  if (served === null) return false;
   const known = proven(b);
   return known === null || known.number < served.number || (known.number === served.number && !same(known, served));
 }
@@ -54,12 +53,12 @@ export function isSplitBrain(a: StateRecord, b: StateRecord): boolean {
   const more = (x: StateRecord, y: StateRecord): boolean => servedUnknown(x, y) || holdsUnknown(x, y);
   if (more(a, b) && more(b, a)) return true;
   // Served a term that is not before any that the other was part of, and yet does not know what the other holds.
-  const owns = (x: StateRecord, y: StateRecord): boolean =>
-    x.epochServed !== null && x.epochServed.number >= number(x.epochInSync) && x.epochServed.number >= number(proven(y));
+  const owns = (x: StateRecord, y: StateRecord): boolean => x.epochServed !== null && x.epochServed.number >= number(proven(y));
   if ((owns(a, b) && holdsUnknown(b, a)) || (owns(b, a) && holdsUnknown(a, b))) return true;
-  // What a node served before it was part of a later term it has given up.
-  const [x, y] = [proven(a), proven(b)];
-  return x !== null && y !== null && x.number === y.number && !same(x, y);
+  // What both have left behind for a later term was decided then.
+  const live = Math.min(number(proven(a)), number(proven(b)));
+  const terms = (r: StateRecord): Epoch[] => [r.epochServed, r.epochInSync].filter((e) => e !== null).filter((e) => e.number >= live);
+  return terms(a).some((x) => terms(b).some((y) => x.number === y.number && !same(x, y)));
 }
 
 /** `x` has data that would be lost if it were overwritten from `y`. */

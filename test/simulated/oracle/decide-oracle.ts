@@ -23,9 +23,7 @@ export const heardBy = (f: Facts): NodeView[] =>
     .map((p) => p.view);
 
 /** Served for certain: by whoever says so, was in sync in it, or was told in it that it is out or ahead. */
-const servedBy = (r: StateRecord): (Epoch | null | undefined)[] =>
-  // What it knows of before it was part of a later term it has given up.
-  [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since].filter((e) => number(e ?? null) >= number(term(r)));
+const servedBy = (r: StateRecord): (Epoch | null | undefined)[] => [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since];
 
 /** The last that served for certain, and whoever has claimed since: it may have served, and only it can say. */
 function owners(views: readonly NodeView[]): NodeName[] {

@@ -327,12 +327,13 @@ describe('equal generations', () => {
     // Before that they are two owners of one number.
     const before = (v: NodeView, e: Epoch): NodeView => ({ ...v, record: { ...v.record, epochInSync: e, epochSeen: e } });
     expect(met(before(a, x), before(b, y))).toMatchObject({ rule: 'split-brain', kind: 'refuse' });
+    expect(met(a, before(b, y))).toMatchObject({ rule: 'split-brain', kind: 'refuse' });
   });
 
-  it('copies what is marked to a node whose own epoch this one does not know: nothing was written in it', () => {
-    const alone = { sessionIn: epoch(2, 'server1'), epochServed: epoch(1), epochInSync: epoch(1) };
+  it('copies all to a node that served an epoch which this one does not know: it may have been given something before, and took it along', () => {
+    const alone = { sessionIn: epoch(2, 'server1'), epochServed: epoch(2, 'server1'), epochInSync: epoch(2, 'server1') };
     const source = { ...tookOver(TWO), terms: [epoch(3).random], epochServed: epoch(3, 'server2'), epochInSync: epoch(3, 'server2') };
-    expect(met(s1({ record: alone }), s2Serving({ record: source }))).toMatchObject({ rule: 'serving', kind: 'partial' });
+    expect(met(s1({ record: alone }), s2Serving({ record: source }))).toMatchObject({ rule: 'serving', kind: 'full' });
   });
 
   it('refuses when the last source is one of the two and says that it never served', () => {

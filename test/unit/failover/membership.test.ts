@@ -219,6 +219,12 @@ describe('membership told to a target', () => {
     expect(termsOfEarlierVersion(source({ epochServed: epoch(4), epochInSync: epoch(3), terms: undefined }))).toEqual([g(4), g(3)]);
   });
 
+  it('and taken makes it know older offers, which somebody may have taken for committed', () => {
+    const s = generationOffered(generationOffered(source(), g(2)), g(3));
+    const t = membershipTaken(record('server2', nodes), membershipOf(s), epoch(4, 'server1'));
+    expect(t).toMatchObject({ generation: g(1), offered: [{ generation: g(3), served: false }], history: [g(2), g(0)] });
+  });
+
   it('of two accounts that are united knows of the epochs of both, a bounded number of them', () => {
     expect(termsUnited([g(4), g(3)], [g(5), g(3)])).toEqual([g(4), g(3), g(5)]);
     expect(termsUnited(undefined, undefined)).toEqual([]);
