@@ -132,7 +132,9 @@ async function drop(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<voi
 
 /** Who belongs to a mirror is changed with most of its nodes only: a minority could make itself a majority by it (M10). */
 async function refuseMinority(m: MirrorNode, s: SourceRole, what: Change, node: NodeName): Promise<void> {
-  const refused = refusedChange(m, what, node);
+  const over = (): boolean => s.stopped || s.device.suspension?.reasons.every((r) => r === PASSING) !== true;
+  await s.changes.until(over, () => m.env.io.clock.now(), s.timeoutMs * PASSING_MAX);
+  const refused = refusedChange(m, what, node) ?? (over() ? null : suspendedText(m, what));
   if (refused !== null) throw new ControlError('refused', refused);
   // Whom it heard a moment ago may stand by another by now.
   if (!(await arbiterOf(m).standsBy(m, s.epoch))) throw new ControlError('refused', withoutMajority(m, what, node));
@@ -140,13 +142,20 @@ async function refuseMinority(m: MirrorNode, s: SourceRole, what: Change, node: 
 
 type Change = 'add' | 'remove';
 
-/** Why a source that is suspended does not change who belongs to the mirror; null: it answers. */
+/** A process that stood still asks at once whether it may go on: that is waited for, so many failure timeouts. */
+const PASSING = 'stalled';
+const PASSING_MAX = 3;
+
+/** Why a source that is suspended does not change who belongs to the mirror; null: it answers, or will in a moment. */
 export function refusedChange(m: MirrorNode, what: Change, node: NodeName): string | null {
-  const suspension = m.source?.device.suspension ?? null;
-  if (suspension === null) return null;
-  if (suspension.reasons.includes(NO_QUORUM)) return withoutMajority(m, what, node);
-  const { self } = m.env;
-  return `${self} is suspended (${suspension.reasons.join(', ')}): nobody is ${DONE[what]} before it is known whether it may go on`;
+  const reasons = m.source?.device.suspension?.reasons ?? [];
+  if (reasons.every((r) => r === PASSING)) return null;
+  return reasons.includes(NO_QUORUM) ? withoutMajority(m, what, node) : suspendedText(m, what);
+}
+
+function suspendedText(m: MirrorNode, what: Change): string {
+  const reasons = m.source?.device.suspension?.reasons ?? [];
+  return `${m.env.self} is suspended (${reasons.join(', ')}): nobody is ${DONE[what]} before it is known whether it may go on`;
 }
 
 const DONE: Record<Change, string> = { add: 'added', remove: 'removed' };

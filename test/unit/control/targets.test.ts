@@ -83,6 +83,24 @@ describe('a node that is asked to forget the mirror while it goes in service', (
   });
 });
 
+it('a source that stood still is waited for, as it asks at once whether it may go on; not for ever', async () => {
+  await Sim.run({ nodes: NODES }, async (sim) => {
+    await sim.mirror();
+    const device = sim.daemon('server1').mirrors.get('t')?.source?.device;
+    device?.suspend('stalled');
+    expect((await sim.call('server1', 'preview', { tag: 't', action: 'unextend', nodes: ['server3'], source: null })).refused).toBeNull();
+    const removed = sim.call('server1', 'unextend', { tag: 't', node: 'server3' });
+    await sim.world.sleep(1000);
+    expect((await sim.status('server1')).targets.map((t) => t.node)).toEqual(['server2', 'server3']);
+    device?.unsuspend('stalled');
+    await removed;
+    device?.suspend('stalled');
+    await sim.refuses('server1', 'unextend', { tag: 't', node: 'server2' }, 'refused', /^server1 is suspended \(stalled\): nobody is removed/);
+    device?.unsuspend('stalled');
+    expect((await sim.status('server1')).targets.map((t) => t.node)).toEqual(['server2']);
+  });
+});
+
 describe('who belongs to a mirror under arbiter majority', () => {
   const lost = async (sim: Sim): Promise<void> => {
     await sim.mirror({ arbiter: 'majority' });
