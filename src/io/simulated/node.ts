@@ -252,7 +252,11 @@ export function simClock(process: Process, schedule: Schedule, stream: Stream): 
   const originMs = stream.float() * 1e6;
   const wallSkewMs = (stream.float() - 0.5) * 10_000;
   return {
-    now: () => originMs + schedule.now(),
+    now: () => {
+      // Whoever calls into a frozen process from outside makes it do what it can not: find out that it stands still.
+      if (process.frozen) throw new Error(`${process.name} is frozen, and was made to look at its clock`);
+      return originMs + schedule.now();
+    },
     wallNow: () => Math.floor(WALL_ORIGIN_MS + wallSkewMs + schedule.now()),
     after: (ms: number, f: () => void): Timer => {
       if (!Number.isFinite(ms)) throw new Error(`a timer of ${String(ms)} ms never ends`);

@@ -70,6 +70,10 @@ export class Process {
     return this.#state === 'running';
   }
 
+  get frozen(): boolean {
+    return this.#state === 'frozen';
+  }
+
   own(thing: Owned): void {
     this.#owned.add(thing);
   }

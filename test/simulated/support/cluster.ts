@@ -6,7 +6,7 @@ import { DaemonControl } from '../../../src/control/actions.ts';
 import { Daemon } from '../../../src/control/daemon.ts';
 import type { Actions, ActionName } from '../../../src/control/types.ts';
 import type { MirrorNode } from '../../../src/failover/node.ts';
-import type { StateRecord } from '../../../src/failover/types.ts';
+import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
 import type { SimNode } from '../../../src/io/simulated/node.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import type { Log } from '../../../src/io/log.ts';
@@ -68,6 +68,11 @@ export class Machine {
 
   get up(): boolean {
     return this.sim.state === 'running' && this.daemon !== undefined && !this.busy;
+  }
+
+  /** What its mirror says of itself; undefined while its process can not say anything. */
+  get view(): NodeView | undefined {
+    return this.sim.state === 'running' ? this.mirror?.view() : undefined;
   }
 
   durableMarks(): DurableMarks | undefined {

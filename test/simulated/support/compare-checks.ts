@@ -21,9 +21,9 @@ export class CompareChecks {
   }
 
   #compare(a: Machine, b: Machine): void {
-    const [mine, theirs] = [a.mirror?.view(), b.mirror?.view()];
+    const [mine, theirs] = [a, b].map((m) => (m.up ? m.view : undefined));
     const key = `${a.name} ${b.name}`;
-    if (mine === undefined || theirs === undefined || !a.up || !b.up || mine.inService || theirs.inService) {
+    if (mine === undefined || theirs === undefined || mine.inService || theirs.inService) {
       this.#last.delete(key);
       return;
     }

@@ -64,7 +64,7 @@ export function together(c: Cluster): Machine | undefined {
   for (const l of role.links.values()) if (l.leg.phase !== 'in-sync' || (l.leg.queue?.outstandingWrites ?? 0) > 0) return undefined;
   const members = source.mirror?.record().inSync.length ?? 0;
   if (members !== c.plan.nodes.length) return undefined;
-  return c.all.every((m) => m === source || m.mirror?.view().state === 'Target') ? source : undefined;
+  return c.all.every((m) => m === source || m.view?.state === 'Target') ? source : undefined;
 }
 
 /** True: an operator had to help. */
@@ -133,7 +133,7 @@ async function help(c: Cluster): Promise<boolean> {
     c.say(`=== operator: in-service on ${m.name}: ${answer === '' ? 'done' : answer}`);
     if (answer === '') return true;
   }
-  const shown = c.all.some((m) => m.mirror?.view().state === 'Split Brain');
+  const shown = c.all.some((m) => m.view?.state === 'Split Brain');
   if (shown) {
     const winner = c.branches.tip === undefined ? byFlag[0] : c.machine(c.branches.tip.node);
     if (winner === undefined) return false;
