@@ -308,7 +308,8 @@ export class Cluster {
 
   #stalled(stalledForMs: number, now: number): void {
     const long = stalledForMs >= this.#ctx.failureTimeoutMs;
-    this.#ctx.log.warn('stall', 'this process stood still', { stalledForMs: Math.round(stalledForMs) });
+    // A long one is worth a line though a short one was told of within the minute.
+    this.#ctx.log.warn(long ? 'long stall' : 'stall', 'this process stood still', { stalledForMs: Math.round(stalledForMs) });
     for (const peer of this.#peers.values()) {
       if (long) peer.breakLinks(new ClusterError(ClusterCode.LOST, `this node stood still for ${String(Math.round(stalledForMs))} ms`));
       peer.restartClocks(now);

@@ -6,9 +6,15 @@
  */
 import type { Clock, Timer } from '../io/types.ts';
 
+/** What was told of as a stall is told of again once it is longer by this part of the least stall. */
+const TOLD_AGAIN = 4;
+
 export interface StallEvents {
   onTick(now: number): void;
-  /** `stalledForMs`: from the last tick to now, which is never less than the stall itself. */
+  /**
+   * `stalledForMs`: from the last tick to now, which is never less than the stall itself. Called again, with the whole, when
+   * the process has stood still further before its next tick.
+   */
   onStall(stalledForMs: number, now: number): void;
 }
 
@@ -18,6 +24,8 @@ export class StallWatch {
   readonly #stallMinMs: number;
   readonly #events: StallEvents;
   #lastTick = 0;
+  /** How much of the time since the last tick was told as a stall. */
+  #toldMs = 0;
   #timer: Timer | undefined;
 
   /** A tick that is late by `stallMinMs` or more is a stall. */
@@ -42,8 +50,8 @@ export class StallWatch {
     if (this.#timer === undefined) return;
     const now = this.#clock.now();
     const gap = now - this.#lastTick;
-    if (gap < this.#tickMs + this.#stallMinMs) return;
-    this.#lastTick = now;
+    if (gap < (this.#toldMs === 0 ? this.#tickMs + this.#stallMinMs : this.#toldMs + this.#stallMinMs / TOLD_AGAIN)) return;
+    this.#toldMs = gap;
     this.#events.onStall(gap, now);
   }
 
@@ -52,6 +60,7 @@ export class StallWatch {
       this.check();
       const now = this.#clock.now();
       this.#lastTick = now;
+      this.#toldMs = 0;
       this.#events.onTick(now);
       if (this.#timer !== undefined) this.#arm();
     });

@@ -51,6 +51,23 @@ describe('noticing our own stalls', () => {
     expect(w.stalls).toEqual([700]);
   });
 
+  it('checks in the middle of a stall do not divide it: it is told again as a whole, until the process ticks', () => {
+    const w = watched();
+    for (const ms of [200, 10, 190, 300]) {
+      w.clock.jump(ms);
+      w.watch.check();
+    }
+    expect(w.stalls).toEqual([200, 400, 700]);
+    w.clock.jump(60);
+    w.clock.advance(0);
+    expect(w.stalls).toEqual([200, 400, 700, 760]);
+    expect(w.ticks).toEqual([760]);
+    w.clock.advance(100);
+    w.clock.jump(300);
+    w.watch.check();
+    expect(w.stalls).toEqual([200, 400, 700, 760, 300]);
+  });
+
   it('after stop nothing is told', () => {
     const w = watched();
     w.watch.stop();
