@@ -221,7 +221,7 @@ take_leftovers() {
 finish() {
   local status=$?
   trap - EXIT
-  trap '' INT TERM HUP
+  trap '' INT USR1 TERM HUP
   if [[ -n $watchdog ]]; then kill "$watchdog" 2>/dev/null; fi
   take_away
   if [[ -n $base && -z $keep ]]; then remove_files; fi
@@ -229,6 +229,20 @@ finish() {
     say "kept: legs in $images, state and logs in $base; the next demo removes them"
   fi
   exit "$status"
+}
+
+# watch_over SECONDS: from here on it ends on a signal, or after that time, and everything goes away again. Ctrl-C comes by way
+# of the watchdog: bash alone would forget some.
+watch_over() {
+  trap finish EXIT
+  trap 'interrupted Interrupted 130' USR1
+  trap 'interrupted Terminated 143' TERM
+  trap 'interrupted "Hung up" 129' HUP
+  exec 8< <(exec node scripts/demo-watchdog.mjs $$ "$1" 9>&-)
+  watchdog=$!
+  read -r <&8 || fail 'scripts/demo-watchdog.mjs does not start'
+  exec 8<&-
+  trap '' INT
 }
 
 interrupted() {

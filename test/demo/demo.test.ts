@@ -19,6 +19,28 @@ function lacking(): string | undefined {
 const lack = lacking();
 if (lack !== undefined) process.stderr.write(`SKIPPED the demo itself (test/demo/demo.test.ts): it needs ${lack}\n`);
 
+let children: ChildProcess[] = [];
+
+/** A shell that is watched over as the demo is, and does what the demo does most: it asks for the output of commands. */
+const ASKING = '. scripts/setup-lib.sh; . scripts/demo-lib.sh; watch_over 20; echo begun; while :; do x=$(now_ms); done';
+
+/** Interrupts such a shell at a moment of its own after it has begun. The exit code, or the signal that ended it. */
+async function interruptAsking(afterMs: number): Promise<number | string> {
+  const child = spawn('bash', ['-uc', ASKING], { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+  children.push(child);
+  const end = new Promise<number | string>((resolve) => {
+    child.on('close', (code, signal) => {
+      resolve(code ?? signal ?? 'unknown');
+    });
+  });
+  child.stdout.once('data', () => {
+    setTimeout(() => {
+      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGINT');
+    }, afterMs);
+  });
+  return await end;
+}
+
 /** Whatever of this demo is in the system, and of any in the tree. Other trees may run theirs meanwhile. */
 function remains(d: Running): string[] {
   const [mark] = /\/tmp\/netraid-demo\.\w+/.exec(d.said()) ?? [];
@@ -51,8 +73,6 @@ interface Running {
   signal(name: NodeJS.Signals): void;
 }
 
-let children: ChildProcess[] = [];
-
 function startDemo(...args: string[]): Running {
   const child = spawn(demo, args, { cwd: '/', detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '' } });
   children.push(child);
@@ -80,6 +100,17 @@ describe('scripts/demo', () => {
     expect(help.stdout).toContain('--keep');
     expect(await run(demo, ['--faster'])).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('--faster') as string });
   });
+
+  it('hears every Ctrl-C, also one that comes while the shell reaps a command whose output it asked for', async () => {
+    const ends = await Promise.all(
+      Array.from({ length: 4 }, async (_, lane) => {
+        const codes: (number | string)[] = [];
+        for (let i = 0; i < 30; i++) codes.push(await interruptAsking(5 + ((4 * i + lane) % 60) / 4));
+        return codes;
+      }),
+    );
+    expect(new Set(ends.flat())).toEqual(new Set([130]));
+  }, 120_000);
 
   it('tells an ordinary user what it lacks, and changes nothing', async () => {
     const tree = temporaryFolder();
