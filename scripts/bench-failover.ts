@@ -24,7 +24,7 @@ const HELP = `scripts/bench-failover [options]
   --json         prints the results as JSON
   --help         this page
 
-Needs the built programs (npm run build), of this tree or of the folder that NETRAID_DIST names.
+Measures the programs of this tree, built when they are not, or those in the folder that NETRAID_DIST names.
 `;
 
 const TAG = 'bench';
