@@ -175,6 +175,16 @@ export class Claims {
     await this.#n.own.setLastOwner(true);
     if (this.#n.flags.flags.dataCorrupt || this.#n.record().dataCorruptSet === true) await this.#n.own.setDataCorrupt(false);
     if (previous === null) await this.#n.own.setSource(this.#n.env.self);
+    const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
+    // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks. Before the
+    // epoch is served: marks too many harm nobody, and what can not be written down leaves a claim that is given up.
+    const intent = file.map('intent');
+    for (const n of others) file.map(`oos:${n}`).or(intent);
+    const unsynced = this.#n.replica.unsynced();
+    if (unsynced !== undefined) addWithin(intent, unsynced);
+    const inherited = intent.clone();
+    if (file.poisoned) await file.rewrite();
+    else await file.flush();
     // Whoever was silent when we decided may have been given up by others while we stood still ourselves (M9).
     if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
@@ -197,18 +207,9 @@ export class Claims {
       session: { role: 'source', clean: false },
       sessionBoot: this.#n.env.io.bootId,
     }));
-    const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
     const dropped = before.fullOrdered?.filter((n) => this.#n.record().fullOrdered?.includes(n) !== true) ?? [];
     if (dropped.length > 0)
       this.#n.env.log.warn('an order of a full resync is void: another node has claimed an epoch since', { tag: this.#n.tag, dropped });
-    // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks.
-    const intent = file.map('intent');
-    for (const n of others) file.map(`oos:${n}`).or(intent);
-    const unsynced = this.#n.replica.unsynced();
-    if (unsynced !== undefined) addWithin(intent, unsynced);
-    const inherited = intent.clone();
-    if (file.poisoned) await file.rewrite();
-    else await file.flush();
     const source = new SourceRole(this.#n, {
       epoch,
       file,

@@ -15,6 +15,8 @@ export interface NodeContext {
   peerView(node: NodeName): NodeView | undefined;
   /** Milliseconds since the peer was heard on any path; Infinity: never since start. */
   silentForMs(node: NodeName): number;
+  /** Grows each time this process has stood still for failureTimeout or more. */
+  readonly stalls: number;
   /** A fresh view, asked for now; null: the peer does not know the mirror. Rejects with ClusterError. */
   askView(node: NodeName, timeoutMs: number): Promise<NodeView | null>;
   /** Somebody serves, or has seen, a higher epoch than ours: this node must stop answering (M9). */

@@ -4,6 +4,7 @@
  */
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { ClusterError } from '../cluster/errors.ts';
+import { fetchMarks } from './fetch-marks.ts';
 import { termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { planMerge } from './merge.ts';
 import type { Marks } from '../mirror/marks.ts';
@@ -17,27 +18,21 @@ export interface MergeOwner {
   readonly timeoutMs: number;
 }
 
-/** Where the marks come from. */
-export interface MarksSource {
-  readonly node: NodeName;
-  fetch(from: NodeName, map: string): Promise<DirtyBitmap>;
-}
-
-export async function mergeAccount(s: MergeOwner, link: MarksSource, view: NodeView): Promise<void> {
+export async function mergeAccount(s: MergeOwner, previous: NodeName, view: NodeView): Promise<void> {
   const { ctx, marks } = s;
   const self = ctx.env.self;
   const plan = planMerge(ctx.view(), view);
   const before = ctx.record().accountComplete;
   const fetched = new Map<string, DirtyBitmap>();
   for (const { into, from } of plan.operations) {
-    const map = fetched.get(from.map) ?? (await link.fetch(from.node, from.map));
+    const map = fetched.get(from.map) ?? (await fetchMarks(s, from.node, from.map));
     fetched.set(from.map, map);
     marks.outOfSync(into.slice('oos:'.length)).or(map);
   }
   if (!(await marks.durable())) throw new Error('the bitmap file can not be written');
   await ctx.store.update((r) => {
     // Planned on the view above; targets that have been resynced fully meanwhile are pending no more.
-    const still = (x: string): boolean => r.mergePending.some((m) => m.from === link.node && m.for.includes(x));
+    const still = (x: string): boolean => r.mergePending.some((m) => m.from === previous && m.for.includes(x));
     const pending = plan.mergePending.map((m) => ({
       from: m.from,
       for: m.for.filter((x) => still(x) || r.mergePending.some((o) => o.from === m.from && o.for.includes(x))),
@@ -50,15 +45,15 @@ export async function mergeAccount(s: MergeOwner, link: MarksSource, view: NodeV
     return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete, terms };
   });
   if (plan.operations.length === 0) {
-    ctx.env.emit(ctx.tag, 'bitmap-damaged', `${plan.why}: full resync of ${[link.node, ...plan.fullFor].join(', ')}`, { node: link.node });
+    ctx.env.emit(ctx.tag, 'bitmap-damaged', `${plan.why}: full resync of ${[previous, ...plan.fullFor].join(', ')}`, { node: previous });
     return;
   }
   try {
-    await ctx.env.cluster.request(link.node, 'marks.given', { tag: ctx.tag, to: self, epoch: s.epoch }, s.timeoutMs);
+    await ctx.env.cluster.request(previous, 'marks.given', { tag: ctx.tag, to: self, epoch: s.epoch }, s.timeoutMs);
   } catch (e: unknown) {
     // It keeps its marks; asked again, it would give them to us again.
     if (!(e instanceof ClusterError)) throw e;
-    ctx.env.log.warn('the previous source was not told that its marks are merged', { node: link.node, error: e.message });
+    ctx.env.log.warn('the previous source was not told that its marks are merged', { node: previous, error: e.message });
   }
-  ctx.env.log.info('merged the bitmap of the previous source', { tag: ctx.tag, node: link.node, why: plan.why });
+  ctx.env.log.info('merged the bitmap of the previous source', { tag: ctx.tag, node: previous, why: plan.why });
 }

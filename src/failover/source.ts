@@ -295,9 +295,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   /** Union of the previous source's account into ours, durable before it may forget (design, "Merge"). */
   async mergeFrom(node: NodeName, view: NodeView): Promise<void> {
-    const link = this.links.get(node);
-    if (link === undefined) return;
-    await mergeAccount(this, link, view);
+    if (!this.links.has(node)) return;
+    await mergeAccount(this, node, view);
     this.changed();
   }
 

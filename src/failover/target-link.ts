@@ -6,8 +6,6 @@
  * Invariant: what `compare` answers is carried out in an order that a crash at any point survives: the marks are durable
  * here before the session is opened, the target's record says "being resynced" before a byte flows.
  */
-import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
-import { decodeRunsInto } from '../bitmap/run-codec.ts';
 import { Errno } from '../io/types.ts';
 import { Resync, type ResyncEnd } from '../mirror/resync.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
@@ -17,8 +15,8 @@ import { sameMirror } from './account.ts';
 import { compare } from './compare.ts';
 import { isSame } from './epoch.ts';
 import { Damping } from './damping.ts';
+import { fetchMarks } from './fetch-marks.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
-import { marksAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
@@ -189,21 +187,27 @@ export class TargetLink {
       return undefined;
     }
     if (view.legDoubtful) this.leg.rewriteAll = true;
-    let answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
-    this.#heard(answer);
-    if (answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view))) return undefined;
+    let answer = this.#judge(view);
+    if (answer === undefined) return undefined;
     if (answer.direction !== null && answer.direction.from !== ctx.env.self) {
       this.problem = `rule ${answer.rule}: the copy would have to go from ${answer.direction.from}; a node in service is never overwritten`;
       return undefined;
     }
     if (this.#s.isPreviousSource(this.node)) {
       await this.#s.mergeFrom(this.node, view);
-      if (answer.kind !== 'refuse') answer = compare(ctx.view(), view, { ended: this.#s.waitEnded(this.node) }); // What could not be merged is missing from the account.
-      if (answer.kind === 'wait') return undefined;
+      answer = this.#judge(view); // What could not be merged is missing from the account.
+      if (answer === undefined) return undefined;
     }
     const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
     await this.#mark(full, answer, view);
     return this.#kindOf(full);
+  }
+
+  /** undefined: nothing is done to that node, for now or for good. */
+  #judge(view: NodeView): CompareAnswer | undefined {
+    const answer = compare(this.#s.ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
+    this.#heard(answer);
+    return answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view)) ? undefined : answer;
   }
 
   /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
@@ -259,7 +263,7 @@ export class TargetLink {
         if (m.of === this.#s.ctx.env.self) {
           if (m.map === 'intent') own.or(this.#s.marks.intent.snapshot());
         } else {
-          own.or(await this.fetch(m.of, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
+          own.or(await fetchMarks(this.#s, m.of, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
         }
       }
       await this.#durable();
@@ -278,21 +282,6 @@ export class TargetLink {
 
   async #durable(): Promise<void> {
     if (!(await this.#s.marks.durable())) throw new Error('the bitmap file can not be written');
-  }
-
-  /** A map of another node, whole. */
-  async fetch(from: NodeName, map: string): Promise<DirtyBitmap> {
-    const { ctx, marks } = this.#s;
-    const out = new DirtyBitmap(marks.regions.regionCount);
-    let cursor: number | null = 0;
-    while (cursor !== null) {
-      const raw = await ctx.env.cluster.request(from, 'marks.get', { tag: ctx.tag, map, cursor }, this.#s.timeoutMs);
-      const answer = marksAnswerSchema.parse(raw);
-      for (const p of answer.pieces) decodeRunsInto(new Uint8Array(Buffer.from(p, 'base64')), out, marks.regions.regionCount);
-      if (answer.next !== null && answer.next <= cursor) throw new Error(`${from} sends its map ${map} in circles`);
-      cursor = answer.next;
-    }
-    return out;
   }
 
   // ------------------------------------------------------------------------------------------------- a session

@@ -89,9 +89,14 @@ describe('inconsistent', () => {
     });
 
   it('waits for the node that the resync came from, and copies all when the wait ends', () => {
-    const origin = other({ inService: true, record: { accountComplete: ['server2'] } });
+    const origin = other({ inService: true, record: { accountComplete: ['server2'], inSync: ['server1'] } });
     expect(met(origin, third())).toMatchObject({ rule: 'inconsistent', kind: 'wait', waitFor: 'server2', direction: from('server1', 'server3') });
     expect(met(origin, third(), { ended: true })).toMatchObject({ rule: 'inconsistent', kind: 'full', direction: from('server1', 'server3') });
+  });
+
+  it('waits no longer when that node is back, in sync with a source that could not merge its marks', () => {
+    const origin = other({ inService: true, record: { accountComplete: ['server2'], inSync: ['server1', 'server2'] } });
+    expect(met(origin, third())).toMatchObject({ rule: 'inconsistent', kind: 'full', direction: from('server1', 'server3') });
   });
 
   it('is partial from another node that has merged the marks of the one it came from', () => {

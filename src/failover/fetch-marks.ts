@@ -1,0 +1,28 @@
+/** Marks that another node keeps, as a source asks for them piece by piece. */
+import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { decodeRunsInto } from '../bitmap/run-codec.ts';
+import type { Marks } from '../mirror/marks.ts';
+import type { NodeContext } from './context.ts';
+import { marksAnswerSchema } from './protocol.ts';
+import type { NodeName } from './types.ts';
+
+export interface Fetcher {
+  readonly ctx: NodeContext;
+  readonly marks: Marks;
+  readonly timeoutMs: number;
+}
+
+/** A map of another node, whole; `map`: `intent` or `oos:NODE`. Rejects with ClusterError, or when the answers make no sense. */
+export async function fetchMarks({ ctx, marks, timeoutMs }: Fetcher, from: NodeName, map: string): Promise<DirtyBitmap> {
+  const { regionCount } = marks.regions;
+  const out = new DirtyBitmap(regionCount);
+  let cursor: number | null = 0;
+  while (cursor !== null) {
+    const raw = await ctx.env.cluster.request(from, 'marks.get', { tag: ctx.tag, map, cursor }, timeoutMs);
+    const answer = marksAnswerSchema.parse(raw);
+    for (const p of answer.pieces) decodeRunsInto(new Uint8Array(Buffer.from(p, 'base64')), out, regionCount);
+    if (answer.next !== null && answer.next <= cursor) throw new Error(`${from} sends its map ${map} in circles`);
+    cursor = answer.next;
+  }
+  return out;
+}
