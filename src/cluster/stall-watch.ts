@@ -6,7 +6,7 @@
  */
 import type { Clock, Timer } from '../io/types.ts';
 
-/** What was told of as a stall is told of again once it is longer by this part of the least stall. */
+/** A check tells of a stall again once it is longer by this part of the least stall; the tick that ends it, in any case. */
 const TOLD_AGAIN = 4;
 
 export interface StallEvents {
@@ -51,6 +51,10 @@ export class StallWatch {
     const now = this.#clock.now();
     const gap = now - this.#lastTick;
     if (gap < (this.#toldMs === 0 ? this.#tickMs + this.#stallMinMs : this.#toldMs + this.#stallMinMs / TOLD_AGAIN)) return;
+    this.#tell(gap, now);
+  }
+
+  #tell(gap: number, now: number): void {
     this.#toldMs = gap;
     this.#events.onStall(gap, now);
   }
@@ -59,6 +63,8 @@ export class StallWatch {
     this.#timer = this.#clock.after(this.#tickMs, () => {
       this.check();
       const now = this.#clock.now();
+      // However little was added since: the whole must not be told too short.
+      if (this.#toldMs > 0 && now - this.#lastTick > this.#toldMs) this.#tell(now - this.#lastTick, now);
       this.#lastTick = now;
       this.#toldMs = 0;
       this.#events.onTick(now);
