@@ -170,7 +170,11 @@ export class Schedule {
       this.#push(entry);
       throw this.#error('the limit of events is reached');
     }
-    this.beforeEvent?.();
+    try {
+      this.beforeEvent?.();
+    } catch (e: unknown) {
+      throw this.#error(`what looks at the world between events threw: ${e instanceof Error ? e.message : String(e)}`, e);
+    }
     this.#now = entry.at;
     this.#events += 1;
     this.#record(entry);

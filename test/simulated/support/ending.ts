@@ -260,7 +260,11 @@ export function describe(c: Cluster): string {
       );
       continue;
     }
-    const v = n.view();
+    const v = m.view;
+    if (v === undefined) {
+      lines.push(`  ${m.name}: ${m.sim.state} ${JSON.stringify({ ...m.record, definition: undefined })}`);
+      continue;
+    }
     lines.push(
       `  ${m.name}: ${v.state}, in service ${String(v.inService)}; ${n.decision?.action ?? '-'} by ${n.decision?.rule ?? '-'}: ${n.decision?.why ?? ''}`,
     );

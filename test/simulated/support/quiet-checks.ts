@@ -1,4 +1,5 @@
 /** What must hold whenever nothing is being written: who is shown as Target is equal (M6), and every difference is marked (M5). */
+import type { StateRecord } from '../../../src/failover/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { isMarked } from './bitmap-reader.ts';
 import { LEG } from './plan.ts';
@@ -41,8 +42,15 @@ function isAccounted(source: Machine, target: Machine): boolean {
     !record.mergePending.some((m) => m.for.includes(target.name)) &&
     role.links.get(target.name)?.fullWanted !== true &&
     !role.bitmapWasDamaged &&
-    record.hadData
+    record.hadData &&
+    knowsLastSession(record, target.record)
   );
+}
+
+/** Whether it knows of the epoch in which the target was last copied to: of what another source did, it has no account. */
+function knowsLastSession(record: StateRecord, target: StateRecord | undefined): boolean {
+  const last = target?.sessionIn ?? null;
+  return last === null || record.terms === undefined || record.terms.includes(last.random);
 }
 
 /** The first of these regions that is neither in the source's account nor in the target's own, which the next session asks for. */
