@@ -220,8 +220,9 @@ take_leftovers() {
 
 finish() {
   local status=$?
-  trap - EXIT
+  # In this order: a USR1 in between would end it without cleaning up.
   trap '' INT USR1 TERM HUP
+  trap - EXIT
   if [[ -n $watchdog ]]; then kill "$watchdog" 2>/dev/null; fi
   take_away
   if [[ -n $base && -z $keep ]]; then remove_files; fi
