@@ -71,6 +71,13 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
         find: "  if (!servedLast && !r.inSync.includes(v.node)) return 'it was not in sync';",
         replace: '',
       },
+      // Its source, which does not count it as in sync, is to bring the contact all the same.
+      {
+        file: 'src/failover/node.ts',
+        find: ' && view.record.inSync.includes(this.env.self)) this.#inContact();',
+        replace: ') this.#inContact();',
+      },
+      { file: 'src/failover/node.ts', find: 'this.#contact = !this.replica.doubtful;', replace: 'this.#contact = true;' },
       // It was told that it is out before it was resynced, and is to remember that as well.
       {
         file: 'src/failover/target.ts',
