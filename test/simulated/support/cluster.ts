@@ -48,6 +48,8 @@ export class Machine {
   /** An operator is forcing it online. */
   forcing = false;
   #answeredIn = '';
+  /** Of each of its daemons, how many commands it has not answered. */
+  readonly #unanswered = new WeakMap<DaemonControl, number>();
 
   constructor(c: Cluster, name: string) {
     this.#c = c;
@@ -73,6 +75,11 @@ export class Machine {
   /** What its mirror says of itself; undefined while its process can not say anything. */
   get view(): NodeView | undefined {
     return this.sim.state === 'running' ? this.mirror?.view() : undefined;
+  }
+
+  /** An operator's command is still being carried out, though nobody may wait for its answer any more. */
+  get commanded(): boolean {
+    return this.control !== undefined && (this.#unanswered.get(this.control) ?? 0) > 0;
   }
 
   durableMarks(): DurableMarks | undefined {
@@ -160,10 +167,14 @@ export class Machine {
   async command<A extends ActionName>(action: A, params: Actions[A]['params'], waitMs = 5000): Promise<string> {
     const { control } = this;
     if (control === undefined) return `${this.name} is not running`;
-    const asked = control.call(action, params).then(
-      () => '',
-      (e: unknown) => (e instanceof Error ? e.message : String(e)),
-    );
+    this.#unanswered.set(control, (this.#unanswered.get(control) ?? 0) + 1);
+    const asked = control
+      .call(action, params)
+      .then(
+        () => '',
+        (e: unknown) => (e instanceof Error ? e.message : String(e)),
+      )
+      .finally(() => this.#unanswered.set(control, (this.#unanswered.get(control) ?? 0) - 1));
     return await Promise.race([asked, this.#c.world.sleep(waitMs).then(() => 'no answer')]);
   }
 

@@ -34,6 +34,8 @@ export async function endHistory(c: Cluster, w: Workload): Promise<void> {
   if (violated(c)) return;
   await w.stop();
   await until(c, 'the application has ended', BY_ITSELF_MS, () => w.inFlight === 0);
+  // A switchover may still be waiting for its targets.
+  await until(c, 'no command is under way', BY_ITSELF_MS, () => c.all.every((m) => !m.commanded));
   // A sync that was under way when everything was repaired may have failed since.
   if (await comeTogether(c)) helped = true;
   if (violated(c)) return;
