@@ -47,8 +47,10 @@ export class StallWatch {
   }
 
   check(): void {
-    if (this.#timer === undefined) return;
-    const now = this.#clock.now();
+    if (this.#timer !== undefined) this.#look(this.#clock.now());
+  }
+
+  #look(now: number): void {
     const gap = now - this.#lastTick;
     if (gap < (this.#toldMs === 0 ? this.#tickMs + this.#stallMinMs : this.#toldMs + this.#stallMinMs / TOLD_AGAIN)) return;
     this.#tell(gap, now);
@@ -61,10 +63,11 @@ export class StallWatch {
 
   #arm(): void {
     this.#timer = this.#clock.after(this.#tickMs, () => {
-      this.check();
-      const now = this.#clock.now();
+      const woke = this.#clock.now();
+      this.#look(woke);
       // However little was added since: the whole must not be told too short.
-      if (this.#toldMs > 0 && now - this.#lastTick > this.#toldMs) this.#tell(now - this.#lastTick, now);
+      if (this.#toldMs > 0 && woke - this.#lastTick > this.#toldMs) this.#tell(woke - this.#lastTick, woke);
+      const now = this.#clock.now();
       this.#lastTick = now;
       this.#toldMs = 0;
       this.#events.onTick(now);

@@ -4,7 +4,7 @@
  * What was answered before it stood still once more counts no longer.
  */
 import type { MirrorDevice } from '../mirror/device.ts';
-import { provenEpochs } from './account.ts';
+import { provenEpochs, sameMirror } from './account.ts';
 import { arbiterOf } from './arbiter.ts';
 import type { Changes, NodeContext } from './context.ts';
 import { compareEpoch } from './epoch.ts';
@@ -54,18 +54,21 @@ async function isConfirmed(s: StallAsker, stalls: number): Promise<boolean> {
   return false;
 }
 
-/** `unknown`: without a record it can neither confirm nor have taken over. `outdated`: our epoch is not the last, or has another owner. */
+/** `unknown`: without a record of this mirror it can neither confirm nor have taken over. `outdated`: our epoch is not the last, or has another owner. */
 async function ask(s: StallAsker, node: NodeName, before: NodeView | undefined): Promise<'heard' | 'silent' | 'unknown' | 'outdated'> {
   const { ctx } = s;
-  const judged = (v: NodeView): 'heard' | 'outdated' => (confirms(v, s.epoch) ? 'heard' : 'outdated');
+  const judged = (v: NodeView): 'heard' | 'unknown' | 'outdated' => {
+    if (!sameMirror(ctx.record(), v.record)) return 'unknown';
+    return confirms(v, s.epoch) ? 'heard' : 'outdated';
+  };
   try {
     const v = await ctx.askView(node, s.timeoutMs);
     return v === null ? 'unknown' : judged(v);
   } catch (e: unknown) {
     if (!(e instanceof Error)) throw e;
-    // It may still reach us, though we can't reach it.
+    // It may still reach us, though we can't reach it. What it said before it fell silent counts as little here as in `decide`.
     const heard = ctx.peerView(node);
-    return heard === undefined || heard === before ? 'silent' : judged(heard);
+    return heard === undefined || heard === before || ctx.silentForMs(node) >= s.timeoutMs ? 'silent' : judged(heard);
   }
 }
 

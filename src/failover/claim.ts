@@ -172,9 +172,6 @@ export class Claims {
     const leg = await this.#openLeg();
     this.#lookAtSectors(leg);
     const file = await this.#n.keeper.forService();
-    await this.#n.own.setLastOwner(true);
-    if (this.#n.flags.flags.dataCorrupt || this.#n.record().dataCorruptSet === true) await this.#n.own.setDataCorrupt(false);
-    if (previous === null) await this.#n.own.setSource(this.#n.env.self);
     const others = Object.keys(before.definition.nodes).filter((n) => n !== this.#n.env.self);
     // What may differ after a crash may differ on every other leg: the intent of the last life becomes their marks. Before the
     // epoch is served: marks too many harm nobody, and what can not be written down leaves a claim that is given up.
@@ -185,6 +182,9 @@ export class Claims {
     const inherited = intent.clone();
     if (file.poisoned) await file.rewrite();
     else await file.flush();
+    await this.#n.own.setLastOwner(true);
+    if (this.#n.flags.flags.dataCorrupt || this.#n.record().dataCorruptSet === true) await this.#n.own.setDataCorrupt(false);
+    if (previous === null) await this.#n.own.setSource(this.#n.env.self);
     // Whoever was silent when we decided may have been given up by others while we stood still ourselves (M9).
     if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);

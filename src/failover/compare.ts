@@ -108,8 +108,9 @@ function inconsistent({ a, b, waitEnded }: Pair): Answer | null {
     (knowsGeneration(origin.record, resync.generation) ? null : `${origin.node} does not know generation ${resync.generation}`);
   if (gap === null) return copy(origin, cut, 'partial', why, [outOfSync(origin, cut.node), intentOf(cut)]);
   const marksAreLost = origin.bitmapDamaged || cut.bitmapDamaged;
-  // Once it is in sync with the origin, what it knew has been merged, or could not be.
-  const isBack = origin.inService && origin.record.inSync.includes(resync.node);
+  // Once it is in sync with the origin, what it knew has been merged, or could not be; another may still come and be merged.
+  const pending = origin.record.mergePending.some((m) => m.for.includes(cut.node));
+  const isBack = origin.inService && origin.record.inSync.includes(resync.node) && !pending;
   const canCome = Object.hasOwn(origin.record.definition.nodes, resync.node) && resync.node !== origin.node && !isBack;
   if (waitEnded || marksAreLost || !canCome) return copy(origin, cut, 'full', `${why}; in full, because ${gap}`);
   return waitFor(origin, cut, resync.node, why);

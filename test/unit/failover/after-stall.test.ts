@@ -15,6 +15,9 @@ type Answer = { says: NodeView | null } | 'silent' | 'pending';
 class Asked {
   readonly clock = new HandClock();
   readonly answers: Record<string, Answer> = { b: 'silent', c: 'silent' };
+  /** What heartbeats last said, and since when nothing came. */
+  readonly views: Record<string, NodeView> = {};
+  readonly silentSince: Record<string, number> = {};
   readonly changes = new Changes((ms, f) => this.clock.after(ms, f));
   readonly now = { stalls: 1, stopped: false };
   answering = false;
@@ -22,6 +25,7 @@ class Asked {
 
   constructor() {
     const { now } = this;
+    this.clock.jump(5 * TIMEOUT);
     const ctx = {
       env: { self: 'a', io: { clock: this.clock }, cluster: { checkStall: () => undefined } },
       tag: 't',
@@ -29,8 +33,8 @@ class Asked {
       get stalls() {
         return now.stalls;
       },
-      peerView: () => undefined,
-      silentForMs: () => this.clock.now(),
+      peerView: (n: string) => this.views[n],
+      silentForMs: (n: string) => this.clock.now() - (this.silentSince[n] ?? 0),
       askView: async (n: string) => {
         const answer = this.answers[n];
         if (answer === 'pending') await new Promise<void>((open) => this.#open.push(open));
@@ -106,6 +110,36 @@ it.each([
   s.answers.b = says('b');
   await s.pass(1500);
   expect(s.answering).toBe(false);
+});
+
+it('forgets the claim of one who could not be asked, and has fallen silent since', async () => {
+  const s = new Asked();
+  await s.pass(100);
+  s.silentSince.c = s.clock.now();
+  s.views.c = view('c', NODES, { record: { epochSeen: epoch(4, 'c'), claim: epoch(4, 'c') } });
+  await s.pass(800);
+  expect(s.answering).toBe(false);
+  await s.pass(600);
+  expect(s.answering).toBe(true);
+});
+
+it('takes the word of one that it can not ask, when that reaches it by itself', async () => {
+  const s = new Asked();
+  await s.pass(100);
+  s.silentSince.c = s.clock.now();
+  s.views.c = view('c', NODES, { record: { epochSeen: epoch(3), epochInSync: epoch(3) } });
+  await s.pass(100);
+  expect(s.answering).toBe(true);
+});
+
+it.each([4, 2])('asks nothing of a node whose mirror of that tag is another one, in epoch %i', async (number) => {
+  const s = new Asked();
+  s.answers.c = says('c', { epochSeen: epoch(number, 'c'), definition: { ...definition(NODES), createId: '00000000000000ff' } });
+  await s.pass(800);
+  expect(s.answering).toBe(false);
+  s.answers.b = says('b');
+  await s.pass(200);
+  expect(s.answering).toBe(true);
 });
 
 it('a word that was given before it stood still once more counts no longer', async () => {

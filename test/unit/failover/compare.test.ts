@@ -99,6 +99,12 @@ describe('inconsistent', () => {
     expect(met(origin, third())).toMatchObject({ rule: 'inconsistent', kind: 'full', direction: from('server1', 'server3') });
   });
 
+  it('waits while the marks of a third node may still come', () => {
+    const pending = [{ from: 'server4', for: ['server3'] }];
+    const origin = other({ inService: true, record: { accountComplete: ['server2'], inSync: ['server1', 'server2'], mergePending: pending } });
+    expect(met(origin, third())).toMatchObject({ rule: 'inconsistent', kind: 'wait' });
+  });
+
   it('is partial from another node that has merged the marks of the one it came from', () => {
     const answer = met(other({ inService: true, record: { accountComplete: ['server2', 'server3'] } }), third());
     expect(answer).toMatchObject({ rule: 'inconsistent', kind: 'partial' });
