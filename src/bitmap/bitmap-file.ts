@@ -100,14 +100,15 @@ export class BitmapFile {
   }
 
   /**
-   * Makes the file, without maps; durable when it resolves. EEXIST when there is one and `replace` is not said: a damaged
-   * file is replaced on purpose only (M13). RegionRangeError for an impossible geometry or id.
+   * Makes the file with the maps that `fill` gives it; durable when it resolves, and never on disk without them. EEXIST when
+   * there is one and `replace` is not said: a damaged file is replaced on purpose only (M13). RegionRangeError for an
+   * impossible geometry or id.
    */
   static async create(
     files: Files,
     path: string,
     meta: BitmapIdentity & { readonly generation: string },
-    o: { replace?: boolean } = {},
+    o: { replace?: boolean; fill?: ((file: BitmapFile) => void) | undefined } = {},
   ): Promise<BitmapFile> {
     checkIdentity(meta);
     checkGeneration(meta.generation);
@@ -115,6 +116,7 @@ export class BitmapFile {
     const { createId, deviceBytes, regionBytes, generation } = meta;
     const header = { version: FORMAT_VERSION, createId, deviceBytes, regionBytes, generation, rewrites: 0, baseSectors: 0, closed: false };
     const file = new BitmapFile(files, path, header, generation, new Map());
+    o.fill?.(file);
     await file.#replaceNow();
     return file;
   }

@@ -61,11 +61,16 @@ export class BitmapKeeper {
   /** The file as it is; a damaged one is replaced by one in which everything is marked for everybody. */
   async forService(): Promise<BitmapFile> {
     if (this.#file !== undefined) return this.#file;
-    const file = await this.#create();
+    return await this.#create((file) => {
+      this.#markAll(file);
+    });
+  }
+
+  #markAll(file: BitmapFile): void {
     const { definition, node } = this.#record();
     for (const n of Object.keys(definition.nodes)) if (n !== node) file.map(`oos:${n}`).setAll();
-    await file.flush();
-    return file;
+    // What a failed sync may have lost here is not known either: until a sync ends well, the next life doubts all of it (M3).
+    file.map('intent').setAll();
   }
 
   /** The damage has been made good: everything is marked, or the node is in sync with its source. */
@@ -73,11 +78,19 @@ export class BitmapKeeper {
     this.#damage = '';
   }
 
-  async #create(): Promise<BitmapFile> {
-    await this.#file?.close();
+  /** `fill` comes before the file is on disk: an empty one would be taken for whole after a crash (M13). */
+  async #create(fill?: (file: BitmapFile) => void): Promise<BitmapFile> {
+    const before = this.#file;
     this.#file = undefined;
     const meta = { ...this.#identity(), generation: this.#record().generation };
-    this.#file = await BitmapFile.create(this.#files, this.#path, meta, { replace: true });
+    try {
+      // What can't be written to it any more is void: it is replaced.
+      if (before !== undefined) await Promise.allSettled([before.close()]);
+      this.#file = await BitmapFile.create(this.#files, this.#path, meta, { replace: true, fill });
+    } catch (e: unknown) {
+      if (this.#damage === '') this.#damage = `it could not be made anew: ${String(e)}`;
+      throw e;
+    }
     return this.#file;
   }
 
@@ -89,16 +102,16 @@ export class BitmapKeeper {
     this.#damage = '';
   }
 
-  /** A bitmap file of another geometry that holds the same marks. */
-  async regrown(sizeBytes: number): Promise<{ file: BitmapFile; regions: RegionMap }> {
+  /** A bitmap file of another geometry that holds the same marks, and what `more` adds to them. */
+  async regrown(sizeBytes: number, more?: (file: BitmapFile, regions: RegionMap) => void): Promise<{ file: BitmapFile; regions: RegionMap }> {
     const before = this.#file;
     const maps = before === undefined ? [] : before.mapNames.map((n) => [n, before.map(n)] as const);
-    const file = await this.#create();
     const regions = new RegionMap({ deviceBytes: sizeBytes, regionBytes: this.#record().definition.regionSizeBytes });
-    for (const [name, map] of maps) {
-      addWithin(file.map(name), map);
-    }
-    await file.flush();
+    const file = await this.#create((f) => {
+      if (before === undefined) this.#markAll(f);
+      for (const [name, map] of maps) addWithin(f.map(name), map);
+      more?.(f, regions);
+    });
     return { file, regions };
   }
 

@@ -9,7 +9,9 @@ import { Marks } from '../mirror/marks.ts';
 import type { MirrorDefinition } from './types.ts';
 import type { SourceRole } from './source.ts';
 
-type MakeFile = (definition: MirrorDefinition) => Promise<{ file: BitmapFile; regions: RegionMap }>;
+type Fill = (file: BitmapFile, regions: RegionMap) => void;
+/** The file is on disk with what `fill` marks, or not at all. */
+type MakeFile = (definition: MirrorDefinition, fill: Fill) => Promise<{ file: BitmapFile; regions: RegionMap }>;
 
 /** Rejects with ClusterError before anything has changed here, or after the mirror has left service. */
 export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile): Promise<void> {
@@ -34,10 +36,10 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
     s.marks.collect(false);
     await ctx.store.update((r) => ({ ...r, definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 } }));
     try {
-      const { file, regions } = await makeFile(definition);
-      const first = regions.regionOf(Math.min(before.sizeBytes, sizeBytes - 1));
-      for (const l of links) file.map(`oos:${l.node}`).setRange(first, regions.regionCount - 1);
-      await file.flush();
+      const { file, regions } = await makeFile(definition, (f, r) => {
+        const first = r.regionOf(Math.min(before.sizeBytes, sizeBytes - 1));
+        for (const l of links) f.map(`oos:${l.node}`).setRange(first, r.regionCount - 1);
+      });
       device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log }));
     } catch (e: unknown) {
       ctx.superseded(s.epoch, `the bitmap could not be made larger: ${String(e)}`, false);

@@ -14,7 +14,7 @@ interface Resized extends NodeContext {
 /** To be called while no role changes. */
 export async function resize(n: Resized, sizeBytes: number): Promise<void> {
   if (n.source !== undefined) {
-    await grow(n.source, sizeBytes, (definition) => n.keeper.regrown(definition.sizeBytes));
+    await grow(n.source, sizeBytes, (definition, fill) => n.keeper.regrown(definition.sizeBytes, fill));
     return;
   }
   const leg = await n.replica.open();
