@@ -18,8 +18,8 @@ export async function syncInherited(d: MirrorDevice, inherited: DirtyBitmap, syn
     if (!d.stopped) d.localFailed(`sync of the local leg: ${errnoName(r.errno)}`);
     return;
   }
-  // Another sync may have failed in the meantime.
-  if (d.local.syncFailed) return;
+  // Another sync may have failed in the meantime, or the leg may have left with what it had not synced.
+  if (d.local.syncFailed || d.local.state !== 'in') return;
   synced();
   if (!d.stopped && d.marks === marks) marks.intent.release(inherited);
 }

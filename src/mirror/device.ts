@@ -320,6 +320,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   ownLegLeft(): void {
+    // What it has not synced is proven by syncs of others from now on, and is still what its next life has to doubt (M3).
+    this.marks.intent.addAll(this.marks.intent.unproven());
     this.#replies.forgiveOwnLeg();
   }
 

@@ -54,6 +54,15 @@ describe('what a node has not synced when it goes in service', () => {
     expect(said).toEqual([]);
   });
 
+  it('keeps them as well when the own leg has left meanwhile: nobody knows what that sync was worth', async () => {
+    const { rig, said, ended } = await inService();
+    rig.local.state = 'out';
+    rig.end('own', 'sync');
+    await ended;
+    expect(rig.intent()).toEqual([2, 3]);
+    expect(said).toEqual([]);
+  });
+
   it('is told of a failure that comes after the device has stopped', async () => {
     const { rig, ended } = await inService();
     rig.device.stop(Errno.ESHUTDOWN);

@@ -303,6 +303,26 @@ describe('the own leg fails (M2)', () => {
     expect(rig.engine.handlesAlive).toBe(0);
   });
 
+  it('keeps under intent what it had not synced, whatever is proven without it from then on (M3)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(3 * REGION, 512, 3);
+    await rig.endAll();
+    rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    rig.write(5 * REGION, 512, 5);
+    await rig.endAll();
+    expect(rig.intent()).toEqual([0, 3, 5]);
+    rig.flush();
+    await rig.endAll();
+    rig.marks.collect(false);
+    expect(rig.intent()).toEqual([0, 3]);
+  });
+
   it('reads nothing there while it is being settled: what a failed write left behind is neither old nor new', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     rig.write(0, 512, 4);
