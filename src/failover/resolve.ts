@@ -5,7 +5,7 @@ import { fullResyncOrdered } from './membership.ts';
 import { decideResolve } from './decide-resolve.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
-import type { NodeName, NodeView } from './types.ts';
+import type { Epoch, NodeName, NodeView } from './types.ts';
 
 /** What an operator asked of the node in service, and what it answers: a preview's lines, or that it is done. */
 export interface OperatorAnswer {
@@ -37,7 +37,7 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
     fullResyncOrdered(
       r,
       links.map((l) => l.node),
-      (n) => s.ctx.peerView(n)?.record.epochServed ?? null,
+      (n) => servedByNow(s.ctx, n),
     ),
   );
   refuseStopped();
@@ -49,6 +49,13 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
   // Nor one that has begun meanwhile.
   endSessions(s, links);
   s.changed();
+}
+
+/** Of a node that serves, or may serve unheard, nobody knows what will have to be given up: it is asked again when that is seen (M10). */
+function servedByNow(ctx: NodeContext, node: NodeName): Epoch | null {
+  const view = ctx.peerView(node);
+  const heard = ctx.silentForMs(node) < ctx.record().definition.failureTimeoutMs;
+  return view === undefined || view.inService || !heard ? null : view.record.epochServed;
 }
 
 function endSessions(s: SourceRole, links: readonly TargetLink[]): void {
