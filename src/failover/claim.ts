@@ -16,7 +16,7 @@ import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
 import { decide } from './decide.ts';
-import { highestEpoch, isSame, nextEpoch } from './epoch.ts';
+import { compareEpoch, highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { syncInherited } from './inherited.ts';
@@ -24,6 +24,7 @@ import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership
 import { enteringAccount } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
+import type { QuorumKeeper } from './quorum-keeper.ts';
 import type { Replica } from './replica.ts';
 import { sectorSizeOf } from './sectors.ts';
 import { SourceRole } from './source.ts';
@@ -35,6 +36,7 @@ export interface Claimant extends NodeContext {
   readonly flags: FlagFiles;
   readonly replica: Replica;
   readonly keeper: BitmapKeeper;
+  readonly quorum: QuorumKeeper;
   readonly source: SourceRole | undefined;
   readonly stopped: boolean;
   readonly syncFailureWritten: Promise<void>;
@@ -61,6 +63,8 @@ export class Claims {
   readonly #n: Claimant;
   /** The claim was decided, and is being carried through: nobody else's is accepted. */
   entering = false;
+  /** Somebody who was not heard when the last claim was made has seen an epoch that it is not above. */
+  #outbid = false;
 
   constructor(n: Claimant) {
     this.#n = n;
@@ -82,8 +86,15 @@ export class Claims {
     }
   }
 
-  /** The claim, step by step (design, "Going in service"). */
+  /** The claim. A forced one that hears of another claim in its midst is made once more, above that, as if it had heard before. */
   async run(command: Facts['command']): Promise<Decision> {
+    const decision = await this.#claim(command);
+    return this.#outbid && command.kind === 'force' ? await this.#claim(command) : decision;
+  }
+
+  /** Step by step (design, "Going in service"). */
+  async #claim(command: Facts['command']): Promise<Decision> {
+    this.#outbid = false;
     const first = decide(this.#n.facts(command, false));
     if (this.#stopping()) return { action: 'wait', rule: first.rule, why: `${this.#n.env.self} is stopping` };
     this.#n.note(first);
@@ -98,6 +109,8 @@ export class Claims {
       if (known.action !== 'go-in-service') return known;
     }
     const trusted = await this.#makeDurable(leg);
+    // It may not be possible to write the marks down, either.
+    if (this.#n.keeper.file?.poisoned === true) await this.#n.keeper.file.rewrite();
     const { stalls } = this.#n;
     const before = this.#n.record();
     const seen = [before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.epochServed, v.record.claim])].filter(
@@ -120,6 +133,7 @@ export class Claims {
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
+      this.#outbid = this.#n.views().some((v) => ['higher', 'conflict'].includes(compareEpoch(v.record.epochSeen, epoch)));
       this.#n.note(second);
       this.#n.env.cluster.heartbeatNow();
       return second.action === 'go-in-service' ? { ...second, action: 'wait' } : second;
@@ -236,6 +250,8 @@ export class Claims {
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst(grantHeld(before)?.synced);
     if (source.isStopped()) throw new ClusterError('superseded', `epoch ${String(epoch.number)} was over before it was served`);
     source.device.tick();
+    // Who was heard when this was decided may have been silent since, and have taken over (M9).
+    this.#n.quorum.keep(source, this.#n.quorum.heard() === false);
     source.serve();
     this.#n.env.exports.add(this.#n.tag, source.export);
     this.#n.env.emit(this.#n.tag, 'in-service', `in service on ${this.#n.env.self}: ${d.why}`, { rule: d.rule, epoch: epoch.number });

@@ -67,7 +67,7 @@ export class MirrorNode implements Claimant {
   #demoting = false;
   /** Set while another node's claim is undecided: we answer nothing (M9). */
   #claimedBy: NodeName | undefined;
-  readonly #quorum: QuorumKeeper;
+  readonly quorum: QuorumKeeper;
 
   constructor(env: NodeEnv, store: RecordStore, flags: FlagFiles, onChanged: () => void) {
     this.env = env;
@@ -88,7 +88,7 @@ export class MirrorNode implements Claimant {
     });
     this.#claims = new Claims(this);
     this.#views = new PeerViews({ now: () => env.io.clock.now(), silentForMs: (n) => env.cluster.silentForMs(n) });
-    this.#quorum = new QuorumKeeper(this, () => this.inService);
+    this.quorum = new QuorumKeeper(this, () => this.inService);
     this.switchovers = new Switchovers(this, this.#claims, this.#roles);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
@@ -158,7 +158,7 @@ export class MirrorNode implements Claimant {
   /** The claim has been carried through: this is the source now. */
   becomes(source: SourceRole): void {
     this.#source = source;
-    this.#quorum.begin();
+    this.quorum.begin();
     for (const [n, v] of this.#views.all()) this.#judgePeer(n, v);
   }
 
@@ -316,7 +316,7 @@ export class MirrorNode implements Claimant {
       upForMs: now - this.#startedAt,
       confirm: this.#question.facts(now, { peers, failureTimeoutMs }, this.inService),
       command,
-      majority: this.#quorum.heard(),
+      majority: this.quorum.heard(),
       claiming,
     };
   }
@@ -349,7 +349,7 @@ export class MirrorNode implements Claimant {
     if (source !== undefined) {
       this.note(d);
       if (d.action === 'demote') this.superseded(d.epochSeen ?? source.epoch, d.why, d.setFlags?.lastOwner === false);
-      this.#quorum.keep(source, d.action === 'suspend');
+      this.quorum.keep(source, d.action === 'suspend');
       return;
     }
     this.note(d);
