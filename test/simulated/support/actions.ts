@@ -3,7 +3,7 @@
  * again from a list, and from a shorter one. Where an action does not apply any more, because what led to it has been left
  * out, nothing happens.
  */
-import { Errno } from '../../../src/io/types.ts';
+import { Errno, IoError } from '../../../src/io/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { TAG } from './plan.ts';
 
@@ -135,9 +135,16 @@ async function damage(m: Machine, path: string, at: number, bit: number): Promis
   // An injected fault of the disk must not get in the way of the damage itself.
   m.sim.repairDisk();
   const file = await m.sim.localIo().files.open(path, { write: true });
-  await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
-  await file.sync();
-  await file.close();
+  try {
+    await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
+    await file.sync();
+  } catch (e: unknown) {
+    // The next fault of the disk came before this one was done.
+    if (!(e instanceof IoError)) throw e;
+  } finally {
+    await file.close();
+  }
+  m.reader.forget();
 }
 
 async function command(c: Cluster, m: Machine, what: Command, nodes: string[]): Promise<void> {

@@ -29,6 +29,12 @@ export class BitmapReader {
     this.#regions = regions;
   }
 
+  /** What was read before may not be what is there: all is read again. */
+  forget(): void {
+    this.#progress = undefined;
+    this.#stamp = undefined;
+  }
+
   /** Undefined when there is no such file, or one that is not whole. */
   read(file: DurableFile | undefined): DurableMarks | undefined {
     if (file === undefined) return undefined;
@@ -55,6 +61,7 @@ export class BitmapReader {
     const rest = bufferOf(file.readDurable(first * SECTOR));
     for (; (at + 1 - first) * SECTOR <= rest.length; at += 1) {
       const s = rest.subarray((at - first) * SECTOR, (at + 1 - first) * SECTOR);
+      if (!sealed(s) && s[SECTOR - 1] !== 0) return undefined;
       if (!sealed(s) || s.readUInt32BE(8) !== header || Number(s.readBigUInt64BE(12)) !== at) break;
       pending.push(s.subarray(36, 36 + s.readUInt16BE(6)));
       if (s.readUInt16BE(4) !== 1) continue;

@@ -121,6 +121,8 @@ export class Branches {
       this.#c.say(`${m.name} goes in service with what it has`);
       model.rebase(leg);
       this.#drop(parent);
+      // Of its own earlier branch, too, it goes on with what it has.
+      for (const own of this.#all.filter((b) => b.node === m.name)) this.#all.splice(this.#all.indexOf(own), 1);
     } else {
       this.#judge(m, branch, parent, leg);
       if (!stillServed) this.#drop(parent);
@@ -144,7 +146,8 @@ export class Branches {
 
   #begin(b: Branch): void {
     this.#all.push(b);
-    this.#tip = b;
+    // One that was held up on its way in service, until a later epoch was served, is not gone on from.
+    if (this.#tip === undefined || b.forced || b.number >= this.#tip.number) this.#tip = b;
   }
 
   #drop(b: Branch): void {

@@ -34,7 +34,7 @@ export class Machine {
   readonly name: string;
   readonly sim: SimNode;
   readonly #c: Cluster;
-  readonly #reader: BitmapReader;
+  readonly reader: BitmapReader;
   readonly #leftOut: LeftOut;
   daemon: Daemon | undefined;
   control: DaemonControl | undefined;
@@ -55,7 +55,7 @@ export class Machine {
     this.#c = c;
     this.name = name;
     this.sim = c.world.node(name);
-    this.#reader = new BitmapReader(Math.ceil(c.plan.sizeBytes / c.plan.regionBytes));
+    this.reader = new BitmapReader(Math.ceil(c.plan.sizeBytes / c.plan.regionBytes));
     this.#leftOut = new LeftOut(c, this);
   }
 
@@ -83,7 +83,7 @@ export class Machine {
   }
 
   durableMarks(): DurableMarks | undefined {
-    return this.#reader.read(this.sim.durableFile(PATHS.bitmap));
+    return this.reader.read(this.sim.durableFile(PATHS.bitmap));
   }
 
   /** Boots the daemon; a start that fails ends the process, as it would outside. */

@@ -169,8 +169,8 @@ export class Model {
     const list = this.#candidates[sector] ?? [];
     const possible = list.filter((v) => !list.some((w) => held(w) && w.ended < since && v.ended < w.submitted));
     if (possible.some((v) => v.value === value || (v.rebased === true && v.perhapsLost))) return true;
-    // Cut short in the middle of a sector, and never answered, or lost with power but for the first part.
-    return value === TORN && this.#mayTear && possible.some((v) => !v.ok || v.perhapsLost);
+    // Cut short in the middle of a sector, and never answered, or lost with power but for the first part, or read in the middle of it.
+    return value === TORN && this.#mayTear && possible.some((v) => !v.ok || v.perhapsLost || v.ended >= since);
   }
 
   /** Nothing that may still change the sector was under way at any time since then. */
