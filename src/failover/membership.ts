@@ -93,16 +93,21 @@ export function seededByWord(r: StateRecord, node: NodeName): StateRecord {
 }
 
 /**
- * An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. `served`: the
- * last epoch that each had served by then, as it is known here.
+ * An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. `over`: the
+ * last epoch that each was part of by then; undefined: that is not known, and no later finding is overruled.
  */
-export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[], served: (node: NodeName) => Epoch | null): StateRecord {
+export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[], over: (node: NodeName) => Epoch | null | undefined): StateRecord {
   const members = nodes.filter((n) => Object.hasOwn(r.definition.nodes, n));
+  const others = Object.entries(r.orderedOver ?? {}).filter(([n]) => !members.includes(n));
+  const known = members.flatMap((n) => {
+    const epoch = over(n);
+    return epoch === undefined ? [] : [[n, epoch] as const];
+  });
   return {
     ...members.reduce(fullyMarked, r),
     paused: r.paused.filter((n) => !nodes.includes(n)),
     fullOrdered: [...new Set([...(r.fullOrdered ?? []), ...members])],
-    orderedOver: { ...r.orderedOver, ...Object.fromEntries(members.map((n) => [n, served(n)])) },
+    orderedOver: Object.fromEntries([...others, ...known]),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Ends a split brain on an operator's word: the node in service keeps its data, and all of the victim's is overwritten. */
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
+import { termOf } from './account.ts';
 import { fullResyncOrdered } from './membership.ts';
 import { decideResolve } from './decide-resolve.ts';
 import type { SourceRole } from './source.ts';
@@ -37,7 +38,7 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
     fullResyncOrdered(
       r,
       links.map((l) => l.node),
-      (n) => servedByNow(s.ctx, n),
+      (n) => termByNow(s.ctx, n),
     ),
   );
   refuseStopped();
@@ -52,10 +53,10 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
 }
 
 /** Of a node that serves, or may serve unheard, nobody knows what will have to be given up: it is asked again when that is seen (M10). */
-function servedByNow(ctx: NodeContext, node: NodeName): Epoch | null {
+function termByNow(ctx: NodeContext, node: NodeName): Epoch | null | undefined {
   const view = ctx.peerView(node);
   const heard = ctx.silentForMs(node) < ctx.record().definition.failureTimeoutMs;
-  return view === undefined || view.inService || !heard ? null : view.record.epochServed;
+  return view === undefined || view.inService || !heard ? undefined : termOf(view.record);
 }
 
 function endSessions(s: SourceRole, links: readonly TargetLink[]): void {

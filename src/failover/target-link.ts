@@ -11,7 +11,7 @@ import { Resync, type ResyncEnd } from '../mirror/resync.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import type { TargetLeg } from '../mirror/legs.ts';
 import type { Marks } from '../mirror/marks.ts';
-import { sameMirror } from './account.ts';
+import { sameMirror, termOf } from './account.ts';
 import { compare } from './compare.ts';
 import { isSame } from './epoch.ts';
 import { Damping } from './damping.ts';
@@ -212,8 +212,9 @@ export class TargetLink {
 
   /** What a rule refuses, a split brain above all, an operator may order: all of that node's data is given up for ours. */
   orderedAgainst(view: NodeView): boolean {
-    const r = this.#s.ctx.record(); // What the target has served since the word was given, nobody has given up.
-    return this.fullWanted && !view.inService && sameMirror(r, view.record) && isSame(view.record.epochServed, r.orderedOver?.[this.node] ?? null);
+    const r = this.#s.ctx.record(); // What the target has served, or been given, since the word was given, nobody has given up.
+    const over = r.orderedOver?.[this.node];
+    return this.fullWanted && !view.inService && sameMirror(r, view.record) && over !== undefined && isSame(termOf(view.record), over);
   }
 
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {

@@ -112,6 +112,12 @@ describe('a full resync that an operator has ordered', () => {
     expect(decodeRecord(encodeRecord(r))).toMatchObject({ kind: 'ok', record: { fullOrdered: ['server2'] } });
   });
 
+  it('is over nothing that is not known: what an earlier word was given over is not kept', () => {
+    const r = fullResyncOrdered(source(), ['server2', 'server3'], served);
+    expect(fullResyncOrdered(r, ['server2'], () => undefined)).toMatchObject({ fullOrdered: ['server2', 'server3'], orderedOver: { server3: null } });
+    expect(fullResyncOrdered(r, ['server2'], () => undefined).orderedOver).not.toHaveProperty('server2');
+  });
+
   it('goes when it is done, when the node is removed, and by the word that the marks are the whole account', () => {
     const r = fullResyncOrdered(source(), ['server2', 'server3'], served);
     expect(r.orderedOver).toEqual({ server2: epoch(3, 'server2'), server3: null });
