@@ -110,10 +110,10 @@ export class DaemonControl implements ControlClient {
     if (m !== undefined) return m;
     const broken = this.#d.broken.get(tag);
     if (broken !== undefined) {
-      throw new ControlError(
-        'refused',
-        `mirror ${tag} is out of service on ${this.#d.options.node}: ${broken.why}; delete it here and extend the mirror to this node again`,
-      );
+      const then = broken.maybeSound
+        ? 'mend that and start netraidd again, or delete it here and extend the mirror to this node again'
+        : 'delete it here and extend the mirror to this node again';
+      throw new ControlError('refused', `mirror ${tag} is out of service on ${this.#d.options.node}: ${broken.why}; ${then}`);
     }
     const known = [...this.#d.mirrors.keys()].sort();
     throw new ControlError('not-found', `no mirror ${tag} on ${this.#d.options.node}; known: ${known.length === 0 ? 'none' : known.join(', ')}`);

@@ -160,6 +160,7 @@ export class Daemon {
       cluster,
       {
         get: (tag) => this.mirrors.get(tag),
+        unusable: (tag) => this.broken.get(tag)?.maybeSound === true,
         adopt: (peer, definition, zeroed) => this.adopt(peer, definition, zeroed),
         checkLeg: (leg, definition) => lookAtLeg(this.env.hub.engine, leg, needsOf(definition)),
         forget: (tag, createId, by) => this.forget(tag, { createId, by }),
@@ -194,7 +195,7 @@ export class Daemon {
         if (read.kind === 'ok') await this.#open(new RecordStore(io.files, path, read.record), tag);
         else this.#breaks(tag, read.kind === 'missing' ? 'the state record is missing' : `the state record is damaged: ${read.why}`);
       } catch (e: unknown) {
-        this.#breaks(tag, e instanceof Error ? e.message : String(e));
+        this.#breaks(tag, e instanceof Error ? e.message : String(e), true);
       }
     }
     for (const name of await io.files.list(root)) {
@@ -204,8 +205,8 @@ export class Daemon {
     }
   }
 
-  #breaks(tag: string, why: string): void {
-    this.broken.set(tag, { tag, why });
+  #breaks(tag: string, why: string, maybeSound = false): void {
+    this.broken.set(tag, { tag, why, maybeSound });
     this.options.log.error('a mirror is out of service: its state can not be used', { tag, why });
   }
 

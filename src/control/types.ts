@@ -98,6 +98,8 @@ export interface Suspended {
 export interface BrokenMirror {
   tag: string;
   why: string;
+  /** Something else is in the way of its state, a full disk for example: another start of the daemon may find it whole. */
+  maybeSound: boolean;
 }
 
 export type EventKind =

@@ -16,6 +16,8 @@ const PIECES_MAX = 3;
 
 export interface Mirrors {
   get(tag: string): MirrorNode | undefined;
+  /** It can not be used until this daemon is started again, and may be in sync by a record that is sound. */
+  unusable(tag: string): boolean;
   /** Makes the mirror known here as a target of `peer`. */
   adopt(peer: NodeName, definition: MirrorDefinition, zeroed: boolean): Promise<void>;
   /** Rejects when that leg of this node can not become one of the mirror. */
@@ -33,6 +35,7 @@ function definitionOf(x: unknown): MirrorDefinition {
 export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServer: NbdServer): void {
   const mirror = (tag: string): MirrorNode => {
     const node = mirrors.get(tag);
+    if (node === undefined && mirrors.unusable(tag)) throw new ClusterError('unusable', `${cluster.self} can not use its mirror ${tag} now`);
     if (node === undefined) throw new ClusterError('no-mirror', `${cluster.self} does not know a mirror ${tag}`);
     return node;
   };

@@ -183,7 +183,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
           this.members.judge(e);
-          // Without a record that it can use (M13), it can neither write this down nor ever take over.
+          // Without a sound record (M13), it can neither write this down nor ever take over.
           unknownThere = e.code === 'no-mirror';
         }
       }

@@ -59,6 +59,7 @@ const NOT_DONE: readonly string[] = [
   ClusterCode.INVALID_PARAMS,
   ClusterCode.UNKNOWN_NODE,
   'no-mirror',
+  'unusable',
 ];
 
 export class Switchovers {

@@ -83,14 +83,17 @@ describe('netraid status and info', () => {
   });
 
   it('show a mirror whose state can not be used, and why (M13)', async () => {
-    const broken = [{ tag: 'old', why: 'the state record is damaged:\nx' }];
+    const broken = [{ tag: 'old', why: 'the state record is damaged:\nx', maybeSound: false }];
     const d = new FakeDaemon({ list: () => [mirror()], info: () => ({ ...info(), broken }) });
     expect((await run('netraid status', d)).out.slice(2)).toEqual([
       'old           Broken  no          unknown  -      -',
       'old: the state record is damaged: x',
     ]);
     const json: unknown = JSON.parse((await run('netraid status --json', d)).out.join('\n'));
-    expect(json).toEqual([mirror(), { tag: 'old', node: 'server1', state: 'Broken', inService: false, why: 'the state record is damaged:\nx' }]);
+    expect(json).toEqual([
+      mirror(),
+      { tag: 'old', node: 'server1', state: 'Broken', inService: false, why: 'the state record is damaged:\nx', maybeSound: false },
+    ]);
     d.handlers.list = () => [];
     expect((await run('netraid status', d)).out).toHaveLength(3);
     expect((await run('netraid info', d)).out).toContain('Broken: old; netraid status says why');
