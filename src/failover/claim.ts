@@ -30,6 +30,9 @@ import { sectorSizeOf } from './sectors.ts';
 import { SourceRole } from './source.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
 
+/** Whoever answers so can neither accept a claim nor make one. */
+const NO_VOICE: readonly string[] = ['no-mirror', 'unusable'];
+
 /** What a claim needs of the node that it is made for. */
 export interface Claimant extends NodeContext {
   readonly store: RecordStore;
@@ -110,7 +113,8 @@ export class Claims {
     }
     const trusted = await this.#makeDurable(leg);
     // It may not be possible to write the marks down, either.
-    if (this.#n.keeper.file?.poisoned === true) await this.#n.keeper.file.rewrite();
+    const marks = await this.#n.keeper.forService();
+    if (marks.poisoned) await marks.rewrite();
     const { stalls } = this.#n;
     const before = this.#n.record();
     const seen = [before.epochSeen, ...this.#n.views().flatMap((v) => [v.record.epochSeen, v.record.epochServed, v.record.claim])].filter(
@@ -133,7 +137,7 @@ export class Claims {
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
-      this.#outbid = this.#n.views().some((v) => ['higher', 'conflict'].includes(compareEpoch(v.record.epochSeen, epoch)));
+      this.#outbid = this.#isOutbid(epoch);
       this.#n.note(second);
       this.#n.env.cluster.heartbeatNow();
       return second.action === 'go-in-service' ? { ...second, action: 'wait' } : second;
@@ -171,7 +175,7 @@ export class Claims {
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
           // Gone while asked: not reachable. Heard since then: it has not accepted, and the claim is given up.
-          return this.#n.silentForMs(n) < this.#n.record().definition.failureTimeoutMs && e.code !== 'no-mirror'
+          return this.#n.silentForMs(n) < this.#n.record().definition.failureTimeoutMs && !NO_VOICE.includes(e.code)
             ? `${n} has not answered the claim: ${e.message}`
             : '';
         }
@@ -250,6 +254,7 @@ export class Claims {
     if (this.#n.env.tunables.connectBeforeServing) await source.connectFirst(grantHeld(before)?.synced);
     if (source.isStopped()) throw new ClusterError('superseded', `epoch ${String(epoch.number)} was over before it was served`);
     source.device.tick();
+    if (this.#isOutbid(epoch)) throw new ClusterError('superseded', `another node has claimed an epoch since ${String(epoch.number)}`);
     // Who was heard when this was decided may have been silent since, and have taken over (M9).
     this.#n.quorum.keep(source, this.#n.quorum.heard() === false);
     source.serve();
@@ -308,6 +313,10 @@ export class Claims {
     const mirrorBytes = sectorSizeOf(this.#n.record().definition);
     if (leg.blockSizeBytes <= mirrorBytes) return;
     env.log.warn('the own leg has larger sectors than the mirror', { tag, legBytes: leg.blockSizeBytes, mirrorBytes });
+  }
+
+  #isOutbid(epoch: Epoch): boolean {
+    return this.#n.views().some((v) => ['higher', 'conflict'].includes(compareEpoch(v.record.epochSeen, epoch)));
   }
 
   /** May have changed while we waited. */

@@ -134,15 +134,17 @@ async function damage(m: Machine, path: string, at: number, bit: number): Promis
   if (bytes === undefined || bytes.length === 0) return;
   // An injected fault of the disk must not get in the way of the damage itself.
   m.sim.repairDisk();
-  const file = await m.sim.localIo().files.open(path, { write: true });
   try {
-    await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
-    await file.sync();
+    const file = await m.sim.localIo().files.open(path, { write: true });
+    try {
+      await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
   } catch (e: unknown) {
     // The next fault of the disk came before this one was done.
     if (!(e instanceof IoError)) throw e;
-  } finally {
-    await file.close();
   }
   m.reader.forget();
 }
@@ -163,13 +165,9 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
       return await m.command('fullresync', { tag: TAG, source: null, nodes });
     case 'switchover':
       return await m.command('switchover', { tag: TAG, node: nodes[0] ?? m.name }, 20_000);
-    case 'force': {
-      m.forcing = true;
+    case 'force':
       c.forced = true;
-      const answer = await m.command('force', { tag: TAG, withoutLastOwner: true });
-      m.forcing = false;
-      return answer;
-    }
+      return await m.force(true);
     default:
       return await m.command(what, { tag: TAG });
   }

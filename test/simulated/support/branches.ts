@@ -82,8 +82,8 @@ export class Branches {
         key,
         node: m.name,
         number: epoch.number,
-        forced: m.forcing,
-        mayNotKnow: m.forcing,
+        forced: m.forced,
+        mayNotKnow: m.forced,
         model: new Model(this.#c.plan.sizeBytes / SECTOR_BYTES, this.moments, this.#c.plan.kinds.has('short')),
         diverged: false,
         stalled: false,
@@ -104,8 +104,8 @@ export class Branches {
       key,
       node: m.name,
       number: epoch.number,
-      forced: m.forcing,
-      mayNotKnow: m.forcing || (parent.forced && epoch.number <= parent.number),
+      forced: m.forced,
+      mayNotKnow: m.forced || (parent.forced && epoch.number <= parent.number),
       model,
       diverged: false,
       stalled: false,
@@ -117,12 +117,12 @@ export class Branches {
     if (stillServed && this.#isAsync(m)) parent.leftToAsync = true;
     parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
     const lacks = leg.some((v, at) => !model.mayHold(at, v, Infinity));
-    if (lacks && (m.forcing || this.#mayBeOlder(m))) {
+    if (lacks && (m.forced || this.#mayBeOlder(m))) {
       this.#c.say(`${m.name} goes in service with what it has`);
       model.rebase(leg);
       this.#drop(parent);
       // Of its own earlier branch, too, it goes on with what it has.
-      for (const own of this.#all.filter((b) => b.node === m.name)) this.#all.splice(this.#all.indexOf(own), 1);
+      for (const own of m.forced ? this.#all.filter((b) => b.node === m.name) : []) this.#all.splice(this.#all.indexOf(own), 1);
     } else {
       this.#judge(m, branch, parent, leg);
       if (!stillServed) this.#drop(parent);
@@ -148,6 +148,7 @@ export class Branches {
     this.#all.push(b);
     // One that was held up on its way in service, until a later epoch was served, is not gone on from.
     if (this.#tip === undefined || b.forced || b.number >= this.#tip.number) this.#tip = b;
+    else Object.assign(b, { forkedAt: this.moments.next(), answeredAtFork: b.model.acknowledged });
   }
 
   #drop(b: Branch): void {
@@ -159,11 +160,9 @@ export class Branches {
   #parentOf(m: Machine): Branch | undefined {
     if (!this.#c.apart) return this.#tip;
     const r = m.beforeServing;
-    for (const e of [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number)) {
-      const found = this.#all.find((b) => b.key === epochKey(e));
-      if (found !== undefined) return found;
-    }
-    return this.#tip;
+    // What came before its last one, others may have gone on from since.
+    const [last] = [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number);
+    return (last === undefined ? undefined : this.#all.find((b) => b.key === epochKey(last))) ?? this.#tip;
   }
 
   /** An async target lacks what its source still held. */

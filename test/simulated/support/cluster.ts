@@ -47,6 +47,8 @@ export class Machine {
   servingSince = 0;
   /** An operator is forcing it online. */
   forcing = false;
+  /** An epoch that it was forced in, and that was over before it was served: its record says that it is the owner all the same. */
+  #forcedInVain = '';
   #answeredIn = '';
   /** Of each of its daemons, how many commands it has not answered. */
   readonly #unanswered = new WeakMap<DaemonControl, number>();
@@ -80,6 +82,23 @@ export class Machine {
   /** An operator's command is still being carried out, though nobody may wait for its answer any more. */
   get commanded(): boolean {
     return this.control !== undefined && (this.#unanswered.get(this.control) ?? 0) > 0;
+  }
+
+  /** It goes in service by an operator's word, given now or for the last epoch that its record says it has served. */
+  get forced(): boolean {
+    const last = servedKey(this.beforeServing);
+    return this.forcing || (last !== '' && last === this.#forcedInVain);
+  }
+
+  /** An operator forces it; what the command answers. */
+  async force(withoutLastOwner: boolean): Promise<string> {
+    const before = servedKey(this.record);
+    this.forcing = true;
+    const answer = await this.command('force', { tag: TAG, withoutLastOwner });
+    this.forcing = false;
+    const after = servedKey(this.record);
+    if (answer !== '' && after !== before) this.#forcedInVain = after;
+    return answer;
   }
 
   durableMarks(): DurableMarks | undefined {
@@ -315,6 +334,11 @@ export class Machine {
 
 export function epochKey(e: { number: number; owner: string; random: string }): string {
   return `${String(e.number)}/${e.owner}/${e.random.slice(0, 6)}`;
+}
+
+function servedKey(r: StateRecord | undefined): string {
+  const served = r?.epochServed ?? null;
+  return served === null ? '' : epochKey(served);
 }
 
 export class Cluster {

@@ -163,10 +163,8 @@ async function tell(c: Cluster, m: Machine, what: string, run: () => Promise<str
 }
 
 async function force(c: Cluster, m: Machine): Promise<boolean> {
-  m.forcing = true;
   c.forced = true;
-  const answer = await m.command('force', { tag: TAG, withoutLastOwner: true });
-  m.forcing = false;
+  const answer = await m.force(true);
   c.say(`=== operator: force on ${m.name}: ${answer === '' ? 'done' : answer}`);
   if (answer === '') c.count('end: operator says force');
   return answer === '';
