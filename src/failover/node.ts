@@ -190,7 +190,8 @@ export class MirrorNode implements Claimant {
   /** A session ends with its source, also when nobody is there to end it. */
   #liveSession(): { joined: boolean } | undefined {
     const { session } = this.replica;
-    return session !== undefined && this.silentForMs(session.from) < this.record().definition.failureTimeoutMs ? session : undefined;
+    if (session === undefined || this.peerView(session.from)?.inService === false) return undefined;
+    return this.silentForMs(session.from) < this.record().definition.failureTimeoutMs ? session : undefined;
   }
 
   peerView(node: NodeName): NodeView | undefined {
