@@ -49,6 +49,7 @@ export class Machine {
   forcing = false;
   /** An epoch that it was forced in, and that was over before it was served: its record says that it is the owner all the same. */
   #forcedInVain = '';
+  #servedBefore = '';
   #answeredIn = '';
   /** Of each of its daemons, how many commands it has not answered. */
   readonly #unanswered = new WeakMap<DaemonControl, number>();
@@ -92,13 +93,17 @@ export class Machine {
 
   /** An operator forces it; what the command answers. */
   async force(withoutLastOwner: boolean): Promise<string> {
-    const before = servedKey(this.record);
+    this.#servedBefore = servedKey(this.record);
     this.forcing = true;
     const answer = await this.command('force', { tag: TAG, withoutLastOwner });
-    this.forcing = false;
-    const after = servedKey(this.record);
-    if (answer !== '' && after !== before) this.#forcedInVain = after;
+    this.#endForcing();
     return answer;
+  }
+
+  #endForcing(): void {
+    const served = servedKey(this.record);
+    if (this.forcing && this.mirror?.source?.serving !== true && served !== this.#servedBefore) this.#forcedInVain = served;
+    this.forcing = false;
   }
 
   durableMarks(): DurableMarks | undefined {
@@ -158,10 +163,10 @@ export class Machine {
 
   /** The process is gone; whoever asked it something waits for ever. */
   gone(): void {
+    this.#endForcing();
     this.daemon = undefined;
     this.control = undefined;
     this.busy = false;
-    this.forcing = false;
   }
 
   /** A clean stop, in the background: the process ends when it has ended. */
