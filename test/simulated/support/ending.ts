@@ -62,6 +62,8 @@ export function together(c: Cluster): Machine | undefined {
   const [source] = sources;
   const role = source?.mirror?.source;
   if (source === undefined || role === undefined || sources.length !== 1 || role.device.suspension !== null) return undefined;
+  // What both slept through in the middle of a write is on one leg, and on its way to the other.
+  if (role.device.writesInHand()) return undefined;
   if (role.links.size !== c.plan.nodes.length - 1 || role.device.local.state !== 'in') return undefined;
   for (const l of role.links.values()) if (l.leg.phase !== 'in-sync' || (l.leg.queue?.outstandingWrites ?? 0) > 0) return undefined;
   const members = source.mirror?.record().inSync.length ?? 0;
