@@ -1,5 +1,5 @@
 /** Stories that make the situations of README.md's "When something fails", and the sections below it. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect } from 'vitest';
@@ -375,6 +375,40 @@ const damagedState: Story = {
   ],
 };
 
+/** Where a daemon sees no state record. */
+function aside(state: string): string {
+  return path.join(path.dirname(state), `aside_${path.basename(state)}`);
+}
+
+const unusableFiles: Story = {
+  title: 'only something else keeps the files from being used',
+  section: 'Damaged state',
+  nodes: TWO,
+  failureTimeoutMs: FAILURE_TIMEOUT_MS,
+  steps: [
+    async (s) => {
+      await s.mirror(...TWO);
+      await kill(s, 'server2');
+      expect(await s.write('server1', 6, 1)).toBe(0);
+      const { state } = mirrorPaths(s.node('server2').root, TAG);
+      renameSync(state, aside(state));
+      mkdirSync(state);
+      await s.node('server2').start();
+      await s.shows('server2', /mend that and start netraidd again/);
+    },
+    command('netraid status', { on: 'server2', prints: /^data +Broken[^]*^data: \S*state_data: EISDIR/m }),
+    async (s) => {
+      await kill(s, 'server2');
+      const { state } = mirrorPaths(s.node('server2').root, TAG);
+      rmdirSync(state);
+      renameSync(aside(state), state);
+      await s.node('server2').start();
+      await s.inSync('server1');
+      expect(await s.byteAt(s.leg('server2'), 1)).toBe(6);
+    },
+  ],
+};
+
 const rules: Story = {
   title: 'rules that wait for an operator',
   section: 'Rules',
@@ -406,5 +440,6 @@ export const failures: readonly Story[] = [
   failedSync,
   failedSyncAlone,
   damagedState,
+  unusableFiles,
   rules,
 ];
