@@ -6,6 +6,7 @@
 import { Errno, IoError } from '../../../src/io/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { TAG } from './plan.ts';
+import { splitBrainsOf } from './split-brain.ts';
 
 type Command = 'pause' | 'resume' | 'fullresync' | 'out-of-service' | 'in-service' | 'switchover' | 'force';
 
@@ -161,8 +162,12 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
       return await m.command('pause', { tag: TAG, nodes });
     case 'resume':
       return await m.command('resume', { tag: TAG, nodes: [] });
-    case 'fullresync':
-      return await m.command('fullresync', { tag: TAG, source: null, nodes });
+    case 'fullresync': {
+      const shown = splitBrainsOf(c, m, nodes);
+      const answer = await m.command('fullresync', { tag: TAG, source: null, nodes });
+      for (const b of answer === '' ? shown : []) c.branches.giveUp(b);
+      return answer;
+    }
     case 'switchover':
       return await m.command('switchover', { tag: TAG, node: nodes[0] ?? m.name }, 20_000);
     case 'force':

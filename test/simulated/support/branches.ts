@@ -136,6 +136,13 @@ export class Branches {
     this.#tip = b;
   }
 
+  /** An operator has given up what this one answered. */
+  giveUp(b: Branch): void {
+    this.#c.count('split brain decided by a full resync');
+    const at = this.#all.indexOf(b);
+    if (at >= 0) this.#all.splice(at, 1);
+  }
+
   /**
    * `next` may lack what this one answered: a network is cut, its source stood still, or an operator forced it while a node that may go on
    * alone was away. That one has heard nothing of it: its own epoch is not a later one.

@@ -4,9 +4,9 @@
  * he does what the documentation tells him, and no more.
  */
 import type { Cluster, Machine } from './cluster.ts';
-import { type Branch, wroteApart } from './branches.ts';
+import { wroteApart } from './branches.ts';
 import { boot } from './actions.ts';
-import { readSectors } from './model.ts';
+import { firstWrong, splitBrainShown } from './split-brain.ts';
 import { checkQuietly } from './quiet-checks.ts';
 import { LEG, PATHS, TAG } from './plan.ts';
 import type { Workload } from './workload.ts';
@@ -188,31 +188,6 @@ async function resolve(c: Cluster, source: Machine, victim: string): Promise<boo
   c.say(`=== operator: resolve on ${source.name}, giving up ${victim}: ${answer === '' ? 'done' : answer}`);
   if (answer === '') c.count('end: operator says resolve');
   return answer === '';
-}
-
-/** M10: both sides are as they were; from now on the winner's data is what is promised. */
-function splitBrainShown(c: Cluster, winner: Machine): void {
-  c.checked('M10');
-  c.count('split brain shown');
-  for (const b of c.branches.open) {
-    // A source whose own leg had failed went on with that of a target, which has what it answered.
-    const behind = c.machine(b.node).mirror?.record().legBehind;
-    const m = c.machine(behind?.newest ?? b.node);
-    if (!wroteApart(b)) continue;
-    // Power may have gone while it was not the newest.
-    if (c.plan.kinds.has('power')) b.model.powerWasLost();
-    const bad = firstWrong(c, b, m);
-    if (bad !== undefined) c.violated('M10', `a split brain was shown, and ${m.name} no longer has what it answered in epoch ${b.key}: ${bad}`);
-  }
-  const kept = c.branches.of(winner) ?? c.branches.tip;
-  if (kept === undefined) return;
-  c.branches.only(kept);
-}
-
-function firstWrong(c: Cluster, b: Branch, m: Machine, excused: (sector: number, value: number) => boolean = () => false): string | undefined {
-  const leg = readSectors(c.legOf(m), 0);
-  const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity) && !excused(s, v));
-  return bad < 0 ? undefined : `sector ${String(bad)} holds #${String(leg[bad])}, allowed: ${b.model.describe(bad)}`;
 }
 
 async function judge(c: Cluster, w: Workload): Promise<void> {

@@ -1,0 +1,46 @@
+/**
+ * A split brain that is shown (M10): nobody has overwritten anything, and the operator's word decides what is promised from then on.
+ */
+import { type Branch, wroteApart } from './branches.ts';
+import type { Cluster, Machine } from './cluster.ts';
+import { readSectors } from './model.ts';
+
+/** M10: both sides are as they were; from now on the winner's data is what is promised. */
+export function splitBrainShown(c: Cluster, winner: Machine): void {
+  c.checked('M10');
+  c.count('split brain shown');
+  for (const b of c.branches.open) asItWas(c, b);
+  const kept = c.branches.of(winner) ?? c.branches.tip;
+  if (kept === undefined) return;
+  c.branches.only(kept);
+}
+
+/** M10: the same in the middle of a history, before a full resync is ordered of nodes whose split brain `source` shows. */
+export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly string[]): Branch[] {
+  const links = [...(source.mirror?.source?.links.values() ?? [])];
+  const shown = links.filter((l) => l.answer?.kind === 'refuse' && l.answer.rule === 'split-brain').map((l) => l.node);
+  const kept = c.branches.of(source);
+  const victims = c.branches.open.filter((b) => b !== kept && shown.includes(b.node) && (nodes.length === 0 || nodes.includes(b.node)));
+  for (const b of victims) {
+    c.checked('M10');
+    asItWas(c, b);
+  }
+  return victims;
+}
+
+function asItWas(c: Cluster, b: Branch): void {
+  // A source whose own leg had failed went on with that of a target, which has what it answered.
+  const behind = c.machine(b.node).mirror?.record().legBehind;
+  const m = c.machine(behind?.newest ?? b.node);
+  if (!wroteApart(b)) return;
+  // Power may have gone while it was not the newest.
+  if (c.plan.kinds.has('power')) b.model.powerWasLost();
+  const bad = firstWrong(c, b, m);
+  if (bad !== undefined) c.violated('M10', `a split brain was shown, and ${m.name} no longer has what it answered in epoch ${b.key}: ${bad}`);
+}
+
+export function firstWrong(c: Cluster, b: Branch, m: Machine, excused: (sector: number, value: number) => boolean = () => false): string | undefined {
+  const leg = readSectors(c.legOf(m), 0);
+  const bad = leg.findIndex((v, s) => !b.model.mayHold(s, v, Infinity) && !excused(s, v));
+  return bad < 0 ? undefined : `sector ${String(bad)} holds #${String(leg[bad])}, allowed: ${b.model.describe(bad)}`;
+}
