@@ -108,8 +108,9 @@ export function accountGap(from: NodeView, to: NodeView): string | null {
   const t = to.record;
   if (from.bitmapDamaged) return `the bitmap file of ${from.node} is damaged`;
   if (to.bitmapDamaged) return `the bitmap file of ${to.node} is damaged`;
-  if (f.definition.sizeBytes !== t.definition.sizeBytes || f.definition.regionSizeBytes !== t.definition.regionSizeBytes) {
-    return 'size or region size differ between the two';
+  // What a larger one has behind the end of the mirror is cut off. Of a smaller one the marks may have been cut off.
+  if (f.definition.sizeBytes > t.definition.sizeBytes || f.definition.regionSizeBytes !== t.definition.regionSizeBytes) {
+    return `the mirror is smaller on ${t.node}, or its regions have another size`;
   }
   if (f.accountGivenTo !== null && f.accountGivenTo !== from.node) return `${from.node} has handed its marks over to ${f.accountGivenTo}`;
   const since = servedSince(f, t);

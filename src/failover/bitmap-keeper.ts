@@ -66,11 +66,13 @@ export class BitmapKeeper {
     });
   }
 
-  #markAll(file: BitmapFile): void {
+  /** For everybody, and here: what a failed sync may have lost is not known either, and until one ends well the next life doubts all of it (M3). */
+  #markAll(file: BitmapFile, firstRegion = 0): void {
     const { definition, node } = this.#record();
-    for (const n of Object.keys(definition.nodes)) if (n !== node) file.map(`oos:${n}`).setAll();
-    // What a failed sync may have lost here is not known either: until a sync ends well, the next life doubts all of it (M3).
-    file.map('intent').setAll();
+    for (const name of ['intent', ...Object.keys(definition.nodes).flatMap((n) => (n === node ? [] : [`oos:${n}`]))]) {
+      const map = file.map(name);
+      map.setRange(firstRegion, map.regionCount - 1);
+    }
   }
 
   /** The damage has been made good: everything is marked, or the node is in sync with its source. */
@@ -113,6 +115,16 @@ export class BitmapKeeper {
       more?.(f, regions);
     });
     return { file, regions };
+  }
+
+  /**
+   * The same out of service. Nobody is known to hold the same in what a larger size adds: it may have been cut off before, and its
+   * marks with it, those of what this node was writing there too (M5).
+   */
+  async resized(fromBytes: number, toBytes: number): Promise<void> {
+    await this.regrown(toBytes, (file, regions) => {
+      if (toBytes > fromBytes) this.#markAll(file, regions.regionOf(fromBytes));
+    });
   }
 
   /** Puts these regions under intent, durably; nothing to do while the file is damaged: everything is marked then. */

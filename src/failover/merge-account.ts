@@ -25,7 +25,7 @@ export async function mergeAccount(s: MergeOwner, previous: NodeName, view: Node
   const before = ctx.record().accountComplete;
   const fetched = new Map<string, DirtyBitmap>();
   for (const { into, from } of plan.operations) {
-    const map = fetched.get(from.map) ?? (await fetchMarks(s, from.node, from.map));
+    const map = fetched.get(from.map) ?? (await fetchMarks(s, view, from.map));
     fetched.set(from.map, map);
     marks.outOfSync(into.slice('oos:'.length)).or(map);
   }

@@ -38,6 +38,8 @@ function unusable(s: NodeView, p: NodeView): string | null {
   if (p.bitmapDamaged) return `the bitmap file of ${p.node} is damaged`;
   if (p.record.accountGivenTo !== null) return `${p.node} has handed its marks over to ${p.record.accountGivenTo}, and may have forgotten them`;
   if (p.record.definition.regionSizeBytes !== s.record.definition.regionSizeBytes) return 'the region sizes differ';
+  // It knows nothing of what the others have behind its end, or has forgotten it.
+  if (p.record.definition.sizeBytes < s.record.definition.sizeBytes) return `the mirror is smaller on ${p.node}`;
   if (!p.record.accountComplete.includes(s.node)) return `${p.node} has not kept marks for ${s.node} since both were in sync`;
   return null;
 }

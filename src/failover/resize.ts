@@ -20,12 +20,14 @@ export async function resize(n: Resized, sizeBytes: number): Promise<void> {
   const leg = await n.replica.open();
   if (leg.sizeBytes < sizeBytes) await n.replica.grow(sizeBytes);
   // Until the marks stand in a file of the new geometry, nobody may take them for complete.
-  const { accountComplete } = n.record();
+  const { accountComplete, definition, legZeroed } = n.record();
   await n.store.update((r) => ({
     ...r,
     accountComplete: [],
+    // What a leg holds behind its old end nobody has zeroed.
+    legZeroed: legZeroed && sizeBytes <= definition.sizeBytes,
     definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 },
   }));
-  await n.keeper.regrown(sizeBytes);
+  await n.keeper.resized(definition.sizeBytes, sizeBytes);
   await n.store.update((r) => ({ ...r, accountComplete }));
 }

@@ -264,7 +264,7 @@ export class TargetLink {
         if (m.of === this.#s.ctx.env.self) {
           if (m.map === 'intent') own.or(this.#s.marks.intent.snapshot());
         } else {
-          own.or(await fetchMarks(this.#s, m.of, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
+          own.or(await fetchMarks(this.#s, view, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
         }
       }
       await this.#durable();

@@ -167,14 +167,14 @@ export class TargetRole {
     ctx.changed();
   }
 
-  /** The mirror grows: the leg first, then the record. */
+  /** The mirror grows: the leg first, then the record; until its source has grown, too, in the revision that the source has (see `grow`). */
   async grow(p: { epoch: Epoch; session: string; sizeBytes: number; definition: MirrorDefinition }): Promise<void> {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
     replica.require(p.session);
     await replica.grow(p.sizeBytes);
     await ctx.store.update((r) =>
-      p.definition.revision > r.definition.revision ? { ...r, definition: withOwnSectors(p.definition, r.definition) } : r,
+      p.definition.revision >= r.definition.revision ? { ...r, definition: withOwnSectors(p.definition, r.definition) } : r,
     );
     await this.#d.resetBitmap(true);
     ctx.changed();

@@ -236,6 +236,7 @@ describe('serving', () => {
     ['the source has given its marks away', { record: { accountGivenTo: 'server3' } }, {}],
     ['the source has given its marks to the target itself', { record: { accountGivenTo: 'server1' } }, {}],
     ['the region sizes differ', { record: { definition: definition(TWO, { regionSizeBytes: 131072 }) } }, {}],
+    ['the target is smaller: its marks may have been cut off', {}, { record: { definition: definition(TWO, { sizeBytes: 65_536 }) } }],
     ['somebody else has been the source since', {}, { record: { epochSeen: epoch(3, 'server3') } }],
     [
       'the target was one of somebody else, before the epoch of this source',
@@ -244,6 +245,11 @@ describe('serving', () => {
     ],
   ])('copies all when %s', (_why, source, target) => {
     expect(met(s1(target), s2Serving(source))).toMatchObject({ rule: 'serving', kind: 'full', direction: from('server2', 'server1') });
+  });
+
+  it('copies what is marked to a target that is larger: what it has behind the end is cut off', () => {
+    const larger = s1({ record: { definition: definition(TWO, { sizeBytes: 2 ** 40 }) } });
+    expect(met(larger, s2Serving())).toMatchObject({ rule: 'serving', kind: 'partial', direction: from('server2', 'server1') });
   });
 
   it('refuses while both are in service, and while the later of the two is the one out of service', () => {

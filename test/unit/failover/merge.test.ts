@@ -62,6 +62,7 @@ describe('merging the marks of the previous source', () => {
     ['it has given its marks to somebody else', {}, { record: { accountGivenTo: 'server3' } }],
     ['it has kept no marks for us', {}, { record: { accountComplete: ['server3'] } }],
     ['its regions have another size', {}, { record: { definition: definition(THREE, { regionSizeBytes: 4096 }) } }],
+    ['it is smaller', {}, { record: { definition: definition(THREE, { sizeBytes: 65_536 }) } }],
     ['it is of another mirror', {}, { record: { definition: definition(THREE, { createId: 'cfffffffffffffff' }) } }],
   ])('merges nothing and resyncs fully when %s', (_what, own, previous) => {
     expect(planMerge(s(own), p(previous))).toMatchObject({ operations: [], mergePending: [], accountComplete: [], fullFor: ['server3'] });
