@@ -27,6 +27,7 @@ import { viewSchema } from './record.ts';
 import type { QuorumKeeper } from './quorum-keeper.ts';
 import type { Replica } from './replica.ts';
 import { sectorSizeOf } from './sectors.ts';
+import { situationOf } from './situation.ts';
 import { SourceRole } from './source.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
 
@@ -60,6 +61,8 @@ interface Entering {
   trusted: boolean;
   /** Every epoch that somebody had seen or claimed before this claim. */
   seen: readonly Epoch[];
+  /** By the records they may have newer data, were not heard, and were passed over by an operator's word. */
+  passedOver: readonly NodeName[];
 }
 
 export class Claims {
@@ -122,10 +125,12 @@ export class Claims {
     );
     const epoch = nextEpoch(highestEpoch(...seen), this.#n.env.self, this.#n.env.io.chance);
     let begun = false as boolean;
+    // Our own epoch takes the place of those that say so: a force that is cut short must not forget who may have taken over (M10, M12).
+    const passedOver = first.rule === 'forced' ? situationOf(this.#n.facts(command, false)).missing : [];
     await this.#n.store.update((r) => {
       // Another node's claim may have been accepted since: then this one would contradict it.
       begun = isSame(r.epochSeen, before.epochSeen);
-      return begun ? { ...r, claim: epoch, epochSeen: epoch, keepOut: false } : r;
+      return begun ? { ...withUnconfirmed(r, passedOver), claim: epoch, epochSeen: epoch, keepOut: false } : r;
     });
     if (!begun) return { action: 'wait', rule: first.rule, why: 'another node has claimed an epoch meanwhile' };
     const owned = this.#n.flags.flags.lastOwner;
@@ -133,7 +138,7 @@ export class Claims {
       const second = await this.#decideAgain(epoch, command, first);
       if (second.action === 'go-in-service' && !this.#n.stopped) {
         this.entering = true;
-        await this.#serve(epoch, before, second, { forced: second.rule === 'forced', stalls, trusted, seen });
+        await this.#serve(epoch, before, second, { forced: second.rule === 'forced', stalls, trusted, seen, passedOver });
         return second;
       }
       await this.#n.store.update((r) => ({ ...r, claim: null }));
@@ -187,6 +192,8 @@ export class Claims {
   async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: Entering): Promise<void> {
     const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
     await this.#n.replica.end();
+    // Of a sync that was on its way since before the claim only this wait tells; a later one would say nothing of what it lost (M3).
+    if (o.trusted && this.#n.replica.doubtful) throw new Error('a sync of the own leg has failed on its way in service, which decides anew');
     const leg = await this.#openLeg();
     this.#lookAtSectors(leg);
     const file = await this.#n.keeper.forService();
@@ -208,7 +215,13 @@ export class Claims {
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
     await this.#n.store.update((r) => ({
       ...r,
-      ...enteringService({ ...before, mergePending: r.mergePending }, confirmed),
+      ...enteringService(
+        withUnconfirmed(
+          { ...before, mergePending: r.mergePending },
+          o.passedOver.filter((n) => !confirmed.includes(n)),
+        ),
+        confirmed,
+      ),
       epochServed: epoch,
       epochInSync: epoch,
       terms: termsUnited([epoch.random], before.terms ?? termsOfEarlierVersion(before)),
@@ -335,6 +348,10 @@ export class Claims {
     if (leg.sizeBytes < sizeBytes) throw new IoError(28, `the leg has ${String(leg.sizeBytes)} bytes, the mirror ${String(sizeBytes)}`);
     return leg;
   }
+}
+
+function withUnconfirmed(r: StateRecord, nodes: readonly NodeName[]): StateRecord {
+  return nodes.length === 0 ? r : { ...r, droppedUnconfirmed: [...new Set([...r.droppedUnconfirmed, ...nodes])] };
 }
 
 /** The account with which a node enters service: itself in sync, every former member out, confirmed or not. */

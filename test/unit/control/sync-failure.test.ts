@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno } from '../../../src/io/types.ts';
 import { MIB, Sim } from './sim.ts';
 
@@ -29,6 +30,31 @@ describe('a target whose leg has failed a sync', () => {
       await sim.stop('server2');
       const again = await sim.start('server2');
       expect(again.mirrors.get('t')?.record()).toMatchObject({ toldOut: { by: 'server2' } });
+    });
+  });
+});
+
+describe('a sync that fails while its target takes over', () => {
+  it('ends the claim: the node stays out, and when it is forced writes again what was lost (M3)', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const disk = sim.world.node('server2');
+      await disk.localIo().files.syncDirectory('/');
+      const c = await sim.client('server1');
+      await c.writeBytes(0, new Uint8Array(65_536).fill(7));
+      disk.setDisk({ latencies: { ...DEFAULT_LATENCIES, sync: { fromMs: 4000, toMs: 4000 } } });
+      disk.fail('/leg', { op: 'sync', errno: Errno.EIO, times: 1 });
+      void Promise.allSettled([c.flushNow()]);
+      await sim.world.sleep(20);
+      disk.setDisk({ latencies: DEFAULT_LATENCIES });
+      sim.crash('server1');
+      const m = sim.daemon('server2').mirrors.get('t');
+      await sim.until('it has written down that it is out', () => m?.record().toldOut !== null);
+      await sim.until('its claim is over', () => m?.record().claim === null);
+      expect((await sim.status('server2')).inService).toBe(false);
+      await sim.call('server2', 'force', { tag: 't', withoutLastOwner: true });
+      await (await sim.client('server2')).flushNow();
+      expect(disk.peekDurable('/leg')?.[0]).toBe(7);
     });
   });
 });
