@@ -27,7 +27,7 @@ import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, refusal } from './action-errors.ts';
 import { mirrorStatus, nodeInfo } from './status.ts';
-import { addTarget, asSource, linkOf, removeTarget, replaceLeg, sourceOf } from './targets.ts';
+import { addTarget, asSource, linkOf, refuseLastCopy, removeTarget, replaceLeg, sourceOf } from './targets.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
 
@@ -208,6 +208,7 @@ export class DaemonControl implements ControlClient {
     const { s, links } = await asSource(m, async (source) => {
       const paused = this.#links(source, nodes);
       const names = paused.map((l) => l.node);
+      refuseLastCopy(source, names);
       await m.store.update((r) => ({ ...r, paused: [...new Set([...r.paused, ...names])] }));
       for (const l of paused) {
         if (l.leg.inSession) source.device.targetFailed(l.leg, `${PAUSED_WHY} by an operator`, false);

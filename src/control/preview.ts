@@ -5,9 +5,13 @@ import { epochText } from '../failover/epoch.ts';
 import { heldGeneration } from '../failover/generation.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import type { MirrorNode } from '../failover/node.ts';
+import { refusedLastCopy } from '../failover/retire.ts';
 import { forcePreview } from './force-preview.ts';
 import { refusedChange } from './targets.ts';
 import type { Actions } from './types.ts';
+
+/** A full resync of an in-sync target begins by ending its session, too. */
+const ENDS_SESSIONS: readonly string[] = ['unextend', 'replace', 'fullresync'];
 
 type Params = Actions['preview']['params'];
 type Result = Actions['preview']['result'];
@@ -62,6 +66,8 @@ function refusedFor(m: MirrorNode, p: Params, targets: readonly string[]): strin
     const change = refusedChange(m, p.action === 'extend' ? 'add' : 'remove', targets.join(', '));
     if (change !== null) return change;
   }
+  const last = m.source === undefined || !ENDS_SESSIONS.includes(p.action) ? null : refusedLastCopy(m.source, targets);
+  if (last !== null) return last;
   if (p.action === 'extend') {
     const twice = p.nodes.find((n) => Object.hasOwn(nodes, n));
     if (twice !== undefined) return `${twice} has a leg of ${m.tag} already; a node holds one`;

@@ -8,7 +8,7 @@ import { withoutNode } from '../failover/membership.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName } from '../failover/paths.ts';
 import { NO_QUORUM } from '../failover/quorum-keeper.ts';
-import { retire } from '../failover/retire.ts';
+import { refusedLastCopy, retire } from '../failover/retire.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import type { MirrorDefinition, NodeName } from '../failover/types.ts';
@@ -115,6 +115,7 @@ async function adoptOn(m: MirrorNode, node: NodeName, definition: MirrorDefiniti
 async function drop(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<void> {
   const { node } = link;
   await refuseMinority(m, s, 'remove', node);
+  refuseLastCopy(s, [node]);
   // Once it is retired, nothing is marked for it any more: whatever goes wrong from here on, the account is no longer complete (M5).
   await retire(s, link, async () => {
     await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
@@ -165,7 +166,14 @@ function withoutMajority({ env, tag }: MirrorNode, what: Change, node: NodeName)
   return `${node} can not be ${DONE[what]}: ${env.self} hears no majority of the nodes of ${tag} (rule no-quorum), and a minority could make itself one by it; bring nodes back; ${force}`;
 }
 
+/** Before anything is done that ends the sessions of these nodes. */
+export function refuseLastCopy(s: SourceRole, nodes: readonly NodeName[]): void {
+  const refused = refusedLastCopy(s, nodes);
+  if (refused !== null) throw new ControlError('refused', refused);
+}
+
 /** Superseded meanwhile: another node says from now on who is part of the mirror (M9). */
 function refuseStopped(s: SourceRole): void {
-  if (s.stopped) throw new ControlError('refused', `mirror ${s.ctx.tag} has gone out of service on ${s.ctx.env.self} meanwhile`);
+  // A device that has stopped is about to: its own leg failed, and the target that was the last copy must stay one.
+  if (s.stopped || s.device.stopped) throw new ControlError('refused', `mirror ${s.ctx.tag} has gone out of service on ${s.ctx.env.self} meanwhile`);
 }

@@ -4,9 +4,10 @@ import type { NodeContext } from './context.ts';
 import { termOf } from './account.ts';
 import { fullResyncOrdered } from './membership.ts';
 import { decideResolve } from './decide-resolve.ts';
+import { refusedLastCopy } from './retire.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
-import type { Epoch, NodeName, NodeView } from './types.ts';
+import type { Epoch, NodeName, NodeView, StateRecord } from './types.ts';
 
 /** What an operator asked of the node in service, and what it answers: a preview's lines, or that it is done. */
 export interface OperatorAnswer {
@@ -23,13 +24,20 @@ interface Asked extends NodeContext {
 
 /**
  * An operator's word: these targets are copied to in full, whatever the rules say, paused or waiting for somebody or not. Once this
- * has resolved it stands in the record, and outlives this daemon.
+ * has resolved it stands in the record, and outlives this daemon. `asked`: what one of them has just said of itself.
  */
-export async function orderFullResync(s: SourceRole, links: readonly TargetLink[]): Promise<void> {
+export async function orderFullResync(s: SourceRole, links: readonly TargetLink[], asked?: StateRecord): Promise<void> {
+  // The word is about what is known now: what happens while it is written down, it is not about.
+  const over = new Map(links.map((l) => [l.node, asked?.node === l.node ? termOf(asked) : termByNow(s.ctx, l.node)]));
   const refuseStopped = (): void => {
     if (s.stopped) throw new ClusterError('refused', `${s.ctx.tag} is no longer in service here`);
   };
   refuseStopped();
+  const last = refusedLastCopy(
+    s,
+    links.map((l) => l.node),
+  );
+  if (last !== null) throw new ClusterError('refused', last);
   // A session that is about to join must not pass for the one that was ordered.
   endSessions(s, links);
   for (const l of links) s.marks.outOfSync(l.node).setAll();
@@ -38,7 +46,7 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
     fullResyncOrdered(
       r,
       links.map((l) => l.node),
-      (n) => termByNow(s.ctx, n),
+      (n) => over.get(n),
     ),
   );
   refuseStopped();
@@ -64,7 +72,8 @@ function endSessions(s: SourceRole, links: readonly TargetLink[]): void {
 }
 
 export async function answerResolve(n: Asked, p: { victim: NodeName; preview: boolean }): Promise<OperatorAnswer> {
-  const d = decideResolve(n.view(), p.victim, await freshView(n, p.victim));
+  const view = await freshView(n, p.victim);
+  const d = decideResolve(n.view(), p.victim, view);
   const { sizeBytes } = n.record().definition;
   const link = n.source?.links.get(p.victim);
   const refused = d.action === 'refuse' ? d.why : link === undefined ? `${n.env.self} is not in service` : null;
@@ -79,7 +88,7 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
     `${n.env.self} -> ${p.victim}: all ${String(sizeBytes)} bytes on ${p.victim} are overwritten with those of ${n.env.self}; what ${p.victim} wrote apart is lost`,
   ];
   if (p.preview) return { lines, refused: null, bytesOverwritten: sizeBytes };
-  await n.whileRoleStays(() => orderFullResync(source, [link]));
+  await n.whileRoleStays(() => orderFullResync(source, [link], view?.record));
   n.env.emit(n.tag, 'config', `the split brain is resolved by an operator: the data of ${p.victim} is given up`, { node: p.victim });
   return { lines, refused: null, bytesOverwritten: sizeBytes };
 }

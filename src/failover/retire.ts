@@ -2,6 +2,17 @@
 import { ClusterError } from '../cluster/errors.ts';
 import type { SourceRole } from './source.ts';
 import { TargetLink } from './target-link.ts';
+import type { NodeName } from './types.ts';
+
+/** Why these targets can not be done without; null: each block that was acknowledged is somewhere else, too (M2). */
+export function refusedLastCopy(s: SourceRole, nodes: readonly NodeName[]): string | null {
+  const { local, ownLegSettling } = s.device;
+  if (local.state === 'in' && ownLegSettling === undefined) return null;
+  const good = [...s.links.values()].filter((l) => l.leg.phase === 'in-sync' && l.leg.mode === 'sync').map((l) => l.node);
+  if (!good.some((n) => nodes.includes(n)) || good.some((n) => !nodes.includes(n))) return null;
+  const { env, tag } = s.ctx;
+  return `the leg of ${env.self} has failed, and nobody but ${good.join(' and ')} has what was written since: move the source there first (netraid switchover ${tag} ${good[0] ?? ''}), or bring another node in sync`;
+}
 
 /** In failure timeouts: how long it is waited for that writes go on without it (M2). */
 const SETTLE_MAX = 3;

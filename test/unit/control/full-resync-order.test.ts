@@ -1,5 +1,6 @@
 /** A full resync that was ordered is carried out, whatever happens to the daemon that was told. */
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { MIB, Sim } from './sim.ts';
 
 const ordered = (sim: Sim, node: string): unknown => sim.daemon(node).mirrors.get('t')?.record().fullOrdered;
@@ -70,18 +71,22 @@ describe('an order', () => {
   });
 });
 
+async function splitBrain(sim: Sim): Promise<void> {
+  await sim.mirror();
+  sim.world.cut('server1', 'server2');
+  await serves(sim, 'server2');
+  await sim.until('server1 goes on alone', async () => (await sim.targetState('server1', 'server2')) === 'Unknown');
+  await sim.write('server1', 0, 4096, 11);
+  await sim.write('server2', 0, 4096, 22);
+  sim.world.heal('server1', 'server2');
+  await sim.until('one of them has stopped', async () => !(await sim.status('server1')).inService);
+  await sim.until('it is shown', async () => (await sim.targetState('server2', 'server1')) === 'Split Brain');
+}
+
 describe('a split brain', () => {
   it('that was resolved before the source was started again ends: the victim is overwritten', async () => {
     await Sim.run({}, async (sim) => {
-      await sim.mirror();
-      sim.world.cut('server1', 'server2');
-      await serves(sim, 'server2');
-      await sim.until('server1 goes on alone', async () => (await sim.targetState('server1', 'server2')) === 'Unknown');
-      await sim.write('server1', 0, 4096, 11);
-      await sim.write('server2', 0, 4096, 22);
-      sim.world.heal('server1', 'server2');
-      await sim.until('one of them has stopped', async () => !(await sim.status('server1')).inService);
-      await sim.until('it is shown', async () => (await sim.targetState('server2', 'server1')) === 'Split Brain');
+      await splitBrain(sim);
       await sim.call('server2', 'resolve', { tag: 't', victim: 'server1' });
       sim.crash('server2');
       await sim.start('server2');
@@ -92,6 +97,28 @@ describe('a split brain', () => {
       expect(ordered(sim, 'server2')).toEqual([]);
       expect((await sim.read('server2', 0, 512))[0]).toBe(22);
       expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
+  it('is resolved by a word that was given while the victim was heard, also if that is silent before the word is written down', async () => {
+    await Sim.run({}, async (sim) => {
+      await splitBrain(sim);
+      const disk = sim.world.node('server2');
+      const slow = { fromMs: 1000, toMs: 1000 };
+      disk.setDisk({ latencies: { write: slow, sync: slow } });
+      const word = sim.call('server2', 'resolve', { tag: 't', victim: 'server1' });
+      await sim.until(
+        'the word is being written down',
+        () => sim.daemon('server2').mirrors.get('t')?.source?.marks.outOfSync('server1').count === 16,
+      );
+      sim.crash('server1');
+      await word;
+      expect(sim.daemon('server2').mirrors.get('t')?.silentForMs('server1')).toBeGreaterThan(2000);
+      disk.setDisk({ latencies: DEFAULT_LATENCIES });
+      await sim.start('server1');
+      await sim.inSync('server2', 'server1');
+      expect((await sim.status('server2')).targets[0]?.lastResync).toMatchObject({ kind: 'full' });
+      expect((await sim.read('server2', 0, 512))[0]).toBe(22);
     });
   });
 });
