@@ -1,5 +1,6 @@
 /** What heartbeats say, judged at the door. */
 import { z } from 'zod';
+import { WHY_MAX_CHARACTERS } from './limits.ts';
 import { isName } from './paths.ts';
 import { viewSchema } from './record-schema.ts';
 
@@ -13,7 +14,7 @@ export const factsSchema = z.record(
     out: z
       .object({
         epoch: z.object({ number: z.number().int().min(0), owner: name, random: z.string().regex(/^[0-9a-f]{16}$/) }),
-        why: z.string().max(1024),
+        why: z.string().max(WHY_MAX_CHARACTERS),
       })
       .nullable(),
   }),

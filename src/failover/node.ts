@@ -338,22 +338,22 @@ export class MirrorNode implements Claimant {
         return;
       }
       source.device.tick();
+      if (this.quorum.heard() === false) this.quorum.keep(source, true); // Whatever keeps us from deciding below (M10).
       this.#forgetClaim(source);
       source.changes.notify();
     }
     if (this.#roles.busy || this.#stopped || this.switchovers.underWay) return;
-    // Whatever made it, a claim that is not being carried out holds all others up.
+    // Whatever made it, a claim not being carried out holds all others up.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));
     await this.flags.refresh();
     if (this.#isStopped()) return;
     const d = decide(this.facts({ kind: 'none' }, false));
+    this.note(d);
     if (source !== undefined) {
-      this.note(d);
       if (d.action === 'demote') this.superseded(d.epochSeen ?? source.epoch, d.why, d.setFlags?.lastOwner === false);
       this.quorum.keep(source, d.action === 'suspend');
       return;
     }
-    this.note(d);
     if (d.action === 'go-in-service') await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
     else
       await this.own.apply(d, () => {

@@ -3,7 +3,7 @@
  * that changes a peer's record is answered only when it is durable there.
  */
 import { z } from 'zod';
-import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC, TERMS_MAX } from './limits.ts';
+import { CONFIRM_DEFAULT, CONFIRM_TIMEOUT_SEC, TERMS_MAX, WHY_MAX_CHARACTERS } from './limits.ts';
 import { isSectorSize } from './sectors.ts';
 
 const name = z.string().min(1).max(64);
@@ -88,7 +88,7 @@ export const methods = {
   /** Membership or generation has changed at the source. */
   'session.members': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
   /** "You are out": durable before it is confirmed (M2). */
-  'session.out': z.object({ tag: name, epoch: epochSchema, why: z.string().max(1024) }),
+  'session.out': z.object({ tag: name, epoch: epochSchema, why: z.string().max(WHY_MAX_CHARACTERS) }),
   /** The source stops on purpose. */
   'session.stop': z.object({ tag: name, epoch: epochSchema, session: hex }),
   /** The source's own leg is behind this target from now on. */
@@ -143,4 +143,4 @@ export const operatorAnswerSchema = z.object({
   bytesOverwritten: count,
 });
 
-export const claimAnswerSchema = z.object({ accepted: z.boolean(), why: z.string().max(1024), view: z.unknown() });
+export const claimAnswerSchema = z.object({ accepted: z.boolean(), why: z.string().max(WHY_MAX_CHARACTERS), view: z.unknown() });

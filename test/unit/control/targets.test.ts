@@ -177,3 +177,69 @@ it('a target whose loss can not be settled is not removed, and is kept as it was
     expect(Object.keys((await sim.status('server1')).nodes)).toEqual(['server1', 'server2']);
   });
 });
+
+describe('the only target that has what was written since the leg of the source failed', () => {
+  const why = /^the leg of server1 has failed, and nobody but server2 has what was written since: .*netraid switchover t server2/;
+
+  async function alone(sim: Sim): Promise<void> {
+    await sim.mirror();
+    sim.world.node('server1').fail('/leg', { op: 'write', errno: Errno.EIO });
+    await sim.write('server1', 0, 65_536, 8);
+    await sim.until('the own leg is out', () => sim.daemon('server1').mirrors.get('t')?.record().legBehind !== null);
+  }
+
+  it('is not removed, replaced, paused or copied to in full: it is the only copy (M2, M12)', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await alone(sim);
+      for (const action of ['unextend', 'replace', 'fullresync'] as const) {
+        const shown = await sim.call('server1', 'preview', { tag: 't', action, nodes: ['server2'], source: null });
+        expect([action, shown.refused]).toEqual([action, expect.stringMatching(why)]);
+      }
+      await sim.refuses('server1', 'unextend', { tag: 't', node: 'server2' }, 'refused', why);
+      await sim.refuses('server1', 'replace', { tag: 't', node: 'server2', leg: '/other' }, 'refused', why);
+      await sim.refuses('server1', 'pause', { tag: 't', nodes: [] }, 'refused', why);
+      await sim.refuses('server1', 'fullresync', { tag: 't', source: null, nodes: ['server2'] }, 'refused', why);
+      expect((await sim.read('server1', 0, 512))[0]).toBe(8);
+    });
+  });
+
+  it('may go once another one is in sync', async () => {
+    await Sim.run({ nodes: NODES }, async (sim) => {
+      await alone(sim);
+      await sim.refuses('server1', 'pause', { tag: 't', nodes: [] }, 'refused', /nobody but server2 and server3 has/);
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
+      await sim.refuses('server1', 'unextend', { tag: 't', node: 'server3' }, 'refused', /nobody but server3 has/);
+      expect((await sim.read('server1', 0, 512))[0]).toBe(8);
+    });
+  });
+
+  it('stays one when that leg fails while it is being removed', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror();
+      const c = await sim.client('server1');
+      sim.world.node('server1').setDisk({ latencies: { write: { fromMs: 50, toMs: 50 } } });
+      const removed = sim.call('server1', 'unextend', { tag: 't', node: 'server2' }).then(
+        () => 'done',
+        (e: unknown) => String(e),
+      );
+      sim.world.node('server1').fail('/leg', { op: 'write', errno: Errno.EIO });
+      const written = await c.writeBytes(0, new Uint8Array(65_536).fill(8)).then(
+        () => true,
+        () => false,
+      );
+      const answer = await removed;
+      // Either it is gone, and nothing was answered that only it has, or it is still there.
+      expect(answer === 'done' && written).toBe(false);
+    });
+  });
+});
+
+it('under arbiter majority, a source that can not look at its own files answers nothing either, once it is alone (M10)', async () => {
+  await Sim.run({ nodes: NODES }, async (sim) => {
+    await sim.mirror({ arbiter: 'majority' });
+    sim.world.node('server1').fail('/var/subsys/*', { op: 'read', errno: Errno.EIO });
+    for (const n of ['server2', 'server3']) sim.world.cut('server1', n);
+    await sim.until('another one serves', async () => (await sim.status('server2')).inService || (await sim.status('server3')).inService);
+    expect((await sim.status('server1')).suspended).not.toBeNull();
+  });
+});

@@ -255,8 +255,13 @@ describe('membership told to a target', () => {
 describe('a target whose own sync has failed', () => {
   it('writes down that it is out, and is no candidate from then on (M3, M12)', () => {
     const e = epoch(3, 'server1');
-    const r = foundOut(record('server2', nodes), e, 'a sync failed');
+    const r = foundOut({ ...record('server2', nodes), epochInSync: e }, e, 'a sync failed');
     expect(r).toMatchObject({ inSync: ['server1', 'server3'], toldOut: { by: 'server2', epoch: e, why: 'a sync failed' } });
     expect(foundOut(r, e, 'again')).toBe(r);
+  });
+
+  it('does not write it down any more once it has served since, or was in sync in a later epoch', () => {
+    const late = { ...record('server2', nodes), epochInSync: epoch(4, 'server2'), epochServed: epoch(4, 'server2') };
+    expect(foundOut(late, epoch(3, 'server1'), 'a sync failed')).toBe(late);
   });
 });
