@@ -126,7 +126,9 @@ export class Claims {
     const epoch = nextEpoch(highestEpoch(...seen), this.#n.env.self, this.#n.env.io.chance);
     let begun = false as boolean;
     // Our own epoch takes the place of those that say so: a force that is cut short must not forget who may have taken over (M10, M12).
-    const passedOver = first.rule === 'forced' ? situationOf(this.#n.facts(command, false)).missing : [];
+    const missing = first.rule === 'forced' ? situationOf(this.#n.facts(command, false)).missing : [];
+    // Of a node that is not part of the mirror here nothing could ever be heard.
+    const passedOver = missing.filter((n) => Object.hasOwn(before.definition.nodes, n));
     await this.#n.store.update((r) => {
       // Another node's claim may have been accepted since: then this one would contradict it.
       begun = isSame(r.epochSeen, before.epochSeen);

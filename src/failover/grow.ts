@@ -2,10 +2,10 @@
  * Makes a mirror larger while it is in use: every leg first, then the record, then the device. What the legs hold in the new
  * area is not known to be the same, so it is marked for every target, and their sessions begin anew with the new size.
  *
- *   source  old size, n+1 ------------------------------> new size, n+2      all sessions end, and begin anew
+ *   source  old size, n+1 ------------------------------> new size, n+1      all sessions end, and begin anew
  *   target            `--> new size, n+1, one by one      `-- or not: what was taken is given back in a session of n+1 or later
  *
- * Invariant: before the source has grown, it and every target in sync have the revision that targets grow in, so that nothing of a
+ * Invariant: before anybody grows, the source and every target in sync have the revision that all of them grow in, so that nothing of a
  * grow that fails, or is cut short by a crash, outranks what the source, or who takes over from it, says afterwards.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
@@ -15,6 +15,12 @@ import { Marks } from '../mirror/marks.ts';
 import type { MirrorDefinition } from './types.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
+
+/** In failure timeouts: how long the requests in hand are waited for. */
+const DRAIN_MAX = 3;
+
+const GROWN = 'the mirror has grown: a session with the new size follows';
+const NOT_GROWN = 'the mirror has not grown: a session with the size that it keeps follows';
 
 type Fill = (file: BitmapFile, regions: RegionMap) => void;
 /** The file is on disk with what `fill` marks, or not at all. */
@@ -28,14 +34,15 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
   if (foreign !== undefined) throw new ClusterError('refused', `${foreign.node} is a foreign target: unextend it, grow, and extend to it again`);
   if (links.some((l) => l.leg.phase !== 'in-sync')) throw new ClusterError('refused', 'every target must be in sync before the mirror grows');
   // Then the targets, whose sessions end, are the only copies.
-  if (device.local.state !== 'in') throw new ClusterError('refused', 'the local leg has failed');
+  const ownLegIn = (): boolean => device.local.state === 'in';
+  if (!ownLegIn()) throw new ClusterError('refused', 'the local leg has failed');
   const { engine } = ctx.env.hub;
   const { leg } = device.local.info;
   if ((await engine.legSize(leg)) < sizeBytes) await engine.setLegSize(leg, sizeBytes);
   await ctx.store.update((r) => ({ ...r, definition: { ...r.definition, revision: r.definition.revision + 1 } }));
   await s.members.announce();
   const asked: TargetLink[] = [];
-  let why = 'the mirror has not grown: a session with the size that it keeps follows';
+  let grown = false;
   try {
     for (const l of links) {
       // Whether one that does not answer has taken it, or will, is not known: only the end of its session ends that.
@@ -45,9 +52,11 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
       await ctx.env.cluster.request(l.node, 'grow', params, s.timeoutMs * 2);
     }
     await growHere(s, sizeBytes, makeFile);
-    why = 'the mirror has grown: a session with the new size follows';
+    grown = true;
   } finally {
-    for (const l of asked) device.targetFailed(l.leg, why, false, true);
+    await device.ownLegSettling;
+    // Without the own leg these are the only copies: what they took is given back when the mirror goes in service again.
+    if (grown || ownLegIn()) for (const l of asked) device.targetFailed(l.leg, grown ? GROWN : NOT_GROWN, false, true);
   }
   ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
 }
@@ -55,8 +64,9 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
 async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): Promise<void> {
   const { ctx, device } = s;
   const before = ctx.record().definition.sizeBytes;
-  await device.closeEntrance('resize');
   try {
+    if (!(await s.within(device.closeEntrance('resize'), s.timeoutMs * DRAIN_MAX)))
+      throw new ClusterError('refused', 'the requests in hand were not answered in time');
     await s.inherited;
     if (!(await s.prover.prove())) throw new ClusterError('refused', 'a leg could not be synced');
     s.marks.collect(false);
@@ -64,7 +74,7 @@ async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): P
       ...r,
       // What a leg holds behind its old end nobody has zeroed.
       legZeroed: false,
-      definition: { ...r.definition, sizeBytes, revision: r.definition.revision + 1 },
+      definition: { ...r.definition, sizeBytes },
     }));
     try {
       const { file, regions } = await makeFile(ctx.record().definition, (f, r) => {

@@ -1,5 +1,5 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
-import { isSame } from './epoch.ts';
+import { isHigher } from './epoch.ts';
 import { HISTORY_MAX, OFFERED_MAX, TERMS_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
 import { withOwnSectors } from './sectors.ts';
@@ -66,7 +66,7 @@ export function targetLeft(r: StateRecord, node: NodeName, o: { confirmed: boole
  * the node has served since or joined another source, it says nothing any more: the leg was made sound first.
  */
 export function foundOut(r: StateRecord, epoch: Epoch, why: string): StateRecord {
-  if (!r.inSync.includes(r.node) || !isSame(r.epochInSync, epoch)) return r;
+  if (!r.inSync.includes(r.node) || isHigher(r.epochInSync, epoch)) return r;
   return { ...r, toldOut: { by: r.node, epoch, why }, inSync: without(r.inSync, r.node) };
 }
 

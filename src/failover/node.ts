@@ -338,7 +338,7 @@ export class MirrorNode implements Claimant {
         return;
       }
       source.device.tick();
-      if (this.quorum.heard() === false) this.quorum.keep(source, true); // Whatever keeps us from deciding below (M10).
+      if (this.quorum.heard() !== null) this.quorum.keep(source, this.quorum.heard() === false); // Whatever keeps us from deciding (M10).
       this.#forgetClaim(source);
       source.changes.notify();
     }

@@ -11,7 +11,7 @@ export function refusedLastCopy(s: SourceRole, nodes: readonly NodeName[]): stri
   const good = [...s.links.values()].filter((l) => l.leg.phase === 'in-sync' && l.leg.mode === 'sync').map((l) => l.node);
   if (!good.some((n) => nodes.includes(n)) || good.some((n) => !nodes.includes(n))) return null;
   const { env, tag } = s.ctx;
-  return `the leg of ${env.self} has failed, and nobody but ${good.join(' and ')} has what was written since: move the source there first (netraid switchover ${tag} ${good[0] ?? ''}), or bring another node in sync`;
+  return `the leg of ${env.self} has failed, and nobody but ${good.join(' and ')} has what was written since: take the mirror out of service here first (netraid out-of-service ${tag}), so that ${good[0] ?? ''} goes in service, or bring another node in sync`;
 }
 
 /** In failure timeouts: how long it is waited for that writes go on without it (M2). */

@@ -165,7 +165,8 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
     case 'fullresync': {
       const shown = splitBrainsOf(c, m, nodes);
       const answer = await m.command('fullresync', { tag: TAG, source: null, nodes });
-      for (const b of answer === '' ? shown : []) c.branches.giveUp(b);
+      const over = m.mirror?.record().orderedOver ?? {};
+      for (const b of shown) if (answer === '' && Object.hasOwn(over, b.node)) c.branches.giveUp(b);
       return answer;
     }
     case 'switchover':

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno } from '../../../src/io/types.ts';
 import { Sim } from './sim.ts';
 
@@ -179,7 +180,8 @@ it('a target whose loss can not be settled is not removed, and is kept as it was
 });
 
 describe('the only target that has what was written since the leg of the source failed', () => {
-  const why = /^the leg of server1 has failed, and nobody but server2 has what was written since: .*netraid switchover t server2/;
+  const why =
+    /^the leg of server1 has failed, and nobody but server2 has what was written since: take the mirror out of service here first \(netraid out-of-service t\), so that server2 goes/;
 
   async function alone(sim: Sim): Promise<void> {
     await sim.mirror();
@@ -200,6 +202,9 @@ describe('the only target that has what was written since the leg of the source 
       await sim.refuses('server1', 'pause', { tag: 't', nodes: [] }, 'refused', why);
       await sim.refuses('server1', 'fullresync', { tag: 't', source: null, nodes: ['server2'] }, 'refused', why);
       expect((await sim.read('server1', 0, 512))[0]).toBe(8);
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      await sim.until('server2 has gone in service', async () => (await sim.status('server2')).inService);
+      expect((await sim.read('server2', 0, 512))[0]).toBe(8);
     });
   });
 
@@ -213,7 +218,7 @@ describe('the only target that has what was written since the leg of the source 
     });
   });
 
-  it('stays one when that leg fails while it is being removed', async () => {
+  it('gives no answer that only it has while it is being removed, and that leg fails', async () => {
     await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
       await sim.mirror();
       const c = await sim.client('server1');
@@ -228,8 +233,8 @@ describe('the only target that has what was written since the leg of the source 
         () => false,
       );
       const answer = await removed;
-      // Either it is gone, and nothing was answered that only it has, or it is still there.
-      expect(answer === 'done' && written).toBe(false);
+      // It is gone, and nothing was answered that only it has.
+      expect([answer, written]).toEqual(['done', false]);
     });
   });
 });
@@ -241,5 +246,26 @@ it('under arbiter majority, a source that can not look at its own files answers 
     for (const n of ['server2', 'server3']) sim.world.cut('server1', n);
     await sim.until('another one serves', async () => (await sim.status('server2')).inService || (await sim.status('server3')).inService);
     expect((await sim.status('server1')).suspended).not.toBeNull();
+  });
+});
+
+it('under arbiter majority, a source goes on when its majority is back, also while it is at work on an order', async () => {
+  await Sim.run({ nodes: NODES }, async (sim) => {
+    await sim.mirror({ arbiter: 'majority' });
+    const slow = { fromMs: 8000, toMs: 8000 };
+    sim.world.node('server1').setDisk({ latencies: { ...DEFAULT_LATENCIES, write: slow } });
+    let done = false;
+    const order = Promise.allSettled([sim.call('server1', 'resize', { tag: 't', sizeBytes: 2 * 1024 * 1024, force: false })]).then(() => {
+      done = true;
+    });
+    await sim.world.sleep(50);
+    sim.world.cut('server2', 'server3');
+    for (const n of ['server2', 'server3']) sim.world.cut('server1', n);
+    await sim.until('it is suspended', async () => (await sim.status('server1')).suspended !== null);
+    for (const n of ['server2', 'server3']) sim.world.heal('server1', n);
+    await sim.until('it goes on', async () => (await sim.status('server1')).suspended === null);
+    expect((await sim.status('server1')).inService).toBe(true);
+    expect(done).toBe(false);
+    await order;
   });
 });
