@@ -113,6 +113,14 @@ export class Branches {
       forkedAt: Infinity,
       answeredAtFork: Infinity,
     };
+    if (!m.forced && epoch.number < parent.number) {
+      // Held up on its way, while another was served: it lacks what that one has answered. That it answers nothing itself, M9 says.
+      this.#c.say(`${m.name} comes late: epoch ${parent.key} has been served`);
+      const late = { ...branch, model: parent.model.fork() };
+      late.model.rebase(leg);
+      this.#begin(late);
+      return;
+    }
     parent.forkedAt = Math.min(parent.forkedAt, this.moments.next());
     if (stillServed && this.#isAsync(m)) parent.leftToAsync = true;
     parent.answeredAtFork = Math.min(parent.answeredAtFork, parent.model.acknowledged);
