@@ -27,7 +27,7 @@ export async function mergeAccount(s: MergeOwner, previous: NodeName, view: Node
   for (const { into, from } of plan.operations) {
     const map = fetched.get(from.map) ?? (await fetchMarks(s, view, from.map));
     fetched.set(from.map, map);
-    marks.outOfSync(into.slice('oos:'.length)).or(map);
+    marks.addOutOfSync(into.slice('oos:'.length), map);
   }
   if (!(await marks.durable())) throw new Error('the bitmap file can not be written');
   await ctx.store.update((r) => {

@@ -40,7 +40,7 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
   if (last !== null) throw new ClusterError('refused', last);
   // A session that is about to join must not pass for the one that was ordered.
   endSessions(s, links);
-  for (const l of links) s.marks.outOfSync(l.node).setAll();
+  for (const l of links) s.marks.markAllOutOfSync(l.node);
   if (!(await s.marks.durable())) throw new ClusterError('io', 'the bitmap file can not be written');
   await s.ctx.store.update((r) =>
     fullResyncOrdered(

@@ -256,15 +256,15 @@ export class TargetLink {
   }
 
   async #mark(full: boolean, answer: CompareAnswer, view: NodeView): Promise<void> {
-    const own = this.#s.marks.outOfSync(this.node);
+    const { marks } = this.#s;
     if (full) {
       await this.#markAll();
     } else {
       for (const m of answer.marks ?? []) {
         if (m.of === this.#s.ctx.env.self) {
-          if (m.map === 'intent') own.or(this.#s.marks.intent.snapshot());
+          if (m.map === 'intent') marks.addOutOfSync(this.node, marks.intent.snapshot());
         } else {
-          own.or(await fetchMarks(this.#s, view, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
+          marks.addOutOfSync(this.node, await fetchMarks(this.#s, view, m.map === 'intent' ? 'intent' : `oos:${m.for}`));
         }
       }
       await this.#durable();
@@ -276,7 +276,7 @@ export class TargetLink {
 
   /** Every region, durably; then these marks are a complete account, so that a full resync that is cut short goes on where it was (M14). */
   async #markAll(): Promise<void> {
-    this.#s.marks.outOfSync(this.node).setAll();
+    this.#s.marks.markAllOutOfSync(this.node);
     await this.#durable();
     await this.#s.ctx.store.update((r) => fullyMarked(r, this.node));
   }

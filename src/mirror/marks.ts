@@ -45,6 +45,7 @@ export class Marks {
     this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
   }
 
+  /** To look at, and to clear. What is marked is marked by the functions below: a write must not take it for durable already (M2, M5). */
   outOfSync(node: string): DirtyBitmap {
     return this.file.map(`oos:${node}`);
   }
@@ -66,7 +67,17 @@ export class Marks {
 
   /** A target has left: all that was not proven synced stays marked for it (M5). */
   keepForAbsent(node: string): void {
-    this.outOfSync(node).or(this.intent.unproven());
+    this.addOutOfSync(node, this.intent.unproven());
+  }
+
+  /** Marks for a node what others have marked. */
+  addOutOfSync(node: string, regions: DirtyBitmap): void {
+    this.outOfSync(node).or(regions);
+    this.#unflushed = true;
+  }
+
+  markAllOutOfSync(node: string): void {
+    this.outOfSync(node).setAll();
     this.#unflushed = true;
   }
 

@@ -4,6 +4,7 @@
  *   epoch 1 --- its source lost ---> epoch 2 --- ... one lineage, as long as no network is cut
  *      `------- and still answering: two branches side by side, which must be detected as a split brain (M10)
  */
+import type { Epoch } from '../../../src/failover/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { epochKey } from './cluster.ts';
 import { Model, Moments, readSectors, SECTOR_BYTES, type Value } from './model.ts';
@@ -33,6 +34,12 @@ export interface Branch {
 /** It has answered writes that its successor does not know. */
 export function wroteApart(b: Branch): boolean {
   return b.diverged || b.model.acknowledged > b.answeredAtFork;
+}
+
+/** The last epoch that it was part of before the one that it serves. */
+function lastTerm(m: Machine): Epoch | undefined {
+  const r = m.beforeServing;
+  return [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number)[0];
 }
 
 export class Branches {
@@ -105,7 +112,7 @@ export class Branches {
       node: m.name,
       number: epoch.number,
       forced: m.forced,
-      mayNotKnow: m.forced || (parent.forced && epoch.number <= parent.number),
+      mayNotKnow: m.forced || (parent.forced && (epoch.number <= parent.number || this.#awayFrom(m, parent))),
       model,
       diverged: false,
       stalled: false,
@@ -174,10 +181,15 @@ export class Branches {
   /** With a cut network a node may continue a branch that is not the newest. */
   #parentOf(m: Machine): Branch | undefined {
     if (!this.#c.apart) return this.#tip;
-    const r = m.beforeServing;
     // What came before its last one, others may have gone on from since.
-    const [last] = [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number);
+    const last = lastTerm(m);
     return (last === undefined ? undefined : this.#all.find((b) => b.key === epochKey(last))) ?? this.#tip;
+  }
+
+  /** It was away when that one was forced, and its own last term is no later one. */
+  #awayFrom(m: Machine, b: Branch): boolean {
+    const last = lastTerm(m);
+    return last !== undefined && last.number <= b.number && epochKey(last) !== b.key;
   }
 
   /** An async target lacks what its source still held. */

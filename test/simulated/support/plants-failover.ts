@@ -25,8 +25,8 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/failover/merge-account.ts',
-        find: "marks.outOfSync(into.slice('oos:'.length)).or(map);",
-        replace: "marks.outOfSync(into.slice('oos:'.length)).clearAll();\n    marks.outOfSync(into.slice('oos:'.length)).or(map);",
+        find: "marks.addOutOfSync(into.slice('oos:'.length), map);",
+        replace: "marks.outOfSync(into.slice('oos:'.length)).clearAll();\n    marks.addOutOfSync(into.slice('oos:'.length), map);",
       },
     ],
   },

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BitmapFile } from '../../../src/bitmap/bitmap-file.ts';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../../../src/bitmap/regions.ts';
 import { nullLog } from '../../../src/io/log.ts';
 import { Errno } from '../../../src/io/types.ts';
@@ -40,6 +41,38 @@ describe('marks', () => {
     expect(await marks.durable()).toBe(true);
     expect(await onDisk('intent')).toEqual([3, 4, 5]);
     expect(marks.begin(4, 4)).toBe(false);
+  });
+
+  it.each<[string, (m: Marks) => void]>([
+    [
+      'of another node',
+      (m) => {
+        const others = new DirtyBitmap(16);
+        others.setRange(1, 1);
+        m.addOutOfSync('b', others);
+      },
+    ],
+    [
+      'of all regions',
+      (m) => {
+        m.markAllOutOfSync('b');
+      },
+    ],
+  ])('%s hold back a write to a region that they mark, until they are on disk (M2)', async (_, mark) => {
+    const { files, marks, onDisk } = await make();
+    marks.begin(1, 1);
+    await marks.durable();
+    mark(marks);
+    marks.markOutOfSync('b', 1, 1);
+    expect(marks.begin(1, 1)).toBe(true);
+    files.fault = (op) => (op === 'sync' ? { errno: Errno.EIO } : undefined);
+    expect(await marks.durable()).toBe(false);
+    marks.markOutOfSync('b', 1, 1);
+    expect(marks.begin(1, 1)).toBe(true);
+    files.fault = () => undefined;
+    expect(await marks.durable()).toBe(true);
+    expect(await onDisk('oos:b')).toContain(1);
+    expect(marks.begin(1, 1)).toBe(false);
   });
 
   it('for an absent target hold back a write whose own region is durable already', async () => {
@@ -98,7 +131,7 @@ describe('marks', () => {
 
   it('counts bytes of a map, the last region being as long as the device', async () => {
     const { marks } = await make();
-    marks.outOfSync('b').setAll();
+    marks.markAllOutOfSync('b');
     expect(marks.bytes(marks.outOfSync('b'))).toBe(deviceBytes);
     expect(marks.bytes(marks.outOfSync('c'))).toBe(0);
   });
