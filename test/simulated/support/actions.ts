@@ -3,6 +3,7 @@
  * again from a list, and from a shorter one. Where an action does not apply any more, because what led to it has been left
  * out, nothing happens.
  */
+import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno, IoError } from '../../../src/io/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { TAG } from './plan.ts';
@@ -23,6 +24,8 @@ export type Action =
   /** `times`: null: until it is repaired. */
   | { do: 'disk'; node: string; pattern: string; op: 'read' | 'write' | 'sync' | 'full'; times: number | null }
   | { do: 'short'; node: string; share: number }
+  /** What is written from now on takes so long; null: as ever. */
+  | { do: 'slow-disk'; node: string; ms: number | null }
   | { do: 'damage'; node: string; path: string; at: number; bit: number }
   | { do: 'command'; node: string; command: Command; nodes: string[] };
 
@@ -118,6 +121,9 @@ function onNode(c: Cluster, m: Machine, a: Extract<Action, { node: string }>): v
     case 'disk':
       if (a.op === 'full') m.sim.full(a.pattern);
       else m.sim.fail(a.pattern, { op: a.op, errno: Errno.EIO, ...(a.times === null ? {} : { times: a.times }) });
+      return;
+    case 'slow-disk':
+      m.sim.setDisk({ latencies: a.ms === null ? DEFAULT_LATENCIES : { ...DEFAULT_LATENCIES, write: { fromMs: a.ms / 2, toMs: a.ms } } });
       return;
     case 'short':
       m.sim.setDisk({ shortTransfers: a.share });

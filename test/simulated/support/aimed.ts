@@ -5,6 +5,7 @@
  *   a target stands still while its source goes on without it, and is lost before the target wakes up
  *   a target is lost and comes back, and its source is lost while it is being resynced
  *   a source stands still, or is cut off, until somebody claims its place, and answers in the middle of the claim
+ *   the disk of a source takes long for what it is given in a moment, and meanwhile another takes over and the source comes back
  *   whoever has taken an account over is lost before it has used it, and an operator forces the node that gave it
  */
 import { Stream } from '../../../src/io/simulated/seed.ts';
@@ -48,6 +49,10 @@ export class Aimed {
     if (c.plan.kinds.has('freeze') || c.plan.kinds.has('cuts'))
       this.#blows.splice(2, 0, (source) => {
         this.#silence(source);
+      });
+    if (c.plan.kinds.has('hiccup'))
+      this.#blows.splice(0, this.#blows.length, (source) => {
+        this.#hiccup(source);
       });
     c.records.onWritten = (m, before, next): void => {
       this.#recordWritten(m, before, next);
@@ -140,6 +145,17 @@ export class Aimed {
     const end = cut ? this.#isolate(source) : this.#freeze(source, true);
     this.#waiting = end;
     this.#later(this.#c.plan.failureTimeoutMs * 2, end);
+  }
+
+  #hiccup(source: Machine): void {
+    const timeout = this.#c.plan.failureTimeoutMs;
+    this.#c.count('aimed: hiccup of a disk');
+    this.#c.say(`--- aimed: the disk of ${source.name} takes long, and it is cut off`);
+    this.#act({ do: 'slow-disk', node: source.name, ms: timeout * 8 });
+    this.#later(5 + this.#s.float() * 20, () => {
+      this.#act({ do: 'slow-disk', node: source.name, ms: null });
+    });
+    this.#later(timeout * (1.3 + this.#s.float()), this.#isolate(source));
   }
 
   #isolate(m: Machine): () => void {

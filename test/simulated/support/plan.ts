@@ -20,6 +20,7 @@ export const KINDS = [
   'own-sync',
   'switchover',
   'aimed',
+  'hiccup',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -93,6 +94,7 @@ const CHANCE: Record<Kind, number> = {
   'own-sync': 0.2,
   switchover: 0.4,
   aimed: 0,
+  hiccup: 0,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -103,7 +105,12 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
   // Only where they are asked for; some of these blows are an operator's word, or a cut, where those are allowed.
   const aimed = o.only?.has('aimed') === true;
-  const ofItsOwn = new Map<Kind, boolean>([['switchover', moves], ['aimed', aimed], ...(aimed ? [['force', true] as const] : [])]);
+  const ofItsOwn = new Map<Kind, boolean>([
+    ['switchover', moves],
+    ['aimed', aimed],
+    ['hiccup', aimed && o.only?.has('hiccup') === true],
+    ...(aimed ? [['force', true] as const] : []),
+  ]);
   const drawn = KINDS.filter((k) => ofItsOwn.get(k) ?? (s.coin(CHANCE[k]) || (aimed && k === 'cuts')));
   const allowed = (k: Kind): boolean => o.without?.has(k) !== true && (o.only === undefined || o.only.has(k));
   const kinds = new Set(drawn.filter(allowed));

@@ -88,7 +88,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: 'a target does not look at the epoch',
-    only: 'crash,power,cuts,freeze',
+    only: 'cuts,aimed',
     edits: [
       { file: 'src/failover/target.ts', find: '    if (seen === null) return;', replace: '    if (seen === null || epoch.number > 0) return;' },
     ],
@@ -198,7 +198,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
   },
   {
     name: 'demotion that does not wait for late local writes',
-    only: 'freeze,crash,cuts',
+    only: 'cuts,aimed,hiccup',
     edits: [
       {
         file: 'src/failover/source.ts',

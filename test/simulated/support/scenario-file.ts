@@ -62,6 +62,7 @@ function stepOf(a: Exclude<Action, { do: 'isolate' } | { do: 'rejoin' }>, s: Sta
     case 'damage':
       return `damage: {on: ${a.node}, file: ${a.path === PATHS.bitmap ? 'bitmap' : 'state'}, at: ${String(a.at)}B, length: 1}`;
     case 'short':
+    case 'slow-disk':
     case 'command':
       return undefined;
   }
