@@ -21,10 +21,12 @@ const HELP = `scripts/bench-failover [options]
   --runs N       failovers with each number of nodes (default 20)
   --nodes N,N    numbers of nodes (default 2,3)
   --timeout MS   failureTimeout, milliseconds (default 1000)
+  --limit MS     what the median may be, from the kill to the first acknowledged write, milliseconds (default 1300)
   --json         prints the results as JSON
   --help         this page
 
 Measures the programs of this tree, built when they are not, or those in the folder that NETRAID_DIST names.
+Exit code 1 when a median is above the limit, or a failover does not come about.
 `;
 
 const TAG = 'bench';
@@ -51,6 +53,7 @@ const values = scriptOptions(NAME, HELP, {
   runs: { type: 'string', default: '20' },
   nodes: { type: 'string', default: '2,3' },
   timeout: { type: 'string', default: '1000' },
+  limit: { type: 'string', default: '1300' },
   json: { type: 'boolean', default: false },
 });
 
@@ -140,6 +143,7 @@ async function measure(count: number, runs: number, failureTimeoutMs: number): P
 async function main(): Promise<void> {
   const runs = natural('runs', values.runs, 1, 1000);
   const failureTimeoutMs = natural('timeout', values.timeout, 100, 600_000);
+  const limitMs = natural('limit', values.limit, 1, 600_000);
   const counts = values.nodes.split(',').map((n) => natural('nodes', n, 2, 8));
   const results: Result[] = [];
   for (const count of counts) {
@@ -149,7 +153,12 @@ async function main(): Promise<void> {
     const about = `${String(count)} nodes, failureTimeout ${String(failureTimeoutMs)} ms: from the kill to the first acknowledged write`;
     say(`${about}: median ${r.medianMs.toFixed(0)} ms, ${spread}`);
   }
-  if (values.json) process.stdout.write(`${JSON.stringify({ failureTimeoutMs, results })}\n`);
+  if (values.json) process.stdout.write(`${JSON.stringify({ failureTimeoutMs, limitMs, results })}\n`);
+  for (const r of results.filter((x) => x.medianMs > limitMs)) {
+    const median = `${String(r.nodes)} nodes: the median of ${r.medianMs.toFixed(0)} ms is above the limit of ${String(limitMs)} ms`;
+    process.stderr.write(`${NAME}: ${median}\n`);
+    process.exitCode = 1;
+  }
 }
 
 await main();

@@ -57,6 +57,9 @@ for (let round = 1; round <= rounds && inTime(); round += 1) {
   const counts = `${String(passed - before.passed)} passed, ${String(failed - before.failed)} failed`;
   process.stdout.write(`round ${String(round)} of ${String(rounds)}: ${counts}, load ${load.toFixed(1)}\n`);
 }
-if (!inTime()) process.stdout.write(`the time of ${String(seconds)} s was over\n`);
+const asked = rounds * documentedScenarios.length;
+const ran = passed + failed;
+if (ran < asked) process.stdout.write(`the time of ${String(seconds)} s was over: ${String(ran)} of ${String(asked)} scenarios were run\n`);
 process.stdout.write(`${String(passed)} passed, ${String(failed)} failed\n`);
-process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
+// What was asked for and not run has not been shown to hold.
+process.exitCode = failed === 0 && passed > 0 && ran === asked ? 0 : 1;

@@ -45,7 +45,9 @@ export async function mergeAccount(s: MergeOwner, previous: NodeName, view: Node
     return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete, terms };
   });
   if (plan.operations.length === 0) {
-    ctx.env.emit(ctx.tag, 'bitmap-damaged', `${plan.why}: full resync of ${[previous, ...plan.fullFor].join(', ')}`, { node: previous });
+    const why = `${plan.why}: full resync of ${[previous, ...plan.fullFor].join(', ')}`;
+    if (plan.damaged) ctx.env.emit(ctx.tag, 'bitmap-damaged', why, { node: previous });
+    else ctx.env.log.warn('the bitmap of the previous source is of no use', { tag: ctx.tag, node: previous, why });
     return;
   }
   try {

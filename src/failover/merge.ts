@@ -28,14 +28,22 @@ export interface MergePlan {
   accountComplete: NodeName[];
   /** Nodes that were pending from P and whose account cannot be completed: full resync. With why. */
   fullFor: NodeName[];
+  /** Nothing is merged because of a bitmap file that can't be read: to be said aloud (M13). */
+  damaged: boolean;
   why: string;
+}
+
+/** Whose bitmap file is damaged, of two nodes of one mirror; null: nobody's. */
+function damagedNode(s: NodeView, p: NodeView): NodeName | null {
+  if (!sameMirror(s.record, p.record)) return null;
+  return s.bitmapDamaged ? s.node : p.bitmapDamaged ? p.node : null;
 }
 
 /** Why P's account means nothing to S; null: it can be merged. */
 function unusable(s: NodeView, p: NodeView): string | null {
   if (!sameMirror(s.record, p.record)) return `${p.node} is of another mirror`;
-  if (s.bitmapDamaged) return `the bitmap file of ${s.node} is damaged`;
-  if (p.bitmapDamaged) return `the bitmap file of ${p.node} is damaged`;
+  const damaged = damagedNode(s, p);
+  if (damaged !== null) return `the bitmap file of ${damaged} is damaged`;
   if (p.record.accountGivenTo !== null) return `${p.node} has handed its marks over to ${p.record.accountGivenTo}, and may have forgotten them`;
   if (p.record.definition.regionSizeBytes !== s.record.definition.regionSizeBytes) return 'the region sizes differ';
   // It knows nothing of what the others have behind its end, or has forgotten it.
@@ -60,6 +68,7 @@ export function planMerge(s: NodeView, p: NodeView): MergePlan {
       mergePending: others,
       accountComplete: s.record.accountComplete.filter((n) => !incomplete.includes(n)),
       fullFor: targets,
+      damaged: damagedNode(s, p) !== null,
       why: `nothing is merged: ${not}`,
     };
   }
@@ -83,6 +92,7 @@ export function planMerge(s: NodeView, p: NodeView): MergePlan {
     mergePending: [...others, ...inherited],
     accountComplete: [...new Set([...s.record.accountComplete.filter((n) => !fullFor.includes(n)), ...complete])],
     fullFor,
+    damaged: false,
     why: `${p.node}'s marks are united with those of ${s.node}${targets.length === 0 ? '' : ` for ${targets.join(', ')}`}`,
   };
 }

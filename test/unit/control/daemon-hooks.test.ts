@@ -141,6 +141,37 @@ describe('hooks of a daemon', () => {
     });
   });
 
+  it('for out-of-service have ended before ownership moves in a switchover', async () => {
+    await Sim.run({}, async (sim) => {
+      const told = withHooks(sim, (event) => (event === 'out-of-service' ? { durationMs: 20_000 } : {}));
+      await sim.mirror();
+      const [old, next] = ['server1', 'server2'].map((n) => sim.daemon(n).mirrors.get('t'));
+      const before = next?.record();
+      let servedAt = 0;
+      sim.daemon('server2').onEvent((e) => {
+        if (e.kind === 'in-service') servedAt = sim.world.now();
+      });
+      const moving = sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await sim.until('the hook runs', () => of(told, 'server1').includes('out-of-service'));
+      const ends = (told.find((t) => t.event === 'out-of-service')?.at ?? Infinity) + 20_000;
+      while (sim.world.now() < ends) {
+        expect(old?.record().grant).toBeNull();
+        expect([old?.inService, next?.inService, servedAt]).toEqual([true, false, 0]);
+        expect([next?.record().epochServed, next?.record().epochSeen]).toEqual([before?.epochServed, before?.epochSeen]);
+        // An unmount writes: it is answered, by all legs.
+        await sim.write('server1', 0, 4096, 7);
+        await sim.world.sleep(Math.min(5000, Math.max(1, ends - sim.world.now())));
+      }
+      await moving;
+      expect(servedAt).toBeGreaterThan(ends);
+      expect(of(told, 'server1').filter((e) => e === 'out-of-service')).toHaveLength(1);
+      expect(told.find((t) => t.node === 'server2' && t.event === 'in-service')?.at).toBeGreaterThan(ends);
+      expect(next?.record().epochServed?.owner).toBe('server2');
+      await sim.inSync('server2', 'server1');
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
   it('run when a daemon stops in order, and hold it up for no longer than their deadline', async () => {
     await Sim.run({}, async (sim) => {
       const told = withHooks(sim, (event) => (event === 'out-of-service' ? { durationMs: 3_600_000, stubborn: true, output: 'hangs' } : {}));

@@ -129,13 +129,24 @@ describe('clients of the old source', () => {
   it('are told ESHUTDOWN and cut off; what they were answered is there on the new one', async () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
+      const mirror = sim.daemon('server1').mirrors.get('t');
       const c = await sim.client('server1');
       await c.writeBytes(0, new Uint8Array(4096).fill(3));
       const shown = await sim.call('server1', 'preview', { tag: 't', action: 'switchover', nodes: ['server2'], source: null });
       expect(shown.lines).toContain('NBD clients connected on server1, which are cut off: 1');
-      await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
-      await expect(c.writeBytes(4096, new Uint8Array(4096))).rejects.toThrow();
+      // Between the grant and the last look at the other node there is time enough for requests that wait.
+      sim.world.slow('server1', 'server2', { delayMs: 200 });
+      const moved = sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
+      await sim.until('it is written down', () => mirror?.record().grant?.to === 'server2');
+      const inFlight = await Promise.allSettled([c.readBytes(0, 4096), c.writeBytes(4096, new Uint8Array(4096).fill(4)), c.flushNow()]);
+      const told = (what: string): unknown => ({ status: 'rejected', reason: { errno: Errno.ESHUTDOWN, message: `${what}: ESHUTDOWN` } });
+      // By an answer of its own each: an end of the connection would be named.
+      expect(inFlight).toMatchObject([told('read of 4096 bytes at 0'), told('write of 4096 bytes at 4096'), told('flush')]);
+      await moved;
+      expect(c.lost).toMatchObject({ errno: Errno.ESHUTDOWN, reason: expect.stringContaining('the server closed the connection') as unknown });
+      await expect(c.writeBytes(4096, new Uint8Array(4096))).rejects.toMatchObject({ errno: Errno.ESHUTDOWN });
       expect((await sim.read('server2', 0, 4096)).every((b) => b === 3)).toBe(true);
+      expect((await sim.read('server2', 4096, 4096)).every((b) => b === 0)).toBe(true);
     });
   });
 
