@@ -231,9 +231,7 @@ export class Daemon {
 
   #heard(peer: NodeName, facts: HeartbeatFacts | null): void {
     for (const m of facts === null ? [] : this.mirrors.values()) {
-      const f = facts !== null && Object.hasOwn(facts, m.tag) ? facts[m.tag] : undefined;
-      m.heard(peer, f?.view);
-      if (f !== undefined && f.out !== null) m.toldOut(f.out.epoch, f.out.why);
+      m.heartbeat(peer, facts !== null && Object.hasOwn(facts, m.tag) ? facts[m.tag] : undefined);
     }
   }
 

@@ -193,7 +193,7 @@ export class Claims {
 
   async #serve(epoch: Epoch, before: StateRecord, d: Decision, o: Entering): Promise<void> {
     const previous = this.#n.flags.flags.source !== null && this.#n.flags.flags.source !== this.#n.env.self ? this.#n.flags.flags.source : null;
-    await this.#n.replica.end();
+    await this.#n.replica.endWithin(this.#n.record().definition.failureTimeoutMs);
     // Of a sync that was on its way since before the claim only this wait tells; a later one would say nothing of what it lost (M3).
     if (o.trusted && this.#n.replica.doubtful) throw new Error('a sync of the own leg has failed on its way in service, which decides anew');
     const leg = await this.#openLeg();

@@ -15,6 +15,8 @@ export interface NodeContext {
   peerView(node: NodeName): NodeView | undefined;
   /** Milliseconds since the peer was heard on any path; Infinity: never since start. */
   silentForMs(node: NodeName): number;
+  /** The same of the mirror alone: a daemon that runs and says nothing of it is silent, too. */
+  mirrorSilentForMs(node: NodeName): number;
   /** Grows each time this process has stood still for failureTimeout or more. */
   readonly stalls: number;
   /** A fresh view, asked for now; null: the peer does not know the mirror. Rejects with ClusterError. */

@@ -62,7 +62,11 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     return node.asTarget(p.epoch, (t) => t.open(peer, { ...p, definition }));
   });
   cluster.handle('session.join', methods['session.join'], async (_peer, p) => {
-    await mirror(p.tag).asTarget(p.epoch, (t) => t.join(p));
+    const node = mirror(p.tag);
+    await node.asTarget(p.epoch, async (t) => {
+      await t.join(p);
+      node.toldOut.joined();
+    });
     return true;
   });
   cluster.handle('session.members', methods['session.members'], async (_peer, p) => {

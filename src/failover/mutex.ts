@@ -1,3 +1,5 @@
+const HELD_MAX = 8;
+
 /** One change of role at a time. */
 export class Mutex {
   #last: Promise<void> = Promise.resolve();
@@ -5,6 +7,11 @@ export class Mutex {
 
   get busy(): boolean {
     return this.#held > 0;
+  }
+
+  /** So many wait that more of them would only pile up behind one that does not end. */
+  get isFull(): boolean {
+    return this.#held >= HELD_MAX;
   }
 
   async run<T>(f: () => Promise<T>): Promise<T> {

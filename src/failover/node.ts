@@ -19,6 +19,7 @@ import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
 import { grantAfterClaim } from './grant.ts';
+import type { HeartbeatFacts } from './heartbeat-facts.ts';
 import { Mutex } from './mutex.ts';
 import { PeerViews } from './peer-views.ts';
 import { Question } from './question.ts';
@@ -30,6 +31,7 @@ import { withOwnSectors } from './sectors.ts';
 import { Replica, type ReplicaSession } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
+import { ToldOut } from './told-out.ts';
 import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './types.ts';
 import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
@@ -46,6 +48,7 @@ export class MirrorNode implements Claimant {
   readonly replica: Replica;
   readonly target: TargetRole;
   readonly switchovers: Switchovers;
+  readonly toldOut: ToldOut;
   readonly #claims: Claims;
   readonly #roles = new Mutex();
   readonly #question = new Question();
@@ -57,7 +60,6 @@ export class MirrorNode implements Claimant {
   #decision: Decision | undefined;
   #contact = false;
   #stalls = 0;
-  #tellingOut = false;
   #timer: Timer | undefined;
   #stopped = false;
   /** Nothing goes in or out of service, and no session begins, until `f` is done. */
@@ -90,6 +92,7 @@ export class MirrorNode implements Claimant {
     this.#views = new PeerViews({ now: () => env.io.clock.now(), silentForMs: (n) => env.cluster.silentForMs(n) });
     this.quorum = new QuorumKeeper(this, () => this.inService);
     this.switchovers = new Switchovers(this, this.#claims, this.#roles);
+    this.toldOut = new ToldOut(this);
     this.#bitmap = new BitmapKeeper(env.io.files, env.root, () => this.record());
     this.target = new TargetRole({
       ctx: this,
@@ -202,6 +205,10 @@ export class MirrorNode implements Claimant {
     return this.env.cluster.silentForMs(node) ?? Infinity;
   }
 
+  mirrorSilentForMs(node: NodeName): number {
+    return this.#views.silentForMs(node) ?? Infinity;
+  }
+
   async askView(node: NodeName, timeoutMs: number): Promise<NodeView | null> {
     const raw = await this.env.cluster.request(node, 'view', { tag: this.tag }, timeoutMs);
     const view = raw === null ? undefined : viewSchema.parse(raw);
@@ -214,8 +221,6 @@ export class MirrorNode implements Claimant {
     this.#views.heard(node, view);
     if (view === undefined) return;
     if (view.node !== node || view.record.definition.createId !== this.record().definition.createId) return;
-    // A source that does not count us as in sync is no evidence that we are.
-    if (view.inService && this.flags.flags.source === node && view.record.inSync.includes(this.env.self)) this.#inContact();
     // Somebody has served after our source: when that falls silent, nobody is to take over from it any more.
     if (isHigher(provenEpoch(view.record), termOf(this.record()))) this.#contact = false;
     this.#judgePeer(node, view);
@@ -223,16 +228,26 @@ export class MirrorNode implements Claimant {
     this.#source?.changes.notify();
   }
 
+  /** A heartbeat of a peer. Only these bring contact with a source: with its view comes its word that we are out, if there is one. */
+  heartbeat(peer: NodeName, f: HeartbeatFacts[string] | undefined): void {
+    const r = f?.view.node === peer && f.view.inService ? f.view.record : undefined;
+    // A source that does not count us as in sync is no evidence that we are.
+    const ours = r?.definition.createId === this.record().definition.createId && this.flags.flags.source === peer;
+    if (r !== undefined && ours && r.inSync.includes(this.env.self)) this.#inContact();
+    this.heard(peer, f?.view);
+    if (f === undefined) return;
+    if (f.out !== null && this.toldOut.heard(f.out)) this.#contact = false;
+    this.#source?.outs.heard(peer, f.heeds);
+  }
+
   /** No candidate is made of a node whose leg may lack what a failed sync gave up: a join ends that doubt, and brings the contact (M3). */
   #inContact(): void {
-    this.#contact = !this.replica.doubtful;
+    this.#contact = !this.replica.doubtful && this.toldOut.heeds === null;
   }
 
   /** What heartbeats to `peer` say of this mirror. */
-  factsFor(peer: NodeName): { view: NodeView; out: { epoch: Epoch; why: string } | null } {
-    const why = this.#source?.outs.get(peer);
-    const epoch = this.#source?.epoch;
-    return { view: this.view(), out: why === undefined || epoch === undefined ? null : { epoch, why } };
+  factsFor(peer: NodeName): HeartbeatFacts[string] {
+    return { view: this.view(), out: this.#source?.outs.wordFor(peer) ?? null, heeds: this.toldOut.heeds };
   }
 
   changed(): void {
@@ -468,8 +483,9 @@ export class MirrorNode implements Claimant {
       if (!accepted) return r;
       return { ...r, epochSeen: epoch, inSync: [], grant: grantAfterClaim(r) };
     });
-    // After the epoch is down, no session of an earlier one can begin; the one that runs is drained before we answer (M4).
-    if (accepted) await this.replica.end();
+    // After the epoch is down, no session of an earlier one can begin, and the one that runs answers nothing from here on; whoever uses
+    // the leg next waits until it has done with that (M4).
+    if (accepted) this.replica.leave();
     return accepted
       ? { accepted, why: '', view: this.view() }
       : no(`${this.env.self} has seen epoch ${String(this.record().epochSeen?.number ?? 0)}`);
@@ -478,6 +494,7 @@ export class MirrorNode implements Claimant {
   /** Runs one of the target's steps; a change of role in progress goes first. `epoch`: of the source that asks, which serves in it. */
   async asTarget<T>(epoch: Epoch, f: (t: TargetRole) => Promise<T>): Promise<T> {
     this.#refuseAsSource(epoch);
+    if (this.#roles.isFull) throw new ClusterError('io', `${this.env.self} is still at work on what it was asked before`);
     return await this.#roles.run(async () => {
       this.#refuseAsSource(epoch);
       if (this.#stopped) throw new ClusterError('stopping', `${this.env.self} is stopping`);
@@ -494,23 +511,6 @@ export class MirrorNode implements Claimant {
     if (source === undefined || source.stopped) return;
     if (compareEpoch(epoch, source.epoch) === 'higher') this.superseded(epoch, `${epoch.owner} serves in epoch ${String(epoch.number)}`, false);
     throw new ClusterError('in-service', `${this.env.self} is in service itself`);
-  }
-
-  /** A heartbeat of our source says that we are out. */
-  toldOut(epoch: Epoch, why: string): void {
-    const r = this.record();
-    if (this.inService || !r.inSync.includes(this.env.self) || compareEpoch(r.epochInSync, epoch) !== 'equal') return;
-    // Until it is written down, nobody may take this node for one that is in sync and in contact.
-    this.#contact = false;
-    if (this.#tellingOut) return;
-    this.#tellingOut = true;
-    this.asTarget(epoch, (t) => t.out({ epoch, why }))
-      .catch((e: unknown) => {
-        this.env.log.warn('could not write down that this node is out', { tag: this.tag, error: String(e) });
-      })
-      .finally(() => {
-        this.#tellingOut = false;
-      });
   }
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {

@@ -15,6 +15,7 @@ import { Unsynced } from '../mirror/unsynced.ts';
 import { LegDevice } from '../nbd/leg-device.ts';
 import type { NodeEnv } from './env.ts';
 import type { Epoch, NodeName } from './types.ts';
+import { endsWithin } from './within.ts';
 
 export interface ReplicaSession {
   id: string;
@@ -159,14 +160,28 @@ export class Replica {
     return this.#session;
   }
 
+  /** From this turn on nothing of the session, if any, is answered; what the leg has been given of it may still be on its way (see `end`). */
+  leave(): void {
+    const s = this.#session;
+    if (s === undefined) return;
+    this.#session = undefined;
+    this.#ending = Promise.all([this.#ending, this.#drain(s)]).then(() => undefined);
+    // Whoever uses the leg next is told of it by `end`.
+    this.#ending.catch((e: unknown) => {
+      this.#env.log.error('a session did not end in order', { leg: this.#path, error: String(e) });
+    });
+  }
+
   /** Ends the session, if any: nothing of it reaches the leg once this has resolved. */
   async end(): Promise<void> {
-    const s = this.#session;
-    if (s !== undefined) {
-      this.#session = undefined;
-      this.#ending = Promise.all([this.#ending, this.#drain(s)]).then(() => undefined);
-    }
+    this.leave();
     await this.#ending;
+  }
+
+  /** The same, for so long, ms; rejects with `io` where the leg has not done with it by then: nobody may be kept waiting by a disk that hangs (M14). */
+  async endWithin(ms: number): Promise<void> {
+    if (await endsWithin(this.#env.io.clock, this.end(), ms)) return;
+    throw new ClusterError('io', `requests of an earlier session are still on their way to ${this.#path}, which does not answer`);
   }
 
   async #drain(s: ReplicaSession): Promise<void> {

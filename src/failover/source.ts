@@ -26,6 +26,7 @@ import { mergeAccount } from './merge-account.ts';
 import { boundedWhy } from './record.ts';
 import { sectorSizeOf } from './sectors.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
+import { Outs } from './told-out.ts';
 import type { Epoch, NodeName, NodeView } from './types.ts';
 import { endsWithin } from './within.ts';
 
@@ -68,7 +69,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   readonly #zeroed: boolean;
   readonly #startedAt: number;
   /** Targets that are told in every heartbeat that they are out. */
-  readonly outs = new Map<NodeName, string>();
+  readonly outs: Outs;
   /** An operator has ended the wait for the previous source, for these or (null) for all. */
   readonly waitEndedFor = new Set<NodeName>();
   /** An operator has released their next resync (LKDR_WAIT_TO_RESYNC). */
@@ -82,6 +83,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   constructor(ctx: NodeContext, o: SourceOptions) {
     this.ctx = ctx;
     this.epoch = o.epoch;
+    this.outs = new Outs(o.epoch);
     this.bitmapWasDamaged = o.bitmapWasDamaged;
     this.previousSource = o.previousSource;
     this.#zeroed = o.zeroed;
@@ -158,7 +160,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   async targetLost(node: NodeName, reason: LossReason, newGeneration: boolean): Promise<void> {
     const foreign = this.links.get(node)?.foreign ?? false;
-    this.outs.set(node, boundedWhy(reason.why));
+    this.outs.tell(node, reason.why);
     this.changes.notify();
     this.ctx.env.emit(this.ctx.tag, 'out-of-sync', `${node} has left the mirror: ${reason.why}`, { node, rule: ruleOfLoss(reason) });
     const confirmed = await this.#toldOrSilent(node, reason, foreign);
@@ -166,7 +168,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.changes.notify();
   }
 
-  /** M2: true once the target has durably confirmed that it is out; false once it has been silent for long enough. */
+  /** M2: true once the target has durably confirmed that it is out; false once it has been silent for long enough, or heeds in memory that it is. */
   async #toldOrSilent(node: NodeName, reason: LossReason, foreign: boolean): Promise<boolean> {
     if (foreign || !reason.wasInSync) return false;
     const { cluster, io } = this.ctx.env;
@@ -188,8 +190,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
         }
       }
       const waited = io.clock.now() - since;
-      // Every heartbeat since `since` has said so (see `outs`).
-      const silent = unknownThere || this.ctx.silentForMs(node) >= this.timeoutMs;
+      // Every heartbeat since `since` has said so (see `outs`). A daemon that runs and says nothing of the mirror is as silent.
+      const silent = unknownThere || this.ctx.mirrorSilentForMs(node) >= this.timeoutMs || this.outs.isHeeded(node);
       // Cut off from most, a source may not go on without anybody: the others may have taken over by now.
       if (waited >= this.timeoutMs && silent && (await arbiterOf(this.ctx).standsBy(this.ctx, this.epoch))) {
         if (this.isStopped()) throw new Error('the source is stopping');

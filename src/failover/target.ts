@@ -60,7 +60,7 @@ export class TargetRole {
       const sizes = `${String(own.sizeBytes)} bytes since it was resized here, and ${String(p.definition.sizeBytes)} on ${peer}`;
       throw new ClusterError('old-size', `mirror ${ctx.tag} has ${sizes}: resize it there, or take it in service here`);
     }
-    await replica.end();
+    await replica.endWithin(ctx.record().definition.failureTimeoutMs / 2);
     let leg = await replica.open();
     const legPath = own.nodes[ctx.env.self]?.leg ?? 'the leg';
     const sectors = sectorRefusal(`${legPath} has sectors`, leg.blockSizeBytes, ctx.tag, sectorSizeOf(withOwnSectors(p.definition, own)));
@@ -143,7 +143,8 @@ export class TargetRole {
   async out(p: { epoch: Epoch; why: string }): Promise<void> {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
-    await replica.end();
+    // What the leg still has in hand is waited for by whoever uses it next (M4): a disk that hangs must not keep this from being said.
+    replica.leave();
     await ctx.store.update((r) => {
       this.checkEpoch(p.epoch);
       return {
@@ -161,7 +162,7 @@ export class TargetRole {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
     replica.require(p.session);
-    await replica.end();
+    await replica.endWithin(ctx.record().definition.failureTimeoutMs / 2);
     await replica.sync();
     await ctx.store.update((r) => ({ ...r, stoppedOnPurpose: true, session: { role: 'target', clean: true } }));
     ctx.changed();

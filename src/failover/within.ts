@@ -1,15 +1,21 @@
 /** A wait with an end (M14). */
 import type { Clock } from '../io/types.ts';
 
-/** Whether the promise, which never rejects, has resolved within that time. */
+/** Whether the promise has resolved within that time; rejects as it does. */
 export function endsWithin(clock: Clock, p: Promise<void>, ms: number): Promise<boolean> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = clock.after(ms, () => {
       resolve(false);
     });
-    void p.then(() => {
-      timer.cancel();
-      resolve(true);
-    });
+    p.then(
+      () => {
+        timer.cancel();
+        resolve(true);
+      },
+      (e: unknown) => {
+        timer.cancel();
+        reject(e instanceof Error ? e : new Error(String(e)));
+      },
+    );
   });
 }

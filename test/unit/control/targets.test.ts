@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno } from '../../../src/io/types.ts';
 import { Sim } from './sim.ts';
@@ -166,6 +166,10 @@ it('a target whose loss can not be settled is not removed, and is kept as it was
     await sim.write('server1', 0, 65_536, 7);
     const disk = sim.world.node('server3');
     disk.fail('/var/state_t*', { op: 'write', errno: Errno.EIO });
+    // One that can neither write down that it is out nor says that it heeds it.
+    const told = sim.daemon('server3').mirrors.get('t')?.toldOut;
+    if (told === undefined) throw new Error('server3 has no mirror');
+    vi.spyOn(told, 'heeds', 'get').mockReturnValue(null);
     await expect(sim.call('server1', 'unextend', { tag: 't', node: 'server3' })).rejects.toMatchObject({
       code: 'refused',
       message: "server3 can't be removed now: its loss is not settled yet",
