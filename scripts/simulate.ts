@@ -10,6 +10,9 @@ import { badUse, scriptOptions } from './options.ts';
 
 /** Histories that are lived through to make one short. */
 const SHRINK_RUNS_MAX = 400;
+/** Seeds that a scenario made of it is run with, and for how long at most. */
+const TRIAL_SEEDS_MAX = 20;
+const TRIAL_MAX_MS = 60_000;
 
 const NAME = 'scripts/simulate';
 const HELP = `scripts/simulate [options]
@@ -23,7 +26,8 @@ const HELP = `scripts/simulate [options]
   --without KINDS   leaves kinds of faults out: ${KINDS.join(',')}
   --only KINDS      leaves all others out; 'aimed' strikes only where it is named here
   --shrink          makes the failing history of --seed short, and says which faults are left
-  --out FILE        writes it there: as a scenario where that language can say it, and for --replay as FILE.json
+  --out FILE        writes it there: as a scenario where that language can say it, and for --replay as FILE.json;
+                    the scenario is run, and says itself whether it fails too
   --replay FILE     lives through a shrunk history again
   --verbose         prints what happens, line by line
   --keep-going      does not stop at the first failing history
@@ -77,11 +81,28 @@ function planOptions(r: Replay): PlanOptions {
   return { ...rest, only: kinds('only', only?.join(',')), without: kinds('without', without?.join(',')) };
 }
 
-function writeShrunk(file: string, replay: Replay, what: string): void {
-  const scenario = scenarioOf(drawPlan(replay.seed, planOptions(replay)), replay.script, what);
+/** The scenario is run as well: its load is not the application of the history, and may not meet what that one met. */
+async function writeShrunk(file: string, replay: Replay, what: string): Promise<void> {
   writeFileSync(`${file}.json`, `${JSON.stringify(replay, null, 2)}\n`);
-  if (scenario !== undefined) writeFileSync(file, scenario);
-  out(scenario === undefined ? `written: ${file}.json; the language of scenarios has no words for it` : `written: ${file} and ${file}.json`);
+  const scenario = scenarioOf(drawPlan(replay.seed, planOptions(replay)), replay.script, what);
+  if ('unsaid' in scenario) {
+    out(`written: ${file}.json; no scenario: that language has no words for ${scenario.unsaid}`);
+    return;
+  }
+  writeFileSync(file, scenario.text());
+  out(`written: ${file} and ${file}.json`);
+  // Only here: histories themselves do without the product's commands, and the program that lives through many has none.
+  const { tryScenario } = await import('../test/simulated/support/scenario-trial.ts');
+  const end = performance.now() + TRIAL_MAX_MS;
+  const trial = await tryScenario(scenario, {
+    promise: replay.promise,
+    file,
+    seedsMax: TRIAL_SEEDS_MAX,
+    inTime: () => performance.now() < end,
+    onStart,
+  });
+  writeFileSync(file, trial.text);
+  for (const line of trial.found) out(line);
 }
 
 const [fromText, toText] = v.seed === undefined ? v.seeds.split('..') : [v.seed, v.seed];
@@ -118,7 +139,7 @@ if (v.shrink) {
     `seed ${String(from)}, shrunk in ${String(runs)} histories: ${String(last.nodes)} nodes, ${String(last.requests)} requests; ${promise}: ${what}`,
   );
   for (const { at, action } of replay.script.actions) out(`${at.toFixed(3).padStart(12)} ${JSON.stringify(action)}`);
-  if (v.out !== undefined) writeShrunk(v.out, replay, what);
+  if (v.out !== undefined) await writeShrunk(v.out, replay, what);
   process.exit(0);
 }
 

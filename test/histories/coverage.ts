@@ -55,6 +55,8 @@ const OTHER: Record<string, Wanted> = {
   'histories: arbiter majority': TIMES_MIN,
   'histories: 2 paths a pair': TIMES_MIN,
   'heartbeats (a path lost)': TIMES_MIN,
+  'waits for a previous source that ended': TIMES_MIN,
+  'histories: aimed blows': TIMES_MIN,
   // A split brain needs writes on both sides of a cut that lasts.
   'end: operator says resolve': 5,
 };

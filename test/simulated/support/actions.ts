@@ -129,18 +129,19 @@ function onNode(c: Cluster, m: Machine, a: Extract<Action, { node: string }>): v
       m.sim.setDisk({ shortTransfers: a.share });
       return;
     case 'damage':
-      if (m.sim.state === 'stopped') void damage(m, a.path, a.at, a.bit);
+      if (m.sim.state === 'stopped') void damage(c, m, a.path, a.at, a.bit);
       return;
     case 'command':
       void command(c, m, a.command, a.nodes);
   }
 }
 
-async function damage(m: Machine, path: string, at: number, bit: number): Promise<void> {
+async function damage(c: Cluster, m: Machine, path: string, at: number, bit: number): Promise<void> {
   const bytes = m.sim.peek(path);
   if (bytes === undefined || bytes.length === 0) return;
   // An injected fault of the disk must not get in the way of the damage itself.
   m.sim.repairDisk();
+  const { boots } = m.sim;
   try {
     const file = await m.sim.localIo().files.open(path, { write: true });
     try {
@@ -149,6 +150,8 @@ async function damage(m: Machine, path: string, at: number, bit: number): Promis
     } finally {
       await file.close();
     }
+    // Not where its daemon has been started meanwhile: it may have read what was there before.
+    if (m.sim.boots === boots && m.sim.state === 'stopped') c.damage.done(m, path);
   } catch (e: unknown) {
     // The next fault of the disk came before this one was done.
     if (!(e instanceof IoError)) throw e;

@@ -211,8 +211,10 @@ export class Branches {
       this.#c.violated('M12', what);
       return;
     }
-    this.#c.say(`diverged: ${what}`);
-    parent.diverged = true;
+    // A write that was never answered well, and that a read has shown on one side of a cut: nothing was promised of it.
+    const onlyRead = leg.every((v, at) => b.model.mayHold(at, v, Infinity, { shown: false }));
+    this.#c.say(`${onlyRead ? 'lacks what only a read has shown' : 'diverged'}: ${what}`);
+    parent.diverged ||= !onlyRead;
     if (b.model === parent.model) Object.assign(b, { model: parent.model.fork() });
     b.model.rebase(leg);
   }

@@ -1,6 +1,9 @@
 /**
  * The simulator as one plain file: loaded through tsx, each closure would be given its name at run time, which costs an
  * eighth of all that the simulator does.
+ *
+ * Left out is what runs the scenario of a shrunk history: it needs all the product's commands, with their native parts, and
+ * whoever shrinks a history does so with `scripts/simulate`.
  */
 import path from 'node:path';
 import { build } from 'esbuild';
@@ -13,6 +16,7 @@ export async function bundleSimulator(tree: string, folder: string): Promise<str
     entryPoints: ['scripts/simulate.ts'],
     outfile,
     bundle: true,
+    external: ['*/scenario-trial.ts'],
     platform: 'node',
     format: 'esm',
     target: 'node20',

@@ -14,6 +14,7 @@ import type { Clock } from '../../../src/io/types.ts';
 import { NBD_CMD_READ } from '../../../src/nbd/wire/constants.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
+import { DamageChecks } from './damage-checks.ts';
 import { LeftOut } from './left-out.ts';
 import { hostIn, LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
@@ -144,11 +145,13 @@ export class Machine {
     });
     this.daemon = daemon;
     this.#c.records.booted(this, daemon);
+    this.#c.damage.booted(this, daemon);
     this.control = new DaemonControl(daemon, { version: '0', regionBytes: plan.regionBytes, waitForPreviousSourceSec: -1 });
     this.busy = true;
     this.#answeredIn = '';
     try {
       await daemon.start();
+      if (this.daemon === daemon) this.#c.damage.started(this, daemon);
     } catch (e: unknown) {
       if (this.sim.boots !== boots || this.daemon !== daemon) return;
       this.#c.say(`${this.name}: the daemon can't start: ${String(e)}`);
@@ -354,6 +357,7 @@ export class Cluster {
   readonly machines = new Map<string, Machine>();
   readonly branches: Branches;
   readonly records = new RecordChecks(this);
+  readonly damage = new DamageChecks(this);
   readonly counts = new Map<string, number>();
   readonly checks = new Map<string, number>();
   /** The last things that happened, for people. */
@@ -437,7 +441,10 @@ export class Cluster {
   heard(m: Machine, level: string, message: string, fields: Record<string, unknown>): void {
     const rule = typeof fields['rule'] === 'string' ? fields['rule'] : undefined;
     if (message === 'decision') this.count(`decide ${String(rule)}`);
-    else if (message === 'compared with a target') this.count(`compare ${String(rule)}/${String(fields['kind'])}`);
+    else if (message === 'compared with a target') {
+      this.count(`compare ${String(rule)}/${String(fields['kind'])}`);
+      if (/waits no longer|the wait for it ended/u.test(String(fields['why']))) this.count('waits for a previous source that ended');
+    }
     if (rule === 'split-brain' && !this.apart && !this.forced) {
       this.violated('M10', `${m.name} sees a split brain that can't be: ${message} ${JSON.stringify(fields)}`);
     }

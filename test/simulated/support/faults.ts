@@ -410,8 +410,9 @@ export class Faults {
       {
         name: 'damaged state',
         kind: 'damage',
-        weight: 0,
-        strike: () => on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, PATHS.state)),
+        weight: 0.5,
+        // Of one node at a time: where nobody's record is sound, nobody can say what the mirror is.
+        strike: () => !c.damage.hasRecord && on(this.#pick(c.all.filter((m) => m.sim.state === 'stopped')), (m) => this.#damage(m, PATHS.state)),
       },
     ];
   }

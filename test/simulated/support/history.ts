@@ -91,6 +91,7 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
       `arbiter ${plan.arbiter}, networks ${plan.networks.join(' ')}`,
   );
   c.count(`histories: arbiter ${plan.arbiter}`);
+  if (plan.kinds.has('aimed')) c.count('histories: aimed blows');
   c.count(`histories: ${String(plan.networks.length)} paths a pair`);
   await make(c, plan);
   const w = new Workload(c);
@@ -112,6 +113,7 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
       checkQuietly(c);
       checkProofs(c);
       flags.look();
+      c.damage.look();
       paths.look();
       compares.look();
       const wrong = alsoWrong?.(c);
@@ -188,7 +190,7 @@ async function make(c: Cluster, plan: Plan): Promise<void> {
       failureTimeoutMs: plan.failureTimeoutMs,
       failover: null,
       arbiter: plan.arbiter,
-      waitForPreviousSourceSec: null,
+      waitForPreviousSourceSec: plan.waitForPreviousSourceSec,
       zeroed: true,
     }),
   );

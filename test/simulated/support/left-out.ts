@@ -1,7 +1,8 @@
 /**
  * M2 at the very moment of an answer: a target that was in sync, and is not any more, has written down that it is out, or
- * there was a failureTimeout since then in which nothing of it reached the source. Judged from its disk and from the wires, not from what the source
- * believes.
+ * there was a failureTimeout since then in which nothing of it reached the source, or it has said that it heeds that it is out,
+ * and then has no contact with a source until it has joined again. Judged from its disk, from what its daemon holds to and
+ * from the wires, not from what the source believes.
  */
 import type { Cluster, Machine } from './cluster.ts';
 import { PATHS } from './plan.ts';
@@ -13,6 +14,8 @@ export class LeftOut {
   #term = '';
   /** Those that were in sync in this term and have not been seen to be out since, and when they were last seen to be in sync. */
   readonly #members = new Map<string, number>();
+  /** Those that were passed over because they heed that they are out. */
+  readonly #heeding = new Set<string>();
 
   constructor(c: Cluster, source: Machine) {
     this.#c = c;
@@ -28,11 +31,20 @@ export class LeftOut {
     if (term !== this.#term) {
       this.#term = term;
       this.#members.clear();
+      this.#heeding.clear();
       for (const n of record.inSync) if (n !== name) this.#members.set(n, this.#source.servingSince);
     }
     for (const link of mirror.source.links.values()) {
-      if (link.leg.phase === 'in-sync') this.#members.set(link.node, now);
-      else this.#judge(link.node, number);
+      if (link.leg.phase === 'in-sync') {
+        this.#members.set(link.node, now);
+        this.#heeding.delete(link.node);
+        continue;
+      }
+      this.#judge(link.node, number);
+      if (!this.#heeding.has(link.node)) continue;
+      this.#c.checked('M2 (out, and heeds it)');
+      if (this.#mayTakeOver(link.node))
+        this.#c.violated('M2', `${name} answers without ${link.node}, which heeded that it is out, and now takes itself for in contact`);
     }
   }
 
@@ -44,7 +56,9 @@ export class LeftOut {
     const record = parseRecord(target.sim.peekDurable(PATHS.state));
     const isOut = record === undefined || !record.inSync.includes(node) || (record.epochSeen?.number ?? 0) > number;
     const silentMs = this.#c.world.longestSilence(node, this.#source.name, inSyncAt);
-    if (!isOut && silentMs < this.#c.plan.failureTimeoutMs) {
+    const heeds = this.#source.mirror?.source?.outs.isHeeded(node) === true && !this.#mayTakeOver(node);
+    if (!isOut && heeds) this.#heeding.add(node);
+    if (!isOut && !heeds && silentMs < this.#c.plan.failureTimeoutMs) {
       this.#c.violated(
         'M2',
         `${this.#source.name} answers without ${node}, which was in sync, has not written down that it is out, and since then was never silent for longer than ${silentMs.toFixed(1)} ms`,
@@ -53,5 +67,13 @@ export class LeftOut {
     }
     this.#c.checked(isOut ? 'M2 (out, and has written it down)' : 'M2 (out, and silent)');
     this.#members.delete(node);
+  }
+
+  /** In sync by its record, and in contact with a source by what its daemon knows: nothing but silence is missing. */
+  #mayTakeOver(node: string): boolean {
+    const view = this.#c.machine(node).mirror?.view();
+    if (view === undefined || !view.contactWithSource) return false;
+    const { record } = view;
+    return record.inSync.includes(node) && record.toldOut === null && record.resyncingFrom === null && record.legBehind === null;
   }
 }

@@ -164,9 +164,10 @@ export class Model {
     this.#reads.delete(since);
   }
 
-  /** Whether a read that began at `since` may find this; `pin`: from now on nothing older may be found. */
-  mayHold(sector: number, value: Value, since: number): boolean {
-    const list = this.#candidates[sector] ?? [];
+  /** Whether a read that began at `since` may find this; `shown: false`: what reads have shown binds nobody. */
+  mayHold(sector: number, value: Value, since: number, o: { shown: boolean } = { shown: true }): boolean {
+    const all = this.#candidates[sector] ?? [];
+    const list = o.shown ? all : all.filter((w) => w.pinned !== true);
     const possible = list.filter((v) => !list.some((w) => held(w) && w.ended < since && v.ended < w.submitted));
     if (possible.some((v) => v.value === value || (v.rebased === true && v.perhapsLost))) return true;
     // Cut short in the middle of a sector, and never answered, or lost with power but for the first part, or read in the middle of it.

@@ -42,6 +42,8 @@ export interface Plan {
   depth: number;
   /** Requests that the application sends at most; null: no limit. */
   requestsMax: number | null;
+  /** How long a source waits for the marks of a previous one, s; -1: until it comes. */
+  waitForPreviousSourceSec: number;
   /** With `majority` a partition costs nothing: neither a split brain nor a write that was acknowledged. */
   arbiter: 'none' | 'majority';
   /** Networks that each pair of nodes shares; a cut may take one of them alone. */
@@ -93,8 +95,9 @@ const CHANCE: Record<Kind, number> = {
   sync: 0.25,
   'own-sync': 0.2,
   switchover: 0.4,
-  aimed: 0,
-  hiccup: 0,
+  aimed: 0.1,
+  // Of those with aimed blows: these take the place of the others.
+  hiccup: 0.15,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -103,12 +106,14 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const names = ['server1', 'server2', 'server3', 'server4'];
   // Of its own stream: histories of before there were switchovers stay as they were.
   const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
-  // Only where they are asked for; some of these blows are an operator's word, or a cut, where those are allowed.
-  const aimed = o.only?.has('aimed') === true;
+  // Some of these blows are an operator's word, or a cut, where those are allowed.
+  const blows = new Stream(seed, 'aimed');
+  const aimed = blows.coin(CHANCE.aimed) || o.only?.has('aimed') === true;
+  const hiccups = aimed && (blows.coin(CHANCE.hiccup) || o.only?.has('hiccup') === true);
   const ofItsOwn = new Map<Kind, boolean>([
     ['switchover', moves],
     ['aimed', aimed],
-    ['hiccup', aimed && o.only?.has('hiccup') === true],
+    ['hiccup', hiccups],
     ...(aimed ? [['force', true] as const] : []),
   ]);
   const drawn = KINDS.filter((k) => ofItsOwn.get(k) ?? (s.coin(CHANCE[k]) || (aimed && k === 'cuts')));
@@ -150,6 +155,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
     requestsMax: o.requestsMax ?? null,
+    waitForPreviousSourceSec: new Stream(seed, 'waits').pick([-1, -1, 0, 1, 2]),
     arbiter: o.arbiter ?? (majority ? 'majority' : 'none'),
     networks: (o.paths ?? (twoPaths ? 2 : 1)) > 1 ? [FIRST_NETWORK, SECOND_NETWORK] : [FIRST_NETWORK],
   };
