@@ -71,7 +71,7 @@ export class LeftOut {
 
   /** In sync by its record, and in contact with a source by what its daemon knows: nothing but silence is missing. */
   #mayTakeOver(node: string): boolean {
-    const view = this.#c.machine(node).mirror?.view();
+    const { view } = this.#c.machine(node);
     if (view === undefined || !view.contactWithSource) return false;
     const { record } = view;
     return record.inSync.includes(node) && record.toldOut === null && record.resyncingFrom === null && record.legBehind === null;
