@@ -116,12 +116,13 @@ async function drop(m: MirrorNode, s: SourceRole, link: TargetLink): Promise<voi
   const { node } = link;
   await refuseMinority(m, s, 'remove', node);
   refuseLastCopy(s, [node]);
-  // Once it is retired, nothing is marked for it any more: whatever goes wrong from here on, the account is no longer complete (M5).
+  // Marks are kept for it until it is durable that it is no target: while the record names it, its account must be complete (M5).
   await retire(s, link, async () => {
-    await m.store.update((r) => ({ ...r, accountComplete: r.accountComplete.filter((n) => n !== node) }));
+    await m.store.update((r) => {
+      refuseStopped(s);
+      return withoutNode(r, node);
+    });
   });
-  refuseStopped(s);
-  await m.store.update((r) => withoutNode(r, node));
   await s.members.announce();
   if (!link.foreign && m.env.cluster.connected(node)) {
     const { createId, failureTimeoutMs } = m.record().definition;

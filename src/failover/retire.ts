@@ -19,25 +19,29 @@ const SETTLE_MAX = 3;
 
 /**
  * Its session ends, the loss is settled, its slot is free. `last`: before nothing is marked for it any more. Rejects with ClusterError
- * where the loss can't be settled; then the source goes on with the target as before, which is resynced.
+ * where the loss can't be settled, and with what `last` rejects with; then the source goes on with the target as before, and resyncs it.
  */
 export async function retire(s: SourceRole, link: TargetLink, last: () => Promise<void>): Promise<void> {
   const { leg, node } = link;
   const ended = link.end();
   if (leg.inSession) s.device.targetFailed(leg, 'removed by an operator', false);
   await ended;
-  await s.changes.until(
-    () => s.stopped || leg.phase === 'out',
-    () => s.ctx.env.io.clock.now(),
-    s.timeoutMs * SETTLE_MAX,
-  );
-  if (leg.phase !== 'out') {
+  try {
+    await s.changes.until(
+      () => s.stopped || leg.phase === 'out',
+      () => s.ctx.env.io.clock.now(),
+      s.timeoutMs * SETTLE_MAX,
+    );
+    if (leg.phase !== 'out')
+      throw new ClusterError('refused', `${node} can't be removed now: ${s.stopped ? 'the source is stopping' : 'its loss is not settled yet'}`);
+    await last();
+  } catch (e: unknown) {
+    // A link that has ended connects nobody any more: the target needs another one (M14).
     const again = new TargetLink(s, node, leg);
     s.links.set(node, again);
     if (!s.stopped) again.start();
-    throw new ClusterError('refused', `${node} can't be removed now: ${s.stopped ? 'the source is stopping' : 'its loss is not settled yet'}`);
+    throw e;
   }
-  await last();
   s.device.sessions.remove(node);
   s.links.delete(node);
   s.outs.delete(node);
