@@ -200,6 +200,13 @@ export class IntentLog {
     return marks;
   }
 
+  /** A copy of the marks of regions with a write under way. */
+  pending(): DirtyBitmap {
+    const marks = new DirtyBitmap(this.#marks.regionCount);
+    if (this.#pendingRegions > 0) for (const e of this.#entries.values()) if (e.pending > 0) marks.set(e.region);
+    return marks;
+  }
+
   // ------------------------------------------------------------------------------------------------------- flushes
 
   /** A flush begins that writes everything marked so far. One at a time. */

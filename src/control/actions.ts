@@ -257,6 +257,8 @@ export class DaemonControl implements ControlClient {
       if (link.leg.inSession) throw new ControlError('refused', `${node} is in a session; pause it first`);
       const clearedBytes = s.marks.bytes(s.marks.outOfSync(node));
       s.marks.outOfSync(node).clearAll();
+      // The word is about what has been written, and not about what may reach the own leg after it was given (M5, M6).
+      s.marks.markInHand(node);
       if (!(await s.marks.durable())) throw new ControlError('io', 'the bitmap file can not be written');
       await m.store.update((r) => seededByWord(r, node));
       s.changed();

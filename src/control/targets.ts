@@ -89,7 +89,7 @@ async function add(m: MirrorNode, s: SourceRole, p: Extension): Promise<void> {
   const definition: MirrorDefinition = { ...d, revision: d.revision + 1, nodes: { ...d.nodes, [p.node]: own } };
   if (p.foreignUri === null) await adoptOn(m, p.node, definition, p.zeroed);
   refuseStopped(s);
-  // From now on marks are kept for it: what is written while the others hear of it must not be missing on a seeded target.
+  // From now on marks are kept for it: what is in hand, and what is written while the others hear of it, must not be missing on a seeded target.
   const link = s.addLink(p.node, p.mode, p.foreignUri !== null);
   try {
     await m.store.update((r) => ({

@@ -113,6 +113,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   addLink(node: NodeName, mode: 'sync' | 'async', foreign: boolean): TargetLink {
     const link = new TargetLink(this, node, this.device.sessions.add(node, mode, foreign));
     this.links.set(node, link);
+    this.marks.markInHand(node);
     return link;
   }
 

@@ -70,6 +70,11 @@ export class Marks {
     this.addOutOfSync(node, this.intent.unproven());
   }
 
+  /** A node counts from this turn on, or is taken as identical now: what is in hand may have passed it, and end on the other legs only (M5, M6). */
+  markInHand(node: string): void {
+    if (this.intent.pendingRegions > 0) this.addOutOfSync(node, this.intent.pending());
+  }
+
   /** Marks for a node what others have marked. */
   addOutOfSync(node: string, regions: DirtyBitmap): void {
     this.outOfSync(node).or(regions);

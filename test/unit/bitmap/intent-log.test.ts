@@ -418,7 +418,9 @@ class Model {
       if (this.held.has(r) || this.pending(r) > 0) expect(marked.has(r)).toBe(true);
     }
     expect(this.log.heldRegions).toBe(this.held.size);
-    expect(this.log.pendingRegions).toBe([...Array(REGIONS).keys()].filter((r) => this.pending(r) > 0).length);
+    const pending = [...Array(REGIONS).keys()].filter((r) => this.pending(r) > 0);
+    expect(this.log.pendingRegions).toBe(pending.length);
+    expect(regionsOf(this.log.pending())).toEqual(pending);
   }
 }
 
