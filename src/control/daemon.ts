@@ -22,6 +22,7 @@ import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
+import { removeFiles } from './forget.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
 import { lookAtLeg, type LegNeeds, needsOf, requireFit } from './leg-fit.ts';
 
@@ -264,6 +265,8 @@ export class Daemon {
     const { tag } = definition;
     const known = this.mirrors.get(tag);
     if (known !== undefined) {
+      // It refuses every session from now on.
+      if (known.stopped) throw new ClusterError('stopping', `${node} is stopping`);
       const ours = known.record().definition;
       if (ours.createId !== definition.createId) throw new ClusterError('conflict', `${node} already has another mirror ${tag}`);
       const leg = ours.nodes[node]?.leg;
@@ -331,15 +334,13 @@ export class Daemon {
       this.mirrors.delete(tag);
     }
     this.broken.delete(tag);
-    await new FlagFiles(io.files, root, tag).removeAll();
-    for (const path of [bitmapPath(root, tag), statePath(root, tag)]) {
-      try {
-        await io.files.unlink(path);
-      } catch (e: unknown) {
-        if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
-      }
+    try {
+      await removeFiles(io.files, root, tag);
+    } catch (e: unknown) {
+      // Nothing uses them any more, and whoever asks once more finds what is left (M14).
+      this.#breaks(tag, `it was to be forgotten, and its files could not be removed: ${e instanceof Error ? e.message : String(e)}`);
+      throw e;
     }
-    await io.files.syncDirectory(root);
   }
 
   // -------------------------------------------------------------------------------------------------- events
@@ -380,15 +381,7 @@ export class Daemon {
   }
 
   async #stop(): Promise<void> {
-    await Promise.all(
-      [...this.mirrors.values()].map(async (m) => {
-        try {
-          await m.stop(true);
-        } catch (e: unknown) {
-          this.options.log.error('a mirror could not be stopped in order', { tag: m.tag, error: String(e) });
-        }
-      }),
-    );
+    await Promise.all([...this.mirrors.values()].map((m) => m.stop(true)));
     await this.#hooks.stop();
     await this.#exportServer.close({ drainMs: 1000 });
     await this.env.replicaServer.close({ drainMs: 1000 });

@@ -1,7 +1,10 @@
-/** A mirror is forgotten: which of its other nodes have done so, and which could not be told and keep their records. */
+/** A mirror is forgotten: its files here, and which of its other nodes have done so, and which could not be told and keep their records. */
 import { ClusterError } from '../cluster/errors.ts';
+import { FlagFiles } from '../failover/flags.ts';
 import type { MirrorNode } from '../failover/node.ts';
+import { bitmapPath, statePath } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
+import { Errno, type Files, IoError } from '../io/types.ts';
 import { isUnreachable } from './action-errors.ts';
 
 export interface ForgottenElsewhere {
@@ -26,4 +29,17 @@ export async function forgetElsewhere(m: MirrorNode): Promise<ForgottenElsewhere
     }
   }
   return out;
+}
+
+/** Flags, bitmap and record of a mirror, durably; those that are gone already are no error. Rejects with IoError. */
+export async function removeFiles(files: Files, root: string, tag: string): Promise<void> {
+  await new FlagFiles(files, root, tag).removeAll();
+  for (const path of [bitmapPath(root, tag), statePath(root, tag)]) {
+    try {
+      await files.unlink(path);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+    }
+  }
+  await files.syncDirectory(root);
 }

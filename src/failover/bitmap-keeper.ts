@@ -17,6 +17,7 @@ export class BitmapKeeper {
   #file: BitmapFile | undefined;
   /** Why the file can't be trusted; empty: it can. */
   #damage = '';
+  #closed = false;
 
   constructor(files: Files, root: string, record: () => StateRecord) {
     this.#files = files;
@@ -135,7 +136,10 @@ export class BitmapKeeper {
     else await this.#file.flush();
   }
 
+  /** Once: a file that could not be written to its end is closed all the same. */
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     await this.#file?.close();
   }
 }

@@ -361,7 +361,7 @@ export class MirrorNode implements Claimant {
     // Whatever made it, a claim not being carried out holds all others up.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));
     await this.flags.refresh();
-    if (this.#isStopped()) return;
+    if (this.stopped) return;
     const d = decide(this.facts({ kind: 'none' }, false));
     this.note(d);
     if (source !== undefined) {
@@ -374,11 +374,6 @@ export class MirrorNode implements Claimant {
       await this.own.apply(d, () => {
         this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
       });
-  }
-
-  /** `stopped` may have changed while we waited. */
-  #isStopped(): boolean {
-    return this.#stopped;
   }
 
   /** Another's claim holds us back until it is lost, or has nothing higher to show than our epoch. */
@@ -522,7 +517,7 @@ export class MirrorNode implements Claimant {
     });
   }
 
-  /** Ends everything; `clean`: in order. `allowed`: asked when no role changes any more; where it throws, all goes on as before. */
+  /** Ends everything, and says in the log what a disk did not take. `clean`: in order. `allowed`: asked when no role changes any more; where it throws, all goes on as before. */
   async stop(clean: boolean, allowed?: () => void): Promise<void> {
     allowed?.();
     if (clean && this.inService) await this.env.hooks.before('out-of-service', this.tag, { why: 'the daemon stops', rule: 'stopped-on-purpose' });
@@ -534,19 +529,24 @@ export class MirrorNode implements Claimant {
     await this.#roles.run(async () => {
       allowed?.();
       end();
+      await this.#end(clean).catch((e: unknown) => {
+        this.env.log.error('a mirror could not be stopped in order', { tag: this.tag, error: String(e) });
+      });
+    });
+  }
+
+  async #end(clean: boolean): Promise<void> {
+    try {
       if (this.#source !== undefined) await this.leaveService(clean, false);
       const wasTarget = this.replica.session;
       await this.replica.end();
-      try {
-        if (clean && wasTarget !== undefined && !this.replica.doubtful) {
-          await this.replica.sync();
-          await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
-        }
-      } finally {
-        await this.replica.close();
-        await this.#bitmap.close();
+      if (clean && wasTarget !== undefined && !this.replica.doubtful) {
+        await this.replica.sync();
+        await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
       }
-    });
+    } finally {
+      await this.replica.close().finally(() => this.#bitmap.close());
+    }
   }
 
   /** Another size, if `allowed` does not throw; see `resize`. */

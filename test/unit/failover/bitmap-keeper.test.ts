@@ -88,3 +88,11 @@ describe('a bitmap file that is replaced', () => {
     expect(keeper.damaged).toBe(false);
   });
 });
+
+it('a bitmap file that could not be closed for want of room is closed all the same, and no second time', async () => {
+  const { world, keeper } = await bench(false);
+  keeper.file?.map('intent').set(0);
+  world.node('server1').full(`${PATH}*`);
+  await expect(world.run(keeper.close())).rejects.toMatchObject({ errno: Errno.ENOSPC });
+  await world.run(keeper.close());
+});
