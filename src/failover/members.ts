@@ -58,14 +58,19 @@ export class Members {
     return this.#records.run(() => this.#recordJoin(link, o));
   }
 
-  /** Own leg failed: true once an in-sync target has durably recorded that it is behind (M2). */
-  async recordLegBehind(): Promise<boolean> {
+  /**
+   * Own leg failed: true once an in-sync target has durably recorded that it is behind (M2). `targetsStay`: else all goes on as
+   * before, also on those that recorded it and could not say so.
+   */
+  async recordLegBehind(targetsStay: boolean): Promise<boolean> {
     const { ctx, device } = this.#o;
+    const asked: NodeName[] = [];
     const recorded: NodeName[] = [];
     await Promise.all(
       [...this.#o.links.values()].map(async (l) => {
         const id = this.sessionIds.get(l.node);
         if (l.leg.phase !== 'in-sync' || l.leg.mode !== 'sync' || l.foreign || id === undefined) return;
+        asked.push(l.node);
         try {
           await ctx.env.cluster.request(l.node, 'source-leg-behind', { tag: ctx.tag, epoch: this.#o.epoch, session: id }, this.#o.timeoutMs);
           recorded.push(l.node);
@@ -76,7 +81,11 @@ export class Members {
       }),
     );
     const newest = recorded[0];
-    if (newest === undefined) return false;
+    if (newest === undefined) {
+      // By its own record such a one might go in service without this node, which has gone on: it writes down that it counts, or leaves.
+      if (targetsStay) await this.#records.run(() => this.#tellMembers(membershipOf(ctx.record()), (n) => asked.includes(n)));
+      return false;
+    }
     await this.#records.run(async () => {
       await ctx.store.update((r) => ({ ...r, legBehind: { since: this.#o.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
       await this.#tellMembers();
@@ -151,13 +160,13 @@ export class Members {
     return this.#records.run(() => this.#tellMembers());
   }
 
-  /** Durable on every remaining in-sync target, or that target leaves. */
-  async #tellMembers(membership = membershipOf(this.#o.ctx.record()), except?: NodeName): Promise<void> {
+  /** Durable on every remaining in-sync target of these, or that target leaves. */
+  async #tellMembers(membership = membershipOf(this.#o.ctx.record()), whom: (n: NodeName) => boolean = () => true): Promise<void> {
     await Promise.all(
       [...this.#o.links.values()].map(async (l) => {
         const { leg } = l;
         const id = this.sessionIds.get(l.node);
-        if (leg.phase !== 'in-sync' || l.foreign || id === undefined || l.node === except) return;
+        if (leg.phase !== 'in-sync' || l.foreign || id === undefined || !whom(l.node)) return;
         const { session } = leg;
         const params = { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership };
         try {
@@ -197,7 +206,7 @@ export class Members {
       }
     }
     if (leg.session === session) this.sessionIds.set(node, id);
-    await this.#tellMembers(membershipOf(this.#o.ctx.record()), node);
+    await this.#tellMembers(membershipOf(this.#o.ctx.record()), (n) => n !== node);
   }
 
   /** Tells every in-sync target that the source stops on purpose; who has written it down. */

@@ -214,10 +214,10 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.ctx.superseded(this.epoch, why, false);
   }
 
-  async localLegLost(why: string): Promise<boolean> {
+  async localLegLost(why: string, onRead: boolean): Promise<boolean> {
     const { ctx } = this;
     ctx.env.emit(ctx.tag, 'leg-failed', `the local leg has failed: ${why}`, {});
-    if (!(await this.members.recordLegBehind())) return false;
+    if (!(await this.members.recordLegBehind(onRead))) return false;
     this.device.needGeneration();
     return true;
   }

@@ -26,6 +26,7 @@ import type { LocalLeg, TargetLeg } from './legs.ts';
 import { Losses, type LossOwner } from './losses.ts';
 import type { DurableWaiter, Marks } from './marks.ts';
 import { type LockWaiter, RangeLock, WAITING } from './range-lock.ts';
+import { shownRange } from './own-leg.ts';
 import { Replies } from './replies.ts';
 import { type MirrorRequest, RequestKind, RequestPool } from './request.ts';
 import { Sessions, type SessionsOwner } from './sessions.ts';
@@ -235,7 +236,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, errno);
       return;
     }
-    if (slot === 0) this.#losses.ownLeg(`read of the local leg: ${errnoName(errno)}`);
+    if (slot === 0) this.localFailed(`read of the local leg${shownRange(m.offset, m.length)}: ${errnoName(errno)}`, true);
     this.#queue.enter(m);
   }
 
@@ -250,7 +251,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       m.errno = v.errno;
       this.#replies.park(m);
       this.#releaseRange(m);
-      this.#losses.ownLeg(v.why);
+      this.localFailed(v.why);
       return;
     }
     if (v.kind === 'diverged') for (const t of this.targets.values()) this.targetFailed(t, v.why, m.kind === RequestKind.FLUSH);
@@ -294,8 +295,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     return this.#losses.ownLegSettling;
   }
 
-  localFailed(why: string): void {
-    this.#losses.ownLeg(why);
+  localFailed(why: string, onRead = false): void {
+    this.#losses.ownLeg(why, onRead);
   }
 
   writesInHand(): boolean {

@@ -21,8 +21,11 @@ export interface MirrorHost {
   targetLost(node: NodeName, reason: LossReason, newGeneration: boolean): Promise<void>;
   /** The first write since a target was lost or the node went in service without one: a new generation is committed. */
   commitGeneration(): Promise<void>;
-  /** Own leg failed. True when an in-sync target has durably recorded that this leg is behind (M2); false: answer EIO. */
-  localLegLost(why: string): Promise<boolean>;
+  /**
+   * Own leg failed. True when an in-sync target has durably recorded that this leg is behind (M2); false: answer EIO. `onRead`:
+   * targets stay then, also those that were asked.
+   */
+  localLegLost(why: string, onRead: boolean): Promise<boolean>;
   /** This process stood still for so long that another may have taken over: the device is suspended for 'stalled' until the host has asked around (M9). */
   stalled(): void;
   /** More regions are marked than should ever have to be resynced after a crash: a proof is due now. */

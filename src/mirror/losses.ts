@@ -3,7 +3,8 @@
  *
  *   target fails --> leaving, marks kept in the same turn --> marks durable --> host settles it --> out, replies go on
  *   own leg fails --> an in-sync target records it --> own leg out, reads and writes go on there
- *                 `-> nobody can record it --> the error is passed on, and every target leaves
+ *                 `-> nobody can record it --> the error is passed on; after a write or sync every target leaves,
+ *                                              after a read nothing differs, and all stay
  */
 import type { Log } from '../io/log.ts';
 import { type Clock, Errno } from '../io/types.ts';
@@ -46,6 +47,8 @@ export class Losses {
   marksFailed = false;
   /** The own leg's fate, while it is being decided. */
   #ownLeg: Promise<void> | undefined;
+  /** While that is being decided: what of a failed write or sync targets may have and the own leg may lack. */
+  #lacking: string | undefined;
 
   constructor(o: LossOptions, owner: LossOwner) {
     this.#o = o;
@@ -122,19 +125,23 @@ export class Losses {
     return this.#ownLeg;
   }
 
-  ownLeg(why: string): void {
+  /** `onRead`: nothing has come to differ by it. */
+  ownLeg(why: string, onRead: boolean): void {
     const { gate, local, log } = this.#o;
-    if (local.state === 'out' || gate.held.has(OWN_LEG)) return;
+    if (local.state === 'out') return;
+    // Also while a read is being settled, which would let every target stay.
+    if (!onRead) this.#lacking ??= why;
+    if (gate.held.has(OWN_LEG)) return;
     gate.beginSettling(OWN_LEG);
     log.error('the local leg has failed', { why });
-    this.#ownLeg = this.#settleOwn(why);
+    this.#ownLeg = this.#settleOwn(why, onRead);
   }
 
-  async #settleOwn(why: string): Promise<void> {
+  async #settleOwn(why: string, onRead: boolean): Promise<void> {
     const { gate, host, local, log, targets } = this.#o;
     let taken = false;
     try {
-      taken = await host.localLegLost(why);
+      taken = await host.localLegLost(why, onRead);
     } catch (e: unknown) {
       log.error('no target could record that the local leg is behind', { error: String(e) });
     }
@@ -142,9 +149,10 @@ export class Losses {
       local.state = 'out';
       this.#owner.ownLegLeft();
       this.#stopWithoutCopy();
-    } else {
-      for (const t of targets.values()) this.target(t, why, true);
+    } else if (this.#lacking !== undefined) {
+      for (const t of targets.values()) this.target(t, this.#lacking, true);
     }
+    this.#lacking = undefined;
     this.#ownLeg = undefined;
     gate.endSettling(OWN_LEG);
     this.#owner.goOn();

@@ -12,6 +12,11 @@ import type { LegInfo } from '../io/types.ts';
 export const REWRITE_PIECE_BYTES = 1024 * 1024;
 const PIECES_IN_FLIGHT_MAX = 4;
 
+/** For people: where on the leg. */
+export function shownRange(offset: number, length: number): string {
+  return ` (bytes ${String(offset)} to ${String(offset + length - 1)})`;
+}
+
 /** The whole range reads as zeroes and takes no room. */
 export async function isHole(hub: EngineHub, leg: LegInfo, offset: number, length: number): Promise<boolean> {
   const r = await hub.run((op) => {

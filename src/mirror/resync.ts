@@ -13,7 +13,7 @@ import type { EngineHub, OpResult } from '../io/hub.ts';
 import { Errno, errnoName, type Handle, type Timer } from '../io/types.ts';
 import type { MirrorDevice } from './device.ts';
 import type { ResyncProgress, TargetLeg } from './legs.ts';
-import { isHole } from './own-leg.ts';
+import { isHole, shownRange } from './own-leg.ts';
 import { Pacer } from './pacer.ts';
 import { WAITING } from './range-lock.ts';
 
@@ -273,8 +273,10 @@ export class Resync {
     }
     if (r === undefined) return 'hole';
     if (r.errno === 0) return r;
-    this.#d.localFailed(`read of the local leg during a resync: ${errnoName(r.errno)}`);
-    this.#noGoodCopy(`no good copy to resync ${this.#t.node} from`);
+    const why = `read of the local leg${shownRange(offset, length)} during a resync: ${errnoName(r.errno)}`;
+    // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from.
+    if (this.#d.settings.localErrors === 'leave') this.#d.localFailed(why, true);
+    this.#noGoodCopy(`no good copy to resync ${this.#t.node} from: ${why}`);
     return undefined;
   }
 

@@ -496,6 +496,47 @@ describe('the own leg fails (M2)', () => {
     expect(rig.local.state).toBe('in');
   });
 
+  it('on a read that no target can record: the application gets the error, and every target stays, since nothing differs', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'async' } });
+    const r = rig.read(REGION, 512);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await settle();
+    expect(rig.host.ownLeg).toMatchObject([{ why: 'read of the local leg (bytes 4096 to 4607): EIO', onRead: true }]);
+    rig.host.ownLeg[0]?.resolve(false);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await rig.endAll();
+    expect(r).toMatchObject({ errno: Errno.EIO, answers: 1 });
+    expect(rig.host.lost).toEqual([]);
+    expect([rig.target('b').phase, rig.target('c').phase, rig.local.state]).toEqual(['in-sync', 'in-sync', 'in']);
+    const w = rig.write(0, 512, 1);
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
+  it.each(['write', 'sync'] as const)(
+    'on a read, and on a %s while that is being decided: every target is out, because of the latter',
+    async (kind) => {
+      const rig = await Rig.inSync({ targets: { b: 'sync' } });
+      const w = kind === 'write' ? rig.write(0, 512, 1) : rig.flush();
+      rig.read(REGION, 512);
+      await settle();
+      rig.end('own', 'read', Errno.EIO);
+      await settle();
+      rig.end('own', kind, Errno.EIO);
+      rig.end('b', kind);
+      await settle();
+      expect(rig.host.ownLeg).toHaveLength(1);
+      rig.host.easy = true;
+      rig.host.ownLeg[0]?.resolve(false);
+      await rig.endAll();
+      expect(rig.host.lost).toMatchObject([{ node: 'b', reason: { why: `${kind} of the local leg: EIO`, syncFailed: true } }]);
+      expect(w.errno).toBe(Errno.EIO);
+      expect(rig.target('b').rewriteAll).toBe(true);
+    },
+  );
+
   it('with the setting pass-on the application gets the error, and targets that may have more are out', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' }, settings: { localErrors: 'pass-on' } });
     const r = rig.read(0, 512);

@@ -273,6 +273,52 @@ describe('resync', () => {
     expect(rig.engine.leg.told.filter((t) => t.startsWith('read'))).toEqual([]);
   });
 
+  describe('a region that can not be read from the own leg', () => {
+    const why = 'no good copy to resync b from: read of the local leg (bytes 8192 to 12287) during a resync: EIO';
+    const staysOut = (rig: Rig): void => {
+      expect([rig.target('b').phase, rig.target('b').rewriteAll]).toEqual(['out', false]);
+      expect(rig.oos('b')).toEqual([2]);
+    };
+
+    it.each(['sync', 'async'] as const)('and that no %s target can record: only this resync ends', async (mode) => {
+      const rig = await lacking([2], {}, { targets: { b: 'sync', c: mode } });
+      rig.join('c');
+      rig.host.ownLegTaken = false;
+      rig.engine.leg.failing.set('read', Errno.EIO);
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why });
+      await rig.endAll();
+      expect(rig.host.ownLeg).toMatchObject([{ onRead: true }]);
+      expect(rig.host.lost.map((l) => l.node)).toEqual(['b']);
+      expect([rig.target('c').phase, rig.local.state]).toEqual(['in-sync', 'in']);
+      staysOut(rig);
+    });
+
+    it('and that a target records: the own leg leaves, and the next resync reads there', async () => {
+      const rig = await lacking([2], {}, { targets: { b: 'sync', c: 'sync' } });
+      rig.join('c');
+      rig.copy('c').bytes.set(rig.engine.leg.bytes);
+      rig.engine.leg.failing.set('read', Errno.EIO);
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why });
+      await rig.endAll();
+      expect([rig.target('c').phase, rig.local.state]).toEqual(['in-sync', 'out']);
+      staysOut(rig);
+      rig.open('b');
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
+    });
+
+    it('with the setting pass-on asks nobody, and only this resync ends', async () => {
+      const rig = await lacking([2], {}, { targets: { b: 'sync', c: 'sync' }, settings: { ...settings(), localErrors: 'pass-on' } });
+      rig.join('c');
+      rig.engine.leg.failing.set('read', Errno.EIO);
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why });
+      await rig.endAll();
+      expect(rig.host.ownLeg).toEqual([]);
+      expect(rig.host.lost.map((l) => l.node)).toEqual(['b']);
+      expect([rig.target('c').phase, rig.local.state]).toEqual(['in-sync', 'in']);
+      staysOut(rig);
+    });
+  });
+
   it('reads nothing from the own leg while its failure is being settled: it lacks what it failed to write (M5)', async () => {
     const rig = await lacking([1, 2], {}, { targets: { b: 'sync', c: 'sync' }, easy: false });
     rig.join('c');

@@ -41,7 +41,7 @@ export class ScriptedHost implements MirrorHost {
   easy = false;
   readonly lost: Lost[] = [];
   readonly generations: Call<void>[] = [];
-  readonly ownLeg: (Call<boolean> & { why: string })[] = [];
+  readonly ownLeg: (Call<boolean> & { why: string; onRead: boolean })[] = [];
   stalls = 0;
   pressures = 0;
   changes = 0;
@@ -62,9 +62,9 @@ export class ScriptedHost implements MirrorHost {
     });
   }
 
-  localLegLost(why: string): Promise<boolean> {
+  localLegLost(why: string, onRead: boolean): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      this.ownLeg.push({ why, resolve, reject });
+      this.ownLeg.push({ why, onRead, resolve, reject });
       if (this.easy) resolve(this.ownLegTaken);
     });
   }
