@@ -11,8 +11,10 @@
  *
  * Invariants:
  * - a peer counts as silent only when nothing came from it on any path, either way dialed
- * - our own stall restarts the silence clocks before anybody can read them; after a stall of failureTimeout all links
- *   begin anew, since what they hold was said before it
+ * - our own stall restarts the silence clocks before anybody can read them; after a stall for which anybody may have given
+ *   us up, the links with it begin anew, since what they hold was said before it
+ * - heartbeats are sent, and our own stalls looked for, as often as the shortest failure timeout asks for; how often a peer
+ *   sends its own, it says
  * - whatever a peer or a stranger does costs bounded memory here, and disturbs no other peer
  */
 import { z } from 'zod';
@@ -21,7 +23,7 @@ import type { Log } from '../io/log.ts';
 import type { PullSocket } from '../io/pull-socket.ts';
 import type { Address, Io } from '../io/types.ts';
 import { Acceptor, type NbdAdmit, type NbdAccept } from './acceptor.ts';
-import { type ClusterContext, type ClusterLimits, DEFAULT_LIMITS, HANDSHAKE_MAX_MS } from './context.ts';
+import { type ClusterContext, type ClusterLimits, DEFAULT_LIMITS, HANDSHAKE_MAX_MS, HEARTBEATS } from './context.ts';
 import { ClusterCode, ClusterError } from './errors.ts';
 import { LimitedLog } from './limited-log.ts';
 import { firstFault, PROTOCOL, type ProtocolRange } from './messages.ts';
@@ -39,14 +41,11 @@ export interface ClusterOptions {
   listen: Address | null;
   /** One or more paths a peer. */
   peers: Record<NodeName, Address[]>;
+  /** See `provideTimeouts`. */
   failureTimeoutMs: number;
   /** Another value for each start of this daemon. */
   daemonStart: string;
   log: Log;
-  /** Default: a fifth of failureTimeout. */
-  heartbeatMs?: number;
-  /** A tick that is late by this much or more is a stall. Default: heartbeatMs. */
-  stallMinMs?: number;
   protocol?: ProtocolRange;
   limits?: Partial<ClusterLimits>;
 }
@@ -70,6 +69,7 @@ export class Cluster {
   readonly #onStall: ((stalledForMs: number) => void)[] = [];
   readonly #onConnection: ((peer: NodeName, connected: boolean) => void)[] = [];
   #factsFor: (peer: NodeName) => unknown = () => null;
+  #timeoutFor: (peer: NodeName | undefined) => number = () => Infinity;
   #onFacts: OnFacts<unknown> = () => undefined;
   #nbdAdmit: NbdAdmit | undefined;
   #state: 'new' | 'started' | 'stopped' = 'new';
@@ -78,7 +78,7 @@ export class Cluster {
   constructor(o: ClusterOptions) {
     this.self = o.self;
     this.#listen = o.listen;
-    const heartbeatMs = o.heartbeatMs ?? o.failureTimeoutMs / 5;
+    const heartbeatMs = o.failureTimeoutMs / HEARTBEATS;
     this.#ctx = {
       clock: o.io.clock,
       chance: o.io.chance,
@@ -88,7 +88,7 @@ export class Cluster {
       daemonStart: o.daemonStart,
       protocol: o.protocol ?? PROTOCOL,
       failureTimeoutMs: o.failureTimeoutMs,
-      heartbeatMs,
+      timeoutOf: (peer) => Math.min(o.failureTimeoutMs, this.#timeoutFor(peer)),
       handshakeTimeoutMs: Math.min(HANDSHAKE_MAX_MS, o.failureTimeoutMs),
       limits: { ...DEFAULT_LIMITS, ...o.limits },
       log: new LimitedLog(o.log, o.io.clock),
@@ -105,7 +105,7 @@ export class Cluster {
       peer: (name) => this.#peers.get(name),
       nbdAdmit: () => this.#nbdAdmit,
     });
-    this.#stallWatch = new StallWatch(o.io.clock, heartbeatMs, o.stallMinMs ?? heartbeatMs, {
+    this.#stallWatch = new StallWatch(o.io.clock, heartbeatMs, heartbeatMs, {
       onTick: (now) => {
         for (const peer of this.#peers.values()) peer.tick(now);
       },
@@ -212,6 +212,20 @@ export class Cluster {
     };
   }
 
+  /**
+   * From how short a silence somebody here takes that peer for lost, or (undefined) any peer; where that is less than our own
+   * failure timeout, it goes before it. Must not throw; to be followed by `timeoutsChanged` when it answers otherwise for any.
+   */
+  provideTimeouts(f: (peer: NodeName | undefined) => number): void {
+    this.#timeoutFor = f;
+    this.timeoutsChanged();
+  }
+
+  timeoutsChanged(): void {
+    const heartbeatMs = this.#ctx.timeoutOf() / HEARTBEATS;
+    this.#stallWatch.setPace(heartbeatMs, heartbeatMs);
+  }
+
   /** Sends a heartbeat now, on every path of one peer or of all: there is something new to say. */
   heartbeatNow(peer?: NodeName): void {
     if (this.#state !== 'started') return;
@@ -242,7 +256,7 @@ export class Cluster {
     return at !== undefined && at >= t;
   }
 
-  /** Each time this process itself stood still; `stalledForMs` is never less than the stall. Clocks have been restarted by then. */
+  /** Each time this process itself stood still; `stalledForMs` is never less than the stall. Clocks that it matters for have been restarted by then. */
   stalls(f: (stalledForMs: number) => void): void {
     this.#onStall.push(f);
   }
@@ -307,12 +321,15 @@ export class Cluster {
   }
 
   #stalled(stalledForMs: number, now: number): void {
-    const long = stalledForMs >= this.#ctx.failureTimeoutMs;
+    const long = stalledForMs >= this.#ctx.timeoutOf();
     // A long one is worth a line though a short one was told of within the minute.
     this.#ctx.log.warn(long ? 'long stall' : 'stall', 'this process stood still', { stalledForMs: Math.round(stalledForMs) });
     for (const peer of this.#peers.values()) {
-      if (long) peer.breakLinks(new ClusterError(ClusterCode.LOST, `this node stood still for ${String(Math.round(stalledForMs))} ms`));
-      peer.restartClocks(now);
+      const timeoutMs = this.#ctx.timeoutOf(peer.name);
+      if (stalledForMs >= timeoutMs)
+        peer.breakLinks(new ClusterError(ClusterCode.LOST, `this node stood still for ${String(Math.round(stalledForMs))} ms`));
+      // One that is short beside what a peer is given takes nobody for lost; many of them could hold off that it ever is.
+      if (stalledForMs >= (2 * timeoutMs) / HEARTBEATS) peer.restartClocks(now);
     }
     for (const f of this.#onStall) f(stalledForMs);
   }

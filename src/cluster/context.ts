@@ -22,6 +22,9 @@ export const DEFAULT_LIMITS: ClusterLimits = {
   handshakesMax: 64,
 };
 
+/** Heartbeats within the shortest failure timeout. */
+export const HEARTBEATS = 5;
+
 /** No handshake may take longer, however patient `failureTimeout` is. */
 export const HANDSHAKE_MAX_MS = 5000;
 
@@ -33,11 +36,13 @@ export interface ClusterContext {
   readonly clusterName: string;
   readonly daemonStart: string;
   readonly protocol: ProtocolRange;
+  /** The daemon's own. */
   readonly failureTimeoutMs: number;
-  readonly heartbeatMs: number;
   readonly handshakeTimeoutMs: number;
   readonly limits: ClusterLimits;
   readonly log: LimitedLog;
+  /** The shortest silence from which anybody here takes that peer, or without one any peer, for lost; at most the daemon's own. */
+  timeoutOf(peer?: string): number;
   factsFor(peer: string): unknown;
   onFacts(peer: string, facts: unknown, path: string, askedAt: number | undefined): void;
   checkStall(): void;
@@ -55,13 +60,14 @@ export function remoteHost(socket: IoSocket): string {
   return colon > 0 ? socket.remote.slice(0, colon) : socket.remote;
 }
 
-/** A ping or pong with our facts; facts that do not fit are left out, said aloud, rather than silence the heartbeat. */
+/** A ping or pong with our facts, a ping with when the next one is due; facts that do not fit are left out, said aloud, rather than silence the heartbeat. */
 export function encodeHeartbeat(ctx: ClusterContext, peer: string, type: 'ping' | 'pong', id: number): Uint8Array {
+  const due = type === 'ping' ? { everyMs: ctx.timeoutOf() / HEARTBEATS } : {};
   try {
-    return encodeFrame({ type, id, facts: ctx.factsFor(peer) ?? null });
+    return encodeFrame({ type, id, ...due, facts: ctx.factsFor(peer) ?? null });
   } catch (e: unknown) {
     if (!(e instanceof FrameError)) throw e;
     ctx.log.warn(`facts ${peer}`, 'facts do not fit into a heartbeat and were left out', { peer, why: e.message });
-    return encodeFrame({ type, id, facts: null });
+    return encodeFrame({ type, id, ...due, facts: null });
   }
 }

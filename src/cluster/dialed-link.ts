@@ -85,7 +85,7 @@ export class DialedLink {
 
   /** Sends a ping, or closes the connection when one has been waiting for failureTimeout. */
   tick(now: number): void {
-    if (this.waitingMs(now) >= this.#ctx.failureTimeoutMs) {
+    if (this.waitingMs(now) >= this.#ctx.timeoutOf(this.#peer)) {
       this.close(new ClusterError(ClusterCode.LOST, `no answer to a heartbeat for ${String(Math.round(this.waitingMs(now)))} ms`));
       return;
     }

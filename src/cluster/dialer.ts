@@ -128,7 +128,7 @@ export class Dialer {
   async #connect(state: State & { kind: 'connecting' }): Promise<void> {
     let socket: IoSocket;
     try {
-      socket = await this.#ctx.net.connect(this.address, this.#ctx.handshakeTimeoutMs);
+      socket = await this.#ctx.net.connect(this.address, this.#patienceMs());
     } catch (e: unknown) {
       const why = asClusterError(e, `connecting to ${this.path}`);
       if (this.#state === state) this.#failed(why);
@@ -172,7 +172,12 @@ export class Dialer {
       purpose: 'link' as const,
       to: this.#peer,
     };
-    return await greet(pull, ctx.clock, hello, ctx.clock.now() + ctx.handshakeTimeoutMs);
+    return await greet(pull, ctx.clock, hello, ctx.clock.now() + this.#patienceMs());
+  }
+
+  /** An attempt that began while the path was cut must not outlast the cut for longer than the peer may be silent. */
+  #patienceMs(): number {
+    return Math.min(this.#ctx.handshakeTimeoutMs, this.#ctx.timeoutOf(this.#peer));
   }
 
   #up(socket: IoSocket, greeting: Greeting, early: Uint8Array): void {
@@ -210,7 +215,7 @@ export class Dialer {
       code: why.code,
       why: why.message,
     });
-    const timer = ctx.clock.after(backoffMs(this.#failures, ctx.failureTimeoutMs, ctx.chance.float()), () => {
+    const timer = ctx.clock.after(backoffMs(this.#failures, ctx.timeoutOf(this.#peer), ctx.chance.float()), () => {
       this.#dial();
     });
     this.#state = { kind: 'waiting', timer };

@@ -1,6 +1,6 @@
 /** The listening side of a link: the peer's requests and pings come in on it, our answers go back. */
 import type { IoSocket } from '../io/types.ts';
-import { type ClusterContext, encodeHeartbeat } from './context.ts';
+import { type ClusterContext, encodeHeartbeat, HEARTBEATS } from './context.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { encodeFrame, FrameError } from './frame.ts';
 import { Link } from './link.ts';
@@ -26,6 +26,8 @@ export class InboundLink {
   readonly #running: RunningCount;
   readonly #link: Link;
   #heardAt: number;
+  /** How often the peer sends heartbeats, when it has said so. */
+  #everyMs: number | undefined;
 
   constructor(
     ctx: ClusterContext,
@@ -68,10 +70,16 @@ export class InboundLink {
     return now - this.#heardAt;
   }
 
-  /** Closes a connection on which the peer has stopped its heartbeats. */
-  tick(now: number): void {
-    if (this.silentMs(now) < this.#ctx.failureTimeoutMs) return;
+  /** Closes a connection on which the peer has stopped its heartbeats, or been silent for `patienceMs`. */
+  tick(now: number, patienceMs = Infinity): void {
+    if (this.silentMs(now) < Math.min(patienceMs, this.#dueMs())) return;
     this.close(new ClusterError(ClusterCode.LOST, `silent for ${String(Math.round(this.silentMs(now)))} ms`));
+  }
+
+  /** How often the peer sends them is for the peer to say: of the mirrors that hurry us it may have none. */
+  #dueMs(): number {
+    if (this.#everyMs === undefined) return this.#ctx.failureTimeoutMs;
+    return Math.max(this.#ctx.timeoutOf(this.#peer), this.#everyMs * HEARTBEATS);
   }
 
   restartClock(now: number): void {
@@ -87,8 +95,10 @@ export class InboundLink {
   }
 
   #onMessage(m: Message): void {
-    if (m.type === 'ping') this.#onPing(m.id, m.facts);
-    else if (m.type === 'request') void this.#onRequest(m.id, m.method, m.params);
+    if (m.type === 'ping') {
+      this.#everyMs = m.everyMs;
+      this.#onPing(m.id, m.facts);
+    } else if (m.type === 'request') void this.#onRequest(m.id, m.method, m.params);
     else this.close(new ClusterError(ClusterCode.PROTOCOL, `${this.#peer} sent a ${m.type} on a connection that it dialed`));
   }
 

@@ -69,7 +69,8 @@ export const messageSchema = z.discriminatedUnion('type', [
     result: z.unknown().optional(),
     error: z.object({ code, message: z.string().max(ERROR_MAX_CHARS) }).optional(),
   }),
-  z.object({ type: z.literal('ping'), id, facts: z.unknown().optional() }),
+  /** `everyMs`: the next one comes within this time; one that does not say so keeps to the receiver's own setting. */
+  z.object({ type: z.literal('ping'), id, everyMs: z.number().positive().optional(), facts: z.unknown().optional() }),
   z.object({ type: z.literal('pong'), id, facts: z.unknown().optional() }),
 ]);
 export type Message = z.infer<typeof messageSchema>;

@@ -9,7 +9,7 @@
  * - the silence clock restarts after our own stall; the time of real receipt does not
  */
 import type { Address } from '../io/types.ts';
-import type { ClusterContext } from './context.ts';
+import { type ClusterContext, HEARTBEATS } from './context.ts';
 import type { DialedLink } from './dialed-link.ts';
 import { Dialer, type DialerOwner, type PathStatus } from './dialer.ts';
 import { ClusterCode, ClusterError } from './errors.ts';
@@ -75,9 +75,9 @@ export class Peer implements DialerOwner {
   admit(daemonStart: string): boolean {
     if (this.#daemonStart !== daemonStart) {
       const now = this.#ctx.clock.now();
-      for (const link of this.#inbound) link.tick(now);
+      for (const link of this.#inbound) link.tick(now, this.#ctx.failureTimeoutMs);
       for (const link of this.#links()) {
-        if (link.waitingMs(now) >= this.#ctx.failureTimeoutMs) link.close(new ClusterError(ClusterCode.LOST, 'another start of the peer came'));
+        if (link.waitingMs(now) >= this.#ctx.timeoutOf(this.name)) link.close(new ClusterError(ClusterCode.LOST, 'another start of the peer came'));
       }
       if (this.#inbound.size > 0 || this.#links().length > 0) {
         // Which of the two starts lives is not known yet; that the peer is not silent is (M2).
@@ -138,7 +138,7 @@ export class Peer implements DialerOwner {
     for (const link of this.#inbound) link.restartClock(now);
   }
 
-  /** After a stall of failureTimeout: what the connections still hold was said before it, so all begin anew. */
+  /** After a stall of as long as the peer may be silent: what the connections still hold was said before it, so all begin anew. */
   breakLinks(why: ClusterError): void {
     for (const link of [...this.#inbound]) link.close(why);
     for (const link of this.#links()) link.close(why);
@@ -214,7 +214,7 @@ export class Peer implements DialerOwner {
     const now = this.#ctx.clock.now();
     let best: DialedLink | undefined;
     for (const link of this.#links()) {
-      if (link.waitingMs(now) < this.#ctx.heartbeatMs) return link;
+      if (link.waitingMs(now) < this.#ctx.timeoutOf(this.name) / HEARTBEATS) return link;
       if (best === undefined || link.waitingMs(now) < best.waitingMs(now)) best = link;
     }
     return best;

@@ -20,8 +20,8 @@ export interface StallEvents {
 
 export class StallWatch {
   readonly #clock: Clock;
-  readonly #tickMs: number;
-  readonly #stallMinMs: number;
+  #tickMs: number;
+  #stallMinMs: number;
   readonly #events: StallEvents;
   #lastTick = 0;
   /** How much of the time since the last tick was told as a stall. */
@@ -34,6 +34,18 @@ export class StallWatch {
     this.#tickMs = tickMs;
     this.#stallMinMs = stallMinMs;
     this.#events = events;
+  }
+
+  /** Another pace from now on; it begins with a tick, which tells others of it. */
+  setPace(tickMs: number, stallMinMs: number): void {
+    if (tickMs === this.#tickMs && stallMinMs === this.#stallMinMs) return;
+    // What has passed, passed at the pace before.
+    this.check();
+    this.#tickMs = tickMs;
+    this.#stallMinMs = stallMinMs;
+    if (this.#timer === undefined) return;
+    this.#timer.cancel();
+    this.#tick();
   }
 
   start(): void {
@@ -63,15 +75,19 @@ export class StallWatch {
 
   #arm(): void {
     this.#timer = this.#clock.after(this.#tickMs, () => {
-      const woke = this.#clock.now();
-      this.#look(woke);
-      // However little was added since: the whole must not be told too short.
-      if (this.#toldMs > 0 && woke - this.#lastTick > this.#toldMs) this.#tell(woke - this.#lastTick, woke);
-      const now = this.#clock.now();
-      this.#lastTick = now;
-      this.#toldMs = 0;
-      this.#events.onTick(now);
-      if (this.#timer !== undefined) this.#arm();
+      this.#look(this.#clock.now());
+      this.#tick();
     });
+  }
+
+  #tick(): void {
+    const woke = this.#clock.now();
+    // However little was added since: the whole must not be told too short.
+    if (this.#toldMs > 0 && woke - this.#lastTick > this.#toldMs) this.#tell(woke - this.#lastTick, woke);
+    const now = this.#clock.now();
+    this.#lastTick = now;
+    this.#toldMs = 0;
+    this.#events.onTick(now);
+    if (this.#timer !== undefined) this.#arm();
   }
 }

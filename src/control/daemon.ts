@@ -25,6 +25,7 @@ import type { BrokenMirror, ControlEvent } from './types.ts';
 import { removeFiles } from './forget.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
 import { lookAtLeg, type LegNeeds, needsOf, requireFit } from './leg-fit.ts';
+import { shortestTimeout } from './timeouts.ts';
 
 export interface DaemonOptions {
   io: Io;
@@ -92,12 +93,7 @@ export class Daemon {
         find: (name) => this.#exported.get(name) ?? (name === '' && this.#exported.size === 1 ? [...this.#exported.values()][0] : undefined),
       },
     });
-    const replicaServer = new NbdServer({
-      io,
-      hub,
-      log,
-      exports: { list: () => [], find: (token) => replicas.get(token) },
-    });
+    const replicaServer = new NbdServer({ io, hub, log, exports: { list: () => [], find: (token) => replicas.get(token) } });
     const exports: DeviceExports = {
       add: (name, device) => {
         this.#exported.set(name, device);
@@ -146,6 +142,7 @@ export class Daemon {
     const { io, root, log } = this.options;
     const { cluster } = this.env;
     await makeFolders(io.files, root);
+    cluster.provideTimeouts((peer) => shortestTimeout(this.mirrors.values(), peer));
     await this.#load();
     cluster.provideFacts((peer) => this.#factsFor(peer));
     cluster.onFacts<HeartbeatFacts | null>((peer, facts) => {
@@ -218,6 +215,7 @@ export class Daemon {
     });
     await node.open();
     this.mirrors.set(tag, node);
+    this.env.cluster.timeoutsChanged();
     return node;
   }
 
@@ -332,6 +330,7 @@ export class Daemon {
       };
       await m.stop(true, on === null ? undefined : refuse);
       this.mirrors.delete(tag);
+      this.env.cluster.timeoutsChanged();
     }
     this.broken.delete(tag);
     try {

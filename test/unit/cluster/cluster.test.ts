@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import { FakeWorld } from './fake-world.ts';
-import { at, codeOf, FAILURE_TIMEOUT_MS, makeNode, pair, Stranger } from './harness.ts';
+import { at, codeOf, FAILURE_TIMEOUT_MS, makeNode, type Node, pair, Stranger } from './harness.ts';
 
 describe('connecting', () => {
   it('two nodes find each other, whoever starts first, and stop without leaving a socket', async () => {
@@ -420,6 +420,124 @@ describe('our own stalls', () => {
     expect(a.cluster.silentForMs('b')).toBeLessThan(10);
     await world.run(FAILURE_TIMEOUT_MS);
     expect(a.cluster.silentForMs('b')).toBeGreaterThanOrEqual(FAILURE_TIMEOUT_MS);
+  });
+});
+
+describe('a mirror with a shorter failure timeout than its daemon', () => {
+  const SHORT_MS = 200;
+  const downs = (n: Node): string[] => {
+    const down: string[] = [];
+    n.cluster.onConnection((peer, up) => !up && down.push(peer));
+    return down;
+  };
+
+  it('heartbeats come as often as it asks for, from when it is there until it goes', async () => {
+    const world = new FakeWorld();
+    const { a, b } = await pair(world);
+    const gaps: number[] = [];
+    let last = world.now;
+    b.cluster.onFacts((_peer, _facts, path) => {
+      if (!path.startsWith('from')) return;
+      gaps.push(world.now - last);
+      last = world.now;
+    }, z.unknown());
+    let timeoutMs = Infinity;
+    a.cluster.provideTimeouts(() => timeoutMs);
+    await world.run(1900);
+    expect(Math.max(...gaps)).toBe(FAILURE_TIMEOUT_MS / 5);
+    timeoutMs = SHORT_MS;
+    a.cluster.timeoutsChanged();
+    await world.run(2);
+    expect(world.now - last).toBeLessThan(2);
+    gaps.length = 0;
+    await world.run(1000);
+    expect(Math.max(...gaps)).toBe(SHORT_MS / 5);
+    timeoutMs = 100 * FAILURE_TIMEOUT_MS;
+    a.cluster.timeoutsChanged();
+    await world.run(1000);
+    gaps.length = 0;
+    await world.run(2000);
+    expect(Math.max(...gaps)).toBe(FAILURE_TIMEOUT_MS / 5);
+  });
+
+  it('a stall as long as it is looked for by it; only the links with whoever shares it begin anew', async () => {
+    const world = new FakeWorld();
+    const a = makeNode(world, 'a', { b: ['b'], c: ['c'] });
+    const [b, c] = [makeNode(world, 'b', { a: ['a'] }), makeNode(world, 'c', { a: ['a'] })];
+    for (const n of [a, b, c]) await n.cluster.start();
+    a.cluster.provideTimeouts((peer) => (peer === 'c' ? Infinity : SHORT_MS));
+    await world.until('all are connected', () => a.cluster.reachable().length === 2 && b.cluster.connected('a') && c.cluster.connected('a'));
+    const stalls: number[] = [];
+    a.cluster.stalls((ms) => stalls.push(ms));
+    const down = [downs(a), downs(b), downs(c)];
+    const freeze = async (ms: number): Promise<void> => {
+      await world.run(500);
+      world.freeze('a');
+      await world.run(ms);
+      world.thaw('a');
+      expect([a.cluster.silentForMs('b'), (a.cluster.silentForMs('c') ?? 0) > 0]).toEqual([0, true]);
+      await world.run(300);
+    };
+    await freeze(120);
+    expect(stalls).toEqual([expect.any(Number)]);
+    expect(stalls[0]).toBeGreaterThanOrEqual(120);
+    expect(down).toEqual([[], [], []]);
+    await freeze(250);
+    expect(stalls).toHaveLength(2);
+    expect(down).toEqual([['b'], ['a'], []]);
+  });
+
+  it('a peer that has it not, and is slower, is not cut off for that; nor is one that has lost it', async () => {
+    const world = new FakeWorld();
+    const { a, b } = await pair(world);
+    const down = [downs(a), downs(b)];
+    a.cluster.provideTimeouts(() => SHORT_MS);
+    await world.run(5000);
+    let timeoutMs = SHORT_MS;
+    b.cluster.provideTimeouts(() => timeoutMs);
+    await world.run(1000);
+    expect(a.cluster.status()[0]?.inbound[0]?.silentForMs).toBeLessThan(SHORT_MS / 4);
+    timeoutMs = Infinity;
+    b.cluster.timeoutsChanged();
+    await world.run(5000);
+    expect(down).toEqual([[], []]);
+  });
+
+  it('a link goes as soon as its peer is lost by it: nothing that was said before comes through it later', async () => {
+    const world = new FakeWorld();
+    const { a, b } = await pair(world);
+    for (const n of [a, b]) n.cluster.provideTimeouts(() => SHORT_MS);
+    await world.run(500);
+    const heard: number[] = [];
+    a.cluster.provideFacts(() => ({ saidAt: world.now }));
+    b.cluster.onFacts((_peer, facts) => heard.push(facts.saidAt), z.object({ saidAt: z.number() }));
+    world.cut('a', 'b');
+    await world.run(0.8 * FAILURE_TIMEOUT_MS);
+    const healed = world.now;
+    heard.length = 0;
+    world.heal();
+    await world.run(FAILURE_TIMEOUT_MS);
+    expect(heard.length).toBeGreaterThan(0);
+    expect(Math.min(...heard)).toBeGreaterThanOrEqual(healed);
+  });
+});
+
+describe('a peer with a longer failure timeout', () => {
+  it('sends heartbeats more seldom, and is not cut off for that', async () => {
+    const world = new FakeWorld();
+    const a = makeNode(world, 'a', { b: ['b'] });
+    const b = makeNode(world, 'b', { a: ['a'] }, { failureTimeoutMs: 10 * FAILURE_TIMEOUT_MS });
+    await a.cluster.start();
+    await b.cluster.start();
+    await world.until('both are connected', () => a.cluster.connected('b') && b.cluster.connected('a'));
+    const down: string[] = [];
+    b.cluster.onConnection((peer, up) => !up && down.push(peer));
+    await world.run(30_000);
+    expect(down).toEqual([]);
+    world.powerOff('b');
+    const again = makeNode(world, 'b', { a: ['a'] }, { daemonStart: 'b-2' });
+    await again.cluster.start();
+    await world.until('its next start is let in by our own', () => again.cluster.connected('a'), 2 * FAILURE_TIMEOUT_MS);
   });
 });
 

@@ -70,6 +70,40 @@ describe('noticing our own stalls', () => {
     expect(w.stalls).toEqual([200, 400, 700, 703, 300]);
   });
 
+  it('another pace begins with a tick; what has passed is judged by the pace before, what comes by the new one', () => {
+    const w = watched();
+    w.clock.advance(130);
+    w.watch.setPace(10, 10);
+    expect([w.ticks, w.stalls]).toEqual([[100, 130], []]);
+    w.clock.advance(20);
+    expect(w.ticks).toEqual([100, 130, 140, 150]);
+    w.clock.jump(25);
+    w.watch.check();
+    expect(w.stalls).toEqual([25]);
+    w.clock.jump(75);
+    w.watch.setPace(100, 50);
+    expect(w.stalls).toEqual([25, 100]);
+    expect(w.ticks.at(-1)).toBe(250);
+    w.clock.advance(99);
+    expect(w.ticks.at(-1)).toBe(250);
+    w.clock.jump(40);
+    w.watch.check();
+    expect(w.stalls).toEqual([25, 100]);
+  });
+
+  it('the same pace again changes nothing, and one set before the start holds from then on', () => {
+    const w = watched();
+    w.clock.advance(130);
+    w.watch.setPace(100, 50);
+    expect(w.ticks).toEqual([100]);
+    w.watch.stop();
+    w.watch.setPace(10, 10);
+    expect(w.ticks).toEqual([100]);
+    w.watch.start();
+    w.clock.advance(10);
+    expect(w.ticks).toEqual([100, 140]);
+  });
+
   it('after stop nothing is told', () => {
     const w = watched();
     w.watch.stop();
