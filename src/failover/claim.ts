@@ -21,7 +21,7 @@ import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { syncInherited } from './inherited.ts';
 import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership.ts';
-import { enteringAccount } from './merge.ts';
+import { enteringAccount, servedLastOfAll } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
 import { viewSchema } from './record.ts';
 import type { QuorumKeeper } from './quorum-keeper.ts';
@@ -223,6 +223,7 @@ export class Claims {
           o.passedOver.filter((n) => !confirmed.includes(n)),
         ),
         confirmed,
+        servedLastOfAll({ ...before, definition: r.definition }, confirmed, o),
       ),
       epochServed: epoch,
       epochInSync: epoch,
@@ -357,8 +358,8 @@ function withUnconfirmed(r: StateRecord, nodes: readonly NodeName[]): StateRecor
 }
 
 /** The account with which a node enters service: itself in sync, every former member out, confirmed or not. */
-function enteringService(r: StateRecord, confirmed: readonly NodeName[]): Partial<StateRecord> {
-  const a = enteringAccount(r, confirmed);
+function enteringService(r: StateRecord, confirmed: readonly NodeName[], lastOfAll: boolean): Partial<StateRecord> {
+  const a = enteringAccount(r, confirmed, lastOfAll);
   const left = a.inSync.filter((n) => n !== r.node);
   return {
     ...a,

@@ -120,13 +120,17 @@ export function fullResyncDone(r: StateRecord, node: NodeName): StateRecord {
   return r.fullOrdered?.includes(node) === true ? { ...r, fullOrdered: without(r.fullOrdered, node) } : r;
 }
 
+/** Another node has claimed an epoch since this one served: it may have served too. */
+export function claimedSince(r: StateRecord, seen: readonly Epoch[]): boolean {
+  return seen.some((e) => e.owner !== r.node && e.number > (r.epochServed?.number ?? 0));
+}
+
 /**
  * What of it a node that goes in service again may still carry out. The word was given on the data of that time: once another node
- * has claimed an epoch since this one served, it may have served too, and an operator has to decide again.
+ * may have served since, an operator has to decide again.
  */
 export function ordersThatHold(r: StateRecord, seen: readonly Epoch[]): NodeName[] {
-  const another = seen.some((e) => e.owner !== r.node && e.number > (r.epochServed?.number ?? 0));
-  return another ? [] : (r.fullOrdered ?? []);
+  return claimedSince(r, seen) ? [] : (r.fullOrdered ?? []);
 }
 
 /** Nothing is known of what the word was given for once the account of the target is not complete any more. */

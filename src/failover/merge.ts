@@ -11,7 +11,9 @@
  */
 import { sameMirror, unknownSession } from './account.ts';
 import { provenByGrant } from './grant.ts';
-import type { MergePending, NodeName, NodeView, StateRecord } from './types.ts';
+import { claimedSince } from './membership.ts';
+import { isForeign } from './situation.ts';
+import type { Epoch, MergePending, NodeName, NodeView, StateRecord } from './types.ts';
 
 export type MapName = 'intent' | `oos:${string}`;
 
@@ -104,15 +106,25 @@ export type EnteringAccount = Pick<
 >;
 
 /**
+ * Nobody else can have served since `r` did: each other node has accepted this claim, so that its record was heard, and nobody has claimed an
+ * epoch meanwhile. A force proves nothing: whoever it passes over, or overrules, may have served.
+ */
+export function servedLastOfAll(r: StateRecord, confirmed: readonly NodeName[], o: { forced: boolean; seen: readonly Epoch[] }): boolean {
+  const others = Object.keys(r.definition.nodes).filter((n) => n !== r.node && !isForeign(r.definition, n));
+  return !o.forced && others.every((n) => confirmed.includes(n)) && !claimedSince(r, o.seen);
+}
+
+/**
  * What S may say of the others once it serves. The last source going on keeps its set (M2 applies to each member); an
  * in-sync target that takes over has an account of the previous source alone, and waits for its marks for all others; after
  * a switchover, of all whom that source proved to be equal.
  * Anybody else is there by force, and has an account of nobody: its data was being overwritten, is behind, or its marks
  * are with somebody else.
  * `r`: the record before the claim. `confirmed`: nodes that have durably accepted the claim, so that they know that they
- * are out.
+ * are out. `lastOfAll`: see `servedLastOfAll`. A foreign target has no record that would tell who else has written to it: without that, its
+ * account is void.
  */
-export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[]): EnteringAccount {
+export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[], lastOfAll = false): EnteringAccount {
   // Its own leg may hold what a source wrote that it has not joined: its marks know nothing of that, whoever is copied to.
   const known = unknownSession(r, r) === null;
   const sound = known && r.resyncingFrom === null && r.toldOut === null && r.legBehind === null && r.accountGivenTo === null;
@@ -121,7 +133,7 @@ export function enteringAccount(r: StateRecord, confirmed: readonly NodeName[]):
     return {
       inSync: r.inSync.includes(r.node) ? r.inSync : [...r.inSync, r.node],
       droppedUnconfirmed: r.droppedUnconfirmed,
-      accountComplete: sound ? r.accountComplete : [],
+      accountComplete: sound ? r.accountComplete.filter((n) => lastOfAll || !isForeign(r.definition, n)) : [],
       accountGivenTo: null,
       mergePending: sound ? r.mergePending : [],
       absentPeers: r.absentPeers,

@@ -20,6 +20,8 @@ export interface SimOptions {
   seed?: number;
   settings?: Partial<MirrorSettings>;
   tunables?: Partial<NodeTunables>;
+  /** Nodes whose mirrors anybody may connect to, on port 10809. */
+  exporting?: string[];
 }
 
 export type Params<A extends ActionName> = Actions[A]['params'];
@@ -58,7 +60,7 @@ export class Sim {
       cluster: 'c',
       listen: { kind: 'tcp', host: name, port: 7000 },
       peers: Object.fromEntries(this.names.filter((x) => x !== name).map((x) => [x, [{ kind: 'tcp' as const, host: x, port: 7000 }]])),
-      exportListen: [],
+      exportListen: this.#o.exporting?.includes(name) === true ? [{ kind: 'tcp', host: name, port: 10809 }] : [],
       failureTimeoutMs: 2000,
       settings: { ...DEFAULT_SETTINGS, ...this.#o.settings },
       tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true, ...this.#o.tunables },

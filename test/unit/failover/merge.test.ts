@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { enteringAccount, planMerge } from '../../../src/failover/merge.ts';
+import { enteringAccount, planMerge, servedLastOfAll } from '../../../src/failover/merge.ts';
 import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
 import { definition, epoch, g, record, tookOver, view, type ViewOver } from './build.ts';
 
 const THREE = ['server1', 'server2', 'server3'];
 const FOUR = [...THREE, 'server4'];
+const far = { priority: 5, leg: '', mode: 'sync' as const, foreignUri: 'nbd://far' };
+const withForeign = definition(THREE, { nodes: { ...definition(THREE).nodes, far } });
 const s = (over: ViewOver = {}, nodes = THREE): NodeView =>
   view('server2', nodes, { inService: true, ...over, record: { ...tookOver(nodes), ...over.record } });
 const p = (over: ViewOver = {}, nodes = THREE): NodeView => view('server1', nodes, over);
@@ -122,8 +124,34 @@ describe('going in service', () => {
   });
 
   it('leaves foreign targets to a full resync', () => {
-    const nodes = { ...definition(THREE).nodes, far: { priority: 5, leg: '', mode: 'sync' as const, foreignUri: 'nbd://far' } };
-    const r = record('server2', THREE, { definition: definition(THREE, { nodes }) });
+    const r = record('server2', THREE, { definition: withForeign });
     expect(enteringAccount(r, [])).toMatchObject({ accountComplete: ['server1'], mergePending: [{ from: 'server1', for: ['server3'] }] });
+  });
+
+  it('as the last source keeps its account of a foreign target only where nobody else can have served since', () => {
+    const r = record('server1', THREE, { definition: withForeign, accountComplete: ['server2', 'server3', 'far'] });
+    expect(enteringAccount(r, [], true).accountComplete).toEqual(['server2', 'server3', 'far']);
+    expect(enteringAccount(r, ['server2', 'server3']).accountComplete).toEqual(['server2', 'server3']);
+  });
+});
+
+describe('nobody else can have served since', () => {
+  const r = record('server1', THREE, { definition: withForeign });
+  const all = ['server2', 'server3'];
+  const quiet = { forced: false, seen: [epoch(1)] };
+
+  it('once each other node has accepted the claim, foreign targets left out, and none of them knows of a later epoch', () => {
+    expect(servedLastOfAll(r, all, quiet)).toBe(true);
+    expect(servedLastOfAll(record('server1', ['server1']), [], quiet)).toBe(true);
+  });
+
+  it('is not known while one of them has not, by force, or when another has claimed an epoch', () => {
+    expect(servedLastOfAll(r, ['server2'], quiet)).toBe(false);
+    expect(servedLastOfAll(r, all, { ...quiet, forced: true })).toBe(false);
+    expect(servedLastOfAll(r, all, { ...quiet, seen: [epoch(2, 'server2')] })).toBe(false);
+  });
+
+  it('does not take claims of its own for those of another', () => {
+    expect(servedLastOfAll(r, all, { ...quiet, seen: [epoch(1), epoch(5, 'server1')] })).toBe(true);
   });
 });
