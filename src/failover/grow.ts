@@ -34,8 +34,20 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
   if (foreign !== undefined) throw new ClusterError('refused', `${foreign.node} is a foreign target: unextend it, grow, and extend to it again`);
   if (links.some((l) => l.leg.phase !== 'in-sync')) throw new ClusterError('refused', 'every target must be in sync before the mirror grows');
   // Then the targets, whose sessions end, are the only copies.
-  const ownLegIn = (): boolean => device.local.state === 'in';
-  if (!ownLegIn()) throw new ClusterError('refused', 'the local leg has failed');
+  if (device.local.state !== 'in') throw new ClusterError('refused', 'the local leg has failed');
+  // No session on a node that returns meanwhile gives any of them another revision.
+  s.growing = true;
+  try {
+    await growAll(s, sizeBytes, makeFile);
+  } finally {
+    s.growing = false;
+  }
+  ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
+}
+
+async function growAll(s: SourceRole, sizeBytes: number, makeFile: MakeFile): Promise<void> {
+  const { ctx, device } = s;
+  const links = [...s.links.values()];
   const { engine } = ctx.env.hub;
   const { leg } = device.local.info;
   if ((await engine.legSize(leg)) < sizeBytes) await engine.setLegSize(leg, sizeBytes);
@@ -56,9 +68,8 @@ export async function grow(s: SourceRole, sizeBytes: number, makeFile: MakeFile)
   } finally {
     await device.ownLegSettling;
     // Without the own leg these are the only copies: what they took is given back when the mirror goes in service again.
-    if (grown || ownLegIn()) for (const l of asked) device.targetFailed(l.leg, grown ? GROWN : NOT_GROWN, false, true);
+    if (grown || device.local.state === 'in') for (const l of asked) device.targetFailed(l.leg, grown ? GROWN : NOT_GROWN, false, true);
   }
-  ctx.env.emit(ctx.tag, 'config', `the mirror has ${String(sizeBytes)} bytes now`, { sizeBytes });
 }
 
 async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): Promise<void> {

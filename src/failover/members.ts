@@ -6,11 +6,12 @@ import { ClusterError } from '../cluster/errors.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import { arbiterOf } from './arbiter.ts';
 import type { Changes, NodeContext } from './context.ts';
+import { outranking } from './definition.ts';
 import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
 import { endsEpoch } from './protocol.ts';
 import type { TargetLink } from './target-link.ts';
-import type { Epoch, NodeName } from './types.ts';
+import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
 
 export interface MembersOwner {
   readonly ctx: NodeContext;
@@ -19,6 +20,8 @@ export interface MembersOwner {
   readonly links: ReadonlyMap<NodeName, TargetLink>;
   readonly timeoutMs: number;
   readonly stopped: boolean;
+  /** The mirror is being made larger: all grow in one revision. */
+  readonly growing: boolean;
   readonly retryMs: number;
   readonly changes: Changes;
 }
@@ -158,6 +161,21 @@ export class Members {
   /** The definition has changed: every in-sync target writes it down, or leaves. */
   announce(): Promise<void> {
     return this.#records.run(() => this.#tellMembers());
+  }
+
+  /**
+   * A session is to be opened on a node with this definition. What an earlier source did not announce before it was lost must not outlive
+   * what we say, there or where it is heard (M12): ours gets a higher revision first, here and on every in-sync target.
+   */
+  async outrank(theirs: MirrorDefinition): Promise<void> {
+    const { ctx } = this.#o;
+    if (outranking(ctx.record().definition, theirs) === null) return;
+    await this.#records.run(async () => {
+      if (this.#o.growing) throw new Error('the mirror is being made larger');
+      if (this.#o.stopped) throw new Error('the source is stopping');
+      await ctx.store.update((r) => ({ ...r, definition: outranking(r.definition, theirs) ?? r.definition }));
+      await this.#tellMembers();
+    });
   }
 
   /** Durable on every remaining in-sync target of these, or that target leaves. */

@@ -1,8 +1,8 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
+import { definitionTold } from './definition.ts';
 import { isHigher } from './epoch.ts';
 import { HISTORY_MAX, OFFERED_MAX, TERMS_MAX } from './limits.ts';
 import type { Membership } from './protocol.ts';
-import { withOwnSectors } from './sectors.ts';
 import type { DecideRule, Epoch, Generation, NodeName, StateRecord } from './types.ts';
 
 const without = (list: readonly NodeName[], node: NodeName): NodeName[] => list.filter((n) => n !== node);
@@ -184,7 +184,7 @@ export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): St
     hadData: r.hadData || m.hadData,
     // Whoever takes over leaves alone what an operator has paused.
     paused: without(m.paused, r.node),
-    definition: m.definition.revision > r.definition.revision ? withOwnSectors(m.definition, r.definition) : r.definition,
+    definition: definitionTold(r.definition, m.definition),
     epochInSync: epoch,
   };
 }

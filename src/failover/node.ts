@@ -15,6 +15,7 @@ import { provenEpoch, termOf } from './account.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
+import { definitionHeard } from './definition.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
@@ -27,7 +28,6 @@ import { QuorumKeeper } from './quorum-keeper.ts';
 import { resize } from './resize.ts';
 import { writeDownSyncFailure } from './sync-failure.ts';
 import { endedInDoubt, type RecordStore, viewSchema } from './record.ts';
-import { withOwnSectors } from './sectors.ts';
 import { Replica, type ReplicaSession } from './replica.ts';
 import { type SourceRole } from './source.ts';
 import { TargetRole } from './target.ts';
@@ -261,13 +261,11 @@ export class MirrorNode implements Claimant {
   }
 
   #takeDefinition(view: NodeView): void {
-    const theirs = view.record.definition;
-    const ours = this.record().definition;
-    // Nobody in service need tell a node that it was removed.
-    const told = view.inService || theirs.nodes[this.env.self] === undefined;
-    if (theirs.revision <= ours.revision || theirs.sizeBytes !== ours.sizeBytes || theirs.tag !== ours.tag || !told || this.inService) return;
+    // In a session, its source says what holds.
+    const other = this.#liveSession() !== undefined && this.replica.session?.from !== view.node;
+    if (other || this.inService || definitionHeard(this.record(), view) === null) return;
     this.store
-      .update((r) => (theirs.revision > r.definition.revision ? { ...r, definition: withOwnSectors(theirs, r.definition) } : r))
+      .update((r) => ({ ...r, definition: definitionHeard(r, view) ?? r.definition }))
       .catch((e: unknown) => {
         this.env.log.error('a change of the mirror could not be written down', { tag: this.tag, error: String(e) });
       });

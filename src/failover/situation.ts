@@ -9,6 +9,7 @@
  * until then, without that of members that can't be heard, as in a takeover.
  */
 import { holdsNothingMore, provenEpoch, sameMirror, splitBrain, termOf } from './account.ts';
+import { definesOver } from './definition.ts';
 import { compareEpoch, highestEpoch, isHigher, isSame } from './epoch.ts';
 import { holdsUnknown, knowsGeneration } from './generation.ts';
 import { grantGiven, grantHeld, sameGrant } from './grant.ts';
@@ -26,7 +27,7 @@ export interface Situation {
   facts: Facts;
   self: NodeView;
   record: StateRecord;
-  /** The newest definition heard. */
+  /** The one that holds of all definitions heard, own included. */
   definition: MirrorDefinition;
   /** Other nodes of the mirror, foreign targets left out. */
   mates: NodeName[];
@@ -94,7 +95,7 @@ export function situationOf(facts: Facts): Situation {
   const fresh = Object.entries(facts.peers)
     .filter(([name, p]) => name === p.view.node && name !== self.node && p.silentForMs < facts.failureTimeoutMs && sameMirror(p.view.record, record))
     .map(([, p]) => p.view);
-  const definition = fresh.map((v) => v.record.definition).reduce((x, y) => (y.revision > x.revision ? y : x), record.definition);
+  const { definition } = fresh.map((v) => v.record).reduce((x, y) => (definesOver(y, x) ? y : x), record);
   const mates = Object.keys(definition.nodes)
     .filter((n) => n !== self.node && !isForeign(definition, n))
     .sort();

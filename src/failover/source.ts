@@ -27,7 +27,7 @@ import { boundedWhy } from './record.ts';
 import { sectorSizeOf } from './sectors.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
 import { Outs } from './told-out.ts';
-import type { Epoch, NodeName, NodeView } from './types.ts';
+import type { Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
 import { endsWithin } from './within.ts';
 
 /** Times failureTimeout that writes wait for a lost target which is alive and can't confirm that it is out. */
@@ -77,6 +77,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** Until the own leg has durably what it had not synced before this term. */
   inherited: Promise<void> = Promise.resolve();
   stopped = false;
+  /** See `grow`. */
+  growing = false;
   #served = false;
   #relieving = false;
 
@@ -301,6 +303,10 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     if (!this.links.has(node)) return;
     await mergeAccount(this, node, view);
     this.changed();
+  }
+
+  outrank(theirs: MirrorDefinition): Promise<void> {
+    return this.members.outrank(theirs);
   }
 
   /** Whether the wait for the previous source is over for this target. */

@@ -20,7 +20,7 @@ import { fullyMarked, isSeeded } from './membership.ts';
 import { requireBlocks } from './sectors.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
-import type { CompareAnswer, Epoch, NodeName, NodeView } from './types.ts';
+import type { CompareAnswer, Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
 
 export interface FinishedResync {
   kind: 'partial' | 'full';
@@ -49,6 +49,8 @@ export interface LinkOwner {
   zeroedAlike(view: NodeView): boolean;
   isPreviousSource(node: NodeName): boolean;
   mergeFrom(node: NodeName, view: NodeView): Promise<void>;
+  /** See `Members`. */
+  outrank(theirs: MirrorDefinition): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
   epochOver(why: string): void;
   join(link: TargetLink, session: string, kind: 'none' | 'partial' | 'full'): Promise<void>;
@@ -199,6 +201,7 @@ export class TargetLink {
       if (answer === undefined) return undefined;
     }
     const full = this.fullWanted || (answer.kind === 'full' && !this.#takenAsIdentical(answer, view));
+    await this.#s.outrank(view.record.definition);
     await this.#mark(full, answer, view);
     return this.#kindOf(full);
   }

@@ -29,7 +29,7 @@ export interface NodeDefinition {
   foreignUri?: string;
 }
 
-/** What all nodes of a mirror agree on; the highest revision wins between nodes of one create id. */
+/** What all nodes of a mirror agree on; definition.ts says whose holds between nodes of one create id. */
 export interface MirrorDefinition {
   tag: string;
   /** 16 hex digits made at creation. */

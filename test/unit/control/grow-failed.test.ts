@@ -58,6 +58,26 @@ describe('a grow that one target can not follow', () => {
   });
 });
 
+it('a definition that a returning node would keep is outranked before a mirror grows or after it, and not in between', async () => {
+  await Sim.run(NODES, async (sim) => {
+    await sim.mirror();
+    const source = sim.daemon('server1').mirrors.get('t')?.source;
+    const kept = definition(sim, 'server1');
+    if (source === undefined || kept === undefined) throw new Error('server1 does not serve');
+    sim.world.node('server3').stall('/leg');
+    const done = sim.call('server1', 'resize', larger);
+    await sim.until('server2 has the size', () => definition(sim, 'server2')?.sizeBytes === 2 * MIB);
+    const { revision } = kept;
+    await expect(source.outrank({ ...kept, failover: 'off', revision: revision + 5 })).rejects.toThrow('the mirror is being made larger');
+    sim.world.node('server3').repairDisk();
+    await Promise.allSettled([done]);
+    await sim.inSync('server1', 'server2', 'server3');
+    for (const n of NODES.nodes) expect(definition(sim, n)?.revision).toBe(revision + 1);
+    await source.outrank({ ...kept, sizeBytes: definition(sim, 'server1')?.sizeBytes ?? 0, failover: 'off', revision: revision + 5 });
+    for (const n of NODES.nodes) expect(definition(sim, n)).toMatchObject({ failover: 'auto', revision: revision + 6 });
+  });
+});
+
 it('a source that crashes while its targets grow goes on with its old size, and they come back by themselves', async () => {
   await Sim.run(NODES, async (sim) => {
     await sim.mirror({ failover: 'off' });

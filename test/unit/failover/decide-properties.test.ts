@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compareEpoch } from '../../../src/failover/epoch.ts';
 import { decide } from '../../../src/failover/decide.ts';
+import { definesOver } from '../../../src/failover/definition.ts';
 import type { Decision, Facts, NodeView } from '../../../src/failover/types.ts';
 import { anyFacts, viewOf } from './arbitrary.ts';
 import { facts } from './build.ts';
@@ -29,10 +30,10 @@ function fresh(f: Facts): NodeView[] {
   return spoke.map((p) => p.view).filter((v) => v.record.definition.createId === f.self.record.definition.createId);
 }
 
-/** Whom the newest definition among them names. */
+/** Whom the definition names that holds among them. */
 function members(f: Facts): string[] {
-  const definitions = [f.self, ...fresh(f)].map((v) => v.record.definition);
-  return Object.keys(definitions.reduce((x, y) => (y.revision > x.revision ? y : x)).nodes);
+  const records = [f.self, ...fresh(f)].map((v) => v.record);
+  return Object.keys(records.reduce((x, y) => (definesOver(y, x) ? y : x)).definition.nodes);
 }
 
 const heard = (f: Facts): NodeView[] => fresh(f).filter((v) => members(f).includes(v.node));

@@ -250,6 +250,12 @@ describe('membership told to a target', () => {
     const newer = { ...told, definition: definition(nodes, { revision: 6 }) };
     expect(membershipTaken(record('server2', nodes, { definition: ours }), newer, epoch(1)).definition.revision).toBe(6);
   });
+
+  it('takes what the source of the session says also at the revision that it has itself (M12)', () => {
+    const ours = definition(nodes, { revision: 6, failover: 'off' });
+    const told = { ...membershipOf(source()), definition: definition(nodes, { revision: 6 }) };
+    expect(membershipTaken(record('server2', nodes, { definition: ours }), told, epoch(1)).definition).toEqual(told.definition);
+  });
 });
 
 describe('a target whose own sync has failed', () => {
