@@ -9,7 +9,7 @@
  *
  * Peers are told apart by their priority alone, as it stands to that of the node that decides: before it or after it. So where both
  * come before it, or both after, exchanging their names changes nothing (the test proves that), and of two situations that
- * differ in that alone one is walked. All other facts are as usual here; see deviations.ts for what is not.
+ * differ in that alone one is walked. All other facts are as usual here; test/unit/exhaustive crosses a smaller core with what is not.
  */
 import type { Facts, NodeName, NodeView } from '../../../src/failover/types.ts';
 import { isSplitBrain } from './compare-oracle.ts';
