@@ -71,6 +71,15 @@ export function together(c: Cluster): Machine | undefined {
   return c.all.every((m) => m === source || m.view?.state === 'Target') ? source : undefined;
 }
 
+/** M13: the record of a node is damaged, and no other has all of the data: nothing but making the mirror anew from that leg is left. */
+function nobodyHasIt(c: Cluster): boolean {
+  if (!c.all.some((m) => m.daemon?.broken.has(TAG) === true)) return false;
+  return c.all.every((m) => {
+    const record = m.mirror?.record();
+    return record === undefined || !record.hadData || record.resyncingFrom !== null;
+  });
+}
+
 /** True: an operator had to help. */
 async function comeTogether(c: Cluster): Promise<boolean> {
   const start = c.world.now();
@@ -80,6 +89,10 @@ async function comeTogether(c: Cluster): Promise<boolean> {
     if (violated(c)) return helped;
     const now = c.world.now();
     if (now > start + BY_ITSELF_MS + (helped ? HELPED_MS : 0)) {
+      if (nobodyHasIt(c)) {
+        c.count('end: the only node with all of the data has a damaged state record');
+        return helped;
+      }
       c.violated('M14', `the mirror does not come together\n${describe(c)}`);
       return helped;
     }
