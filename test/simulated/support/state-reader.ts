@@ -1,10 +1,13 @@
-/** The state record out of its file's bytes, for the checks; whether the product would take it is the product's business. */
+/** The state record out of its file's bytes, for the checks; undefined: damaged, by the sum that its first line gives. */
+import { crc32 } from 'node:zlib';
 import type { StateRecord } from '../../../src/failover/types.ts';
 
 export function parseRecord(bytes: Uint8Array | undefined): StateRecord | undefined {
   if (bytes === undefined) return undefined;
-  const text = new TextDecoder().decode(bytes);
-  const body = text.slice(text.indexOf('\n') + 1);
+  const at = bytes.indexOf(10) + 1;
+  const body = new TextDecoder().decode(bytes.subarray(at));
+  const sum = / crc32=([0-9a-f]{8}) /u.exec(new TextDecoder().decode(bytes.subarray(0, at)))?.[1];
+  if (sum === undefined || crc32(bytes.subarray(at)) !== Number.parseInt(sum, 16)) return undefined;
   try {
     return JSON.parse(body) as StateRecord;
   } catch (e: unknown) {
