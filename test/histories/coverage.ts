@@ -51,6 +51,36 @@ const COMPARE: Record<CompareRule, Wanted> = {
   history: TIMES_MIN,
 };
 
+/** What is judged again and again: a check that nothing comes to any more would hold whatever breaks. */
+const CHECKS = [
+  'M1',
+  'M2',
+  'M2 (left out)',
+  'M2 (out, and has written it down)',
+  'M2 (out, and heeds it)',
+  'M2 (out, and silent)',
+  'M3',
+  'M5',
+  'M5 (dropped marks)',
+  'M5 (handed over)',
+  'M5 (proofs)',
+  'M6',
+  'M7',
+  'M8',
+  'M9',
+  'M9 (seen)',
+  'M10',
+  'M10 (claims)',
+  'M10 (generations)',
+  'M11 (compare)',
+  'M12',
+  'M13 (bitmap)',
+  'M13 (state record)',
+  'M13 (left as it is)',
+  'legs alike',
+  'scenario 3',
+];
+
 const OTHER: Record<string, Wanted> = {
   'histories: arbiter majority': TIMES_MIN,
   'histories: 2 paths a pair': TIMES_MIN,
@@ -74,6 +104,7 @@ export function coverage(t: Pick<Totals, 'counts' | 'checks'>): Met[] {
   const rows = [
     ...Object.entries(DECIDE).map(([rule, wanted]) => [`decide ${rule}`, wanted] as const),
     ...Object.entries(COMPARE).map(([rule, wanted]) => [`compare ${rule}`, wanted] as const),
+    ...CHECKS.map((check) => [check, TIMES_MIN] as const),
     ...Object.entries(OTHER),
   ];
   return rows.map(([row, wanted]) => ({ row, wanted, times: times(row) }));
