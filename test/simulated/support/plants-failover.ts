@@ -74,10 +74,14 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
       // Its source, which does not count it as in sync, is to bring the contact all the same.
       {
         file: 'src/failover/node.ts',
-        find: ' && view.record.inSync.includes(this.env.self)) this.#inContact();',
+        find: ' && r.inSync.includes(this.env.self)) this.#inContact();',
         replace: ') this.#inContact();',
       },
-      { file: 'src/failover/node.ts', find: 'this.#contact = !this.replica.doubtful;', replace: 'this.#contact = true;' },
+      {
+        file: 'src/failover/node.ts',
+        find: 'this.#contact = !this.replica.doubtful && this.toldOut.heeds === null;',
+        replace: 'this.#contact = true;',
+      },
       // It was told that it is out before it was resynced, and is to remember that as well.
       {
         file: 'src/failover/target.ts',
