@@ -107,6 +107,7 @@ export class Claims {
     if (first.action !== 'go-in-service') return first;
     // Who could not serve must not claim: it would only fence the others off.
     const leg = await this.#openLeg();
+    await this.#n.replica.quietWithin(this.#n.record().definition.failureTimeoutMs);
     if (!(await this.#n.replica.syncEarlier())) {
       if (!(await this.#writtenDown())) throw new IoError(Errno.EIO, 'it can not be written down that a sync of the own leg has failed');
       // It was not known before that data is lost here: whoever asked for this must know, and force it.
@@ -305,7 +306,7 @@ export class Claims {
     const unsynced = replica.unsynced();
     if (unsynced !== undefined) addWithin(marks, unsynced);
     if (marks.count > 0) {
-      await replica.end();
+      await replica.endWithin(this.#n.record().definition.failureTimeoutMs);
       env.log.info('writing again on the own leg what the last session was writing', { tag, regions: marks.count });
       const errno = await rewriteRegions(env.hub, leg, keeper.regions(), marks);
       if (errno !== 0) {

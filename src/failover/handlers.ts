@@ -63,10 +63,7 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
   });
   cluster.handle('session.join', methods['session.join'], async (_peer, p) => {
     const node = mirror(p.tag);
-    await node.asTarget(p.epoch, async (t) => {
-      await t.join(p);
-      node.toldOut.joined();
-    });
+    await node.asTarget(p.epoch, (t) => node.toldOut.during(p.epoch, p.words, () => t.join(p)));
     return true;
   });
   cluster.handle('session.members', methods['session.members'], async (_peer, p) => {

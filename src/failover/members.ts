@@ -31,6 +31,8 @@ export interface JoiningSession {
   /** Which of the leg's sessions it is. */
   session: number;
   kind: 'none' | 'partial' | 'full';
+  /** See `Outs.words`. */
+  words: number;
 }
 
 export class Members {
@@ -213,7 +215,7 @@ export class Members {
         await this.#o.ctx.env.cluster.request(
           node,
           'session.join',
-          { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership },
+          { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership, words: o.words },
           this.#o.timeoutMs,
         );
       } catch (e: unknown) {

@@ -537,7 +537,7 @@ export class MirrorNode implements Claimant {
     try {
       if (this.#source !== undefined) await this.leaveService(clean, false);
       const wasTarget = this.replica.session;
-      await this.replica.end();
+      await this.replica.endWithin(this.record().definition.failureTimeoutMs);
       if (clean && wasTarget !== undefined && !this.replica.doubtful) {
         await this.replica.sync();
         await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));

@@ -82,9 +82,17 @@ export const methods = {
     kind: resyncKind,
     generation: hex,
     definition: z.unknown(),
+    /** All that is copied will be written, whatever is there already: the target's leg is known to be doubtful (M3). */
+    rewrites: z.boolean().default(true),
   }),
-  /** The target is in sync from now on. */
-  'session.join': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
+  /** The target is in sync from now on; of the source's words that it is out, the first `words` are over. */
+  'session.join': z.object({
+    tag: name,
+    epoch: epochSchema,
+    session: hex,
+    membership: membershipSchema,
+    words: z.number().int().min(0).default(0),
+  }),
   /** Membership or generation has changed at the source. */
   'session.members': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
   /** "You are out": durable before it is confirmed (M2). */

@@ -37,6 +37,9 @@ export interface ReplicaOptions {
   onSyncFailed: (s: ReplicaSession | undefined) => void;
 }
 
+/** How long a leg that is let go of may take for what it has in hand. */
+const CLOSE_MAX_MS = 5000;
+
 export class Replica {
   readonly #env: NodeEnv;
   readonly #path: string;
@@ -160,28 +163,32 @@ export class Replica {
     return this.#session;
   }
 
-  /** From this turn on nothing of the session, if any, is answered; what the leg has been given of it may still be on its way (see `end`). */
+  /** From this turn on nothing of the session, if any, is answered; what the leg has been given of it may still be on its way (see `endWithin`). */
   leave(): void {
     const s = this.#session;
     if (s === undefined) return;
     this.#session = undefined;
     this.#ending = Promise.all([this.#ending, this.#drain(s)]).then(() => undefined);
-    // Whoever uses the leg next is told of it by `end`.
+    // Whoever uses the leg next is told of it by `endWithin`.
     this.#ending.catch((e: unknown) => {
       this.#env.log.error('a session did not end in order', { leg: this.#path, error: String(e) });
     });
   }
 
-  /** Ends the session, if any: nothing of it reaches the leg once this has resolved. */
-  async end(): Promise<void> {
+  /**
+   * Ends the session, if any: nothing of it reaches the leg once this has resolved. Rejects with `io` where the leg has not done with it
+   * within so long, ms: nobody may be kept waiting by a disk that hangs (M14).
+   */
+  async endWithin(ms: number): Promise<void> {
     this.leave();
-    await this.#ending;
+    await this.quietWithin(ms);
   }
 
-  /** The same, for so long, ms; rejects with `io` where the leg has not done with it by then: nobody may be kept waiting by a disk that hangs (M14). */
-  async endWithin(ms: number): Promise<void> {
-    if (await endsWithin(this.#env.io.clock, this.end(), ms)) return;
-    throw new ClusterError('io', `requests of an earlier session are still on their way to ${this.#path}, which does not answer`);
+  /** Without ending the session: whether the leg has done with all that it was given. Rejects as `endWithin` does. */
+  async quietWithin(ms: number): Promise<void> {
+    const quiet = Promise.all([this.#ending, this.#session?.device.drained()]).then(() => undefined);
+    if (await endsWithin(this.#env.io.clock, quiet, ms)) return;
+    throw new ClusterError('io', `requests of a session are still on their way to ${this.#path}, which does not answer`);
   }
 
   async #drain(s: ReplicaSession): Promise<void> {
@@ -271,9 +278,9 @@ export class Replica {
     this.#session?.device.setSizeBytes(sizeBytes);
   }
 
-  /** Ends the session and lets go of the leg. */
+  /** Ends the session and lets go of the leg; one that does not answer stays open, and that is what this rejects with (M14). */
   async close(): Promise<void> {
-    await this.end();
+    await this.endWithin(CLOSE_MAX_MS);
     if (this.#opening !== undefined) await this.#opening;
     const leg = this.#leg;
     this.#leg = undefined;

@@ -264,10 +264,11 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     // Until it has written down that it joined, it is told of no change: the join itself carries them.
     this.members.sessionIds.delete(node);
     this.outs.delete(node);
+    const { words } = this.outs;
     const { session } = leg;
     // A FLUSH answered while it was being resynced never reached it: what it vouches for must be durable there first (M3).
     if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
-    await this.members.join(link, { id, session, kind });
+    await this.members.join(link, { id, session, kind, words });
     this.resyncReleased.delete(node);
     await this.#settleSource();
     this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });

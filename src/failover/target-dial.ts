@@ -19,10 +19,15 @@ export interface Dialer {
 }
 
 /** Opens a session on one of our own nodes, and connects to the export that it hands out for it. */
-export async function dialNode(s: Dialer, node: NodeName, id: string, kind: 'none' | 'partial' | 'full'): Promise<NbdClient> {
+export async function dialNode(
+  s: Dialer,
+  node: NodeName,
+  o: { id: string; kind: 'none' | 'partial' | 'full'; rewrites: boolean },
+): Promise<NbdClient> {
   const { ctx } = s;
   const r = ctx.record();
-  const params = { tag: ctx.tag, epoch: s.epoch, session: id, kind, generation: r.generation, definition: r.definition };
+  const { kind, rewrites } = o;
+  const params = { tag: ctx.tag, epoch: s.epoch, session: o.id, kind, generation: r.generation, definition: r.definition, rewrites };
   const opened = sessionAnswerSchema.parse(await open(s, node, params));
   return NbdClient.connect({
     io: ctx.env.io,

@@ -49,7 +49,7 @@ export class TargetRole {
 
   async open(
     peer: NodeName,
-    p: { epoch: Epoch; session: string; kind: 'none' | 'partial' | 'full'; generation: string; definition: MirrorDefinition },
+    p: { epoch: Epoch; session: string; kind: 'none' | 'partial' | 'full'; generation: string; definition: MirrorDefinition; rewrites: boolean },
   ): Promise<SessionAnswer> {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
@@ -61,6 +61,8 @@ export class TargetRole {
       throw new ClusterError('old-size', `mirror ${ctx.tag} has ${sizes}: resize it there, or take it in service here`);
     }
     await replica.endWithin(ctx.record().definition.failureTimeoutMs / 2);
+    // What an earlier session had in hand may have failed after the source asked: it asks again, and then rewrites (M3).
+    if (replica.doubtful && !p.rewrites) throw new ClusterError('io', `a sync of the leg of ${ctx.env.self} has just failed`);
     let leg = await replica.open();
     const legPath = own.nodes[ctx.env.self]?.leg ?? 'the leg';
     const sectors = sectorRefusal(`${legPath} has sectors`, leg.blockSizeBytes, ctx.tag, sectorSizeOf(withOwnSectors(p.definition, own)));

@@ -46,6 +46,11 @@ export class Outs {
     else this.#heeded.set(node, heeds.nth);
   }
 
+  /** How many words there have been: when a session joins, all of them are over for its target. */
+  get words(): number {
+    return this.#words;
+  }
+
   isHeeded(node: NodeName): boolean {
     const told = this.#told.get(node);
     return told !== undefined && this.#heeded.get(node) === told.nth;
@@ -60,6 +65,8 @@ interface Told extends NodeContext {
 export class ToldOut {
   readonly #n: Told;
   #heeds: OutWord | null = null;
+  /** The last word that was over when a session began to join; one that was under way since before must not count again. */
+  #over: OutWord | null = null;
   #writing = false;
 
   constructor(n: Told) {
@@ -76,9 +83,12 @@ export class ToldOut {
     const { epoch, nth, why } = word;
     const n = this.#n;
     const r = n.record();
-    if (n.inService || !r.inSync.includes(n.env.self) || compareEpoch(r.epochInSync, epoch) !== 'equal') return false;
+    if (this.#over !== null && nth > 0 && nth <= this.#over.nth && isSame(epoch, this.#over.epoch)) return false;
+    const inSync = r.inSync.includes(n.env.self) && compareEpoch(r.epochInSync, epoch) === 'equal';
+    // Also while it is being resynced: its source may count it as in sync before it has that on disk itself.
+    if (n.inService || !(inSync || isSame(r.sessionIn ?? null, epoch))) return false;
     this.#heeds = { epoch, nth };
-    if (!this.#writing) {
+    if (inSync && !this.#writing) {
       this.#writing = true;
       n.asTarget(epoch, (t) => t.out({ epoch, why }))
         .catch((e: unknown) => {
@@ -91,8 +101,11 @@ export class ToldOut {
     return true;
   }
 
-  /** In sync again, by a session that has joined. */
-  joined(): void {
-    this.#heeds = null;
+  /** In sync again, by a session that joins: only what was said before that is over, and only when it has joined. */
+  async during(epoch: Epoch, words: number, join: () => Promise<void>): Promise<void> {
+    this.#over = { epoch, nth: words };
+    const before = this.#heeds;
+    await join();
+    if (this.#heeds === before) this.#heeds = null;
   }
 }

@@ -108,3 +108,68 @@ it('a target whose state could not be read when it started counts as silent: it 
     await sim.inSync('server1', 'server2');
   });
 });
+
+it('a target that can not write down that it joins is passed over, too: its source counted it as in sync already', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    sim.crash('server2');
+    await sim.write('server1', 0, 65_536, 7);
+    await sim.start('server2');
+    const { cluster } = sim.daemon('server1').env;
+    const request = cluster.request.bind(cluster);
+    const lost: string[] = [];
+    sim.daemon('server1').onEvent((e) => {
+      if (e.kind === 'out-of-sync') lost.push(e.message);
+    });
+    cluster.request = (peer, method, params, timeoutMs) => {
+      if (method === 'session.join') sim.world.node('server2').full('/var/*');
+      return request(peer, method, params, timeoutMs);
+    };
+    await sim.until('it tries to join', () => lost.some((why) => why.includes('write down')));
+    const from = sim.world.now();
+    await sim.write('server1', 0, 65_536, 8);
+    expect(sim.world.now() - from).toBeLessThan(PATIENCE_MS);
+    expect(sim.daemon('server2').mirrors.get('t')?.view().contactWithSource).toBe(false);
+    cluster.request = request;
+    sim.world.node('server2').repairDisk();
+    await sim.inSync('server1', 'server2');
+    expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+  });
+});
+
+it('a target whose leg hangs is removed, and its daemon goes on with other mirrors', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    await sim.call('server1', 'create', sim.createParams({ tag: 'u', leg: '/other' }));
+    await sim.call('server1', 'in-service', { tag: 'u' });
+    sim.world.node('server2').stall('/leg');
+    await sim.write('server1', 0, 4096, 7);
+    void Promise.allSettled([sim.call('server1', 'unextend', { tag: 't', node: 'server2' })]);
+    await sim.until('it is forgotten there', () => !sim.daemon('server2').mirrors.has('t'), PATIENCE_MS);
+    await sim.call('server1', 'extend', sim.extendParams('server2', 10, { tag: 'u', leg: '/other' }));
+  });
+});
+
+it('a session that would not rewrite what a sync has lost since it was asked for is refused (M3)', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    sim.world.node('server2').fail('/leg', { op: 'sync', errno: Errno.EIO, times: 1 });
+    const { cluster } = sim.daemon('server1').env;
+    const request = cluster.request.bind(cluster);
+    const refused: string[] = [];
+    // As if the sync had failed just after the source had asked.
+    cluster.request = async (peer, method, params, timeoutMs) => {
+      if (method !== 'session.open' || refused.length > 0) return await request(peer, method, params, timeoutMs);
+      try {
+        return await request(peer, method, { ...(params as object), rewrites: false }, timeoutMs);
+      } catch (e: unknown) {
+        refused.push(String(e));
+        throw e;
+      }
+    };
+    await sim.write('server1', 0, 4096, 7);
+    await sim.until('a session is asked for', () => refused.length > 0);
+    expect(refused[0]).toContain('a sync of the leg of server2 has just failed');
+    await sim.inSync('server1', 'server2');
+  });
+});

@@ -13,7 +13,7 @@ describe('a node that refuses a session', () => {
       env: { cluster: { request: () => Promise.reject(error) } },
     };
     const dialer = { ctx: context as unknown as NodeContext, epoch: epoch(2), timeoutMs: 1000, epochOver: (why: string) => over.push(why) };
-    await expect(dialNode(dialer, 'server2', 'a'.repeat(16), 'partial')).rejects.toBe(error);
+    await expect(dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false })).rejects.toBe(error);
     return over;
   }
 
