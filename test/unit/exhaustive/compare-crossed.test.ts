@@ -1,29 +1,12 @@
 /** `compare`, each fact and each two facts crossed with a small core; see compare-facts.ts, and for what is right simulated/oracle. */
 import { describe, expect, it } from 'vitest';
 import { compare } from '../../../src/failover/compare.ts';
-import type { CompareRule } from '../../../src/failover/types.ts';
+import { compareRules } from '../../../src/failover/types.ts';
 import { complaints, essence, isPossible } from '../../simulated/oracle/compare-oracle.ts';
 import { Complaints, Tally } from '../../simulated/oracle/pick.ts';
 import { shown } from '../../simulated/oracle/views.ts';
 import { entangled, facts, type Meeting, meetings, NOTES, usualMeetings } from './compare-facts.ts';
 import { type Crossed, crossed, crossedByTwo } from './crossing.ts';
-
-/** Rows of "Generations and direction". */
-const ROWS: readonly CompareRule[] = [
-  'blank',
-  'unrelated',
-  'inconsistent',
-  'split-brain',
-  'merge-pending',
-  'serving',
-  'clean',
-  'served-later',
-  'crashed-source',
-  'crashed-target',
-  'both-targets',
-  'kept-bitmap',
-  'history',
-];
 
 class Judge {
   readonly answers = new Tally();
@@ -72,7 +55,7 @@ interface Walk {
 }
 
 const walks: readonly Walk[] = [
-  { title: 'each value of each fact', all: () => crossed(meetings(), facts), rows: ROWS, answers: [] },
+  { title: 'each value of each fact', all: () => crossed(meetings(), facts), rows: compareRules, answers: [] },
   { title: 'each two values of two facts', all: () => crossedByTwo(usualMeetings(), entangled), rows: [], answers: ANSWERS },
 ];
 

@@ -1,7 +1,7 @@
 /** `decide`, each fact and each two facts crossed with small cores of two and three nodes; see decide-facts.ts and decide-oracle.ts. */
 import { describe, expect, it } from 'vitest';
 import { decide } from '../../../src/failover/decide.ts';
-import type { Decision, DecideRule, Facts } from '../../../src/failover/types.ts';
+import { type Decision, decideRules, type Facts } from '../../../src/failover/types.ts';
 import { isPossible } from '../../simulated/oracle/compare-oracle.ts';
 import { Complaints, Tally } from '../../simulated/oracle/pick.ts';
 import { shown } from '../../simulated/oracle/views.ts';
@@ -9,24 +9,6 @@ import { type Crossed, crossed, crossedByTwo } from './crossing.ts';
 import { entangled, facts, NOTES, votes } from './decide-facts.ts';
 import { complaints, documented, isAnewAfterLoss, wordOfVotes } from './decide-oracle.ts';
 import { factsIn, factsOfPeer, possibleTwo, type Scene, storiesOfThree, storiesOfTwo } from './scene.ts';
-
-/** Rows of "Who may go in service". */
-const ROWS: readonly DecideRule[] = [
-  'split-brain',
-  'superseded',
-  'cut-short',
-  'told-out',
-  'leg-behind',
-  'stopped-on-purpose',
-  'takeover',
-  'better-candidate',
-  'target-alone',
-  'source-alone',
-  'source-alone-agreed',
-  'evidence',
-  'no-quorum',
-  'forced',
-];
 
 function story(f: Facts): string {
   const peers = Object.values(f.peers).map((p) => `silent for ${String(p.silentForMs)}: ${shown(p.view)}`);
@@ -119,11 +101,11 @@ interface Walk {
 }
 
 const walks: readonly Walk[] = [
-  { title: 'two nodes, each value of each fact', all: () => crossed(possibleTwo(), facts), rows: ROWS, scenarios: DOCUMENTED },
+  { title: 'two nodes, each value of each fact', all: () => crossed(possibleTwo(), facts), rows: decideRules, scenarios: DOCUMENTED },
   {
     title: 'two nodes, each two values of two facts',
     all: () => crossedByTwo(storiesOfTwo(), entangled),
-    rows: ROWS,
+    rows: decideRules,
     scenarios: [...DOCUMENTED, ...BY_TWO],
   },
   {
@@ -132,7 +114,7 @@ const walks: readonly Walk[] = [
     rows: ['no-quorum', 'forced', 'evidence'],
     scenarios: ['in service', 'in service without a majority'],
   },
-  { title: 'three nodes, each value of each fact', all: () => crossed(storiesOfThree(), facts), rows: ROWS, scenarios: DOCUMENTED },
+  { title: 'three nodes, each value of each fact', all: () => crossed(storiesOfThree(), facts), rows: decideRules, scenarios: DOCUMENTED },
 ];
 
 /** Whole domains on a machine that does other things besides. */
