@@ -1,4 +1,4 @@
-# Sourced by scripts/demo: its nodes, what it prints, and how everything goes away again.
+# Sourced by scripts/demo and scripts/demo-story: nodes, what is printed, and how everything goes away again.
 #
 #   base/serverN        root of a node: etc/netraid.yaml, state, sockets, logs; mnt is where it mounts the mirror
 #   loopback-images/serverN/leg    its leg
@@ -233,8 +233,12 @@ finish() {
 }
 
 # watch_over SECONDS: from here on it ends on a signal, or after that time, and everything goes away again. Ctrl-C comes by way
-# of the watchdog: bash alone would forget some.
+# of the watchdog: bash alone would forget some. SIGINT itself must not reach bash at all, which is why it is blocked from its
+# start: one that comes just when bash begins to wait for a command has it send itself SIGINT for ever, even where it is ignored.
 watch_over() {
+  local blocked
+  blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$$/status")
+  ((0x$blocked & 2)) || fail 'a shell that is watched over is started by: env --block-signal=INT'
   trap finish EXIT
   trap 'interrupted Interrupted 130' USR1
   trap 'interrupted Terminated 143' TERM
@@ -243,7 +247,6 @@ watch_over() {
   watchdog=$!
   read -r <&8 || fail 'scripts/demo-watchdog.mjs does not start'
   exec 8<&-
-  trap '' INT
 }
 
 interrupted() {

@@ -26,7 +26,7 @@ const ASKING = '. scripts/setup-lib.sh; . scripts/demo-lib.sh; watch_over 20; ec
 
 /** Interrupts such a shell at a moment of its own after it has begun. The exit code, or the signal that ended it. */
 async function interruptAsking(afterMs: number): Promise<number | string> {
-  const child = spawn('bash', ['-uc', ASKING], { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('env', ['--block-signal=INT', 'bash', '-uc', ASKING], { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
   const end = new Promise<number | string>((resolve) => {
     child.on('close', (code, signal) => {
