@@ -253,7 +253,8 @@ export class SimSocket implements IoSocket, Owned {
     if (this.#receivedBytes > 0) {
       const piece = this.#takePiece();
       if (this.#peer !== undefined) {
-        this.#peer.#wire.link.arrivals.arrived(this.#process.schedule.now());
+        // What a process left behind in the network when it died says nothing of its node.
+        if (this.#peer.#process.alive) this.#peer.#wire.link.arrivals.arrived(this.#process.schedule.now());
         this.#peer.#acknowledged(piece.length, this.#wire.link);
       }
       this.#context.counters.add('bytesDelivered', piece.length);

@@ -175,7 +175,7 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
       const shown = splitBrainsOf(c, m, nodes);
       const answer = await m.command('fullresync', { tag: TAG, source: null, nodes });
       const over = m.mirror?.record().orderedOver ?? {};
-      for (const b of shown) if (answer === '' && Object.hasOwn(over, b.node)) c.branches.giveUp(b);
+      for (const b of shown) if (answer === '' && Object.hasOwn(over, b.node)) c.branches.giveUp(b, 'split brain decided by a full resync');
       return answer;
     }
     case 'switchover':

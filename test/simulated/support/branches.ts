@@ -152,8 +152,8 @@ export class Branches {
   }
 
   /** An operator has given up what this one answered. */
-  giveUp(b: Branch): void {
-    this.#c.count('split brain decided by a full resync');
+  giveUp(b: Branch, how: string): void {
+    this.#c.count(how);
     const at = this.#all.indexOf(b);
     if (at >= 0) this.#all.splice(at, 1);
   }

@@ -6,7 +6,7 @@
 import type { Cluster, Machine } from './cluster.ts';
 import { wroteApart } from './branches.ts';
 import { boot } from './actions.ts';
-import { firstWrong, splitBrainShown } from './split-brain.ts';
+import { firstWrong, givenUpWithItsRecord, splitBrainShown } from './split-brain.ts';
 import { checkQuietly } from './quiet-checks.ts';
 import { LEG, PATHS, TAG } from './plan.ts';
 import type { Workload } from './workload.ts';
@@ -189,6 +189,7 @@ async function force(c: Cluster, m: Machine): Promise<boolean> {
 async function renew(c: Cluster, source: Machine, m: Machine): Promise<boolean> {
   c.count('end: operator says replace');
   if (m.daemon?.broken.has(TAG) === true) {
+    givenUpWithItsRecord(c, source, m);
     const gone = await m.command('delete', { tag: TAG });
     c.say(`=== operator: delete on ${m.name}: ${gone === '' ? 'done' : gone}`);
   }

@@ -28,6 +28,16 @@ export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly strin
   return victims;
 }
 
+/** M10, M13: the record of `m` is damaged, so that nobody can compare it; the operator who deletes it gives up what it answered apart. */
+export function givenUpWithItsRecord(c: Cluster, source: Machine, m: Machine): void {
+  const kept = c.branches.of(source);
+  for (const b of c.branches.open.filter((x) => x !== kept && x.node === m.name && wroteApart(x))) {
+    c.checked('M10');
+    asItWas(c, b);
+    c.branches.giveUp(b, 'split brain ended with a damaged record');
+  }
+}
+
 function asItWas(c: Cluster, b: Branch): void {
   // A source whose own leg had failed went on with that of a target, which has what it answered.
   const behind = c.machine(b.node).mirror?.record().legBehind;
