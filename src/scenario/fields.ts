@@ -7,12 +7,12 @@ import type { Comparison, Range, Seed } from './types.ts';
 
 const WAIT_MAX_MS = 24 * 3_600_000;
 
-/** A required field: `parse` answers undefined for what is not allowed. */
-export function field<T>(allowed: string, parse: (value: unknown) => T | undefined) {
+/** A required field: `parse` answers undefined for what is not allowed; `why` says more of that, where it can. */
+export function field<T>(allowed: string, parse: (value: unknown) => T | undefined, why?: (value: unknown) => string | undefined) {
   return z.unknown().transform((value, ctx): T => {
     const parsed = value === undefined ? undefined : parse(value);
     if (parsed !== undefined) return parsed;
-    const what = value === undefined ? 'is missing' : `${shown(value)} is not allowed`;
+    const what = value === undefined ? 'is missing' : (why?.(value) ?? `${shown(value)} is not allowed`);
     ctx.issues.push({ code: 'custom', message: `${what}; allowed: ${allowed}`, input: value });
     return z.NEVER;
   });
@@ -108,6 +108,8 @@ export interface NodeFields {
   link: z.ZodType<[NodeName, NodeName]>;
   /** One thing for each of some nodes. */
   perNode: <T>(schema: z.ZodType<T>) => z.ZodType<Record<NodeName, T>>;
+  /** Which entry of a list of nodes is wrong; undefined: none, or it is no list. */
+  listFault: (value: unknown) => string | undefined;
 }
 
 export function nodeFields(names: readonly NodeName[]): NodeFields {
@@ -118,15 +120,28 @@ export function nodeFields(names: readonly NodeName[]): NodeFields {
     const found = v.map(one).filter((n) => n !== undefined);
     return found.length === v.length && found.length >= min && new Set(found).size === found.length ? found : undefined;
   };
+  const listFault = (v: unknown): string | undefined => {
+    if (!Array.isArray(v)) return undefined;
+    const list: unknown[] = v;
+    const unknown = list.find((x) => one(x) === undefined);
+    if (unknown !== undefined) return `${shown(unknown)} in ${shown(v)} is not known`;
+    const twice = list.find((x, i) => list.slice(0, i).some((y) => one(y) === one(x)));
+    return twice === undefined ? undefined : `${shown(twice)} stands in ${shown(v)} twice`;
+  };
   const key = z.string().refine((n) => names.includes(n), { error: `is not known; allowed: ${known}` });
   return {
     node: field(`one of ${known}`, one),
-    nodeOrNodes: field(`one of ${known}, or a list of them, each once`, (v) => (Array.isArray(v) ? several(v, 1) : several([v], 1))),
-    nodes: (min) => field(`a list of at least ${String(min)} of ${known}, each once`, (v) => several(v, min)),
-    link: field(`[NODE, NODE], two of ${known}`, (v): [NodeName, NodeName] | undefined => {
-      const [a, b, more] = several(v, 2) ?? [];
-      return a === undefined || b === undefined || more !== undefined ? undefined : [a, b];
-    }),
+    nodeOrNodes: field(`one of ${known}, or a list of them, each once`, (v) => (Array.isArray(v) ? several(v, 1) : several([v], 1)), listFault),
+    nodes: (min) => field(`a list of at least ${String(min)} of ${known}, each once`, (v) => several(v, min), listFault),
+    link: field(
+      `[NODE, NODE], two of ${known}`,
+      (v): [NodeName, NodeName] | undefined => {
+        const [a, b, more] = several(v, 2) ?? [];
+        return a === undefined || b === undefined || more !== undefined ? undefined : [a, b];
+      },
+      listFault,
+    ),
+    listFault,
     perNode: (schema) =>
       z.record(key, schema, {
         error: (issue) => (issue.code === 'invalid_key' ? undefined : `${shown(issue.input)} is not allowed; allowed: {NODE: …}`),

@@ -1,53 +1,44 @@
 /** A scenario file, from its text to typed steps. Pure; says of every fault its file, line and field, and what is allowed. */
-import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { ConfigError, shown } from '../control/config-error.ts';
 import { parseTunables, tunableNames } from '../control/tunables.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import { ScenarioSyntaxError } from './errors.ts';
 import { nodeFields } from './fields.ts';
-import { mirrorSchema, nodeNameFault, priority, stepForms } from './schema.ts';
+import { fieldName, type Path, readYaml } from './read-yaml.ts';
+import { mirrorSchema, nodeNameFault, priority, type StepForm, stepForms } from './schema.ts';
 import type { Action, Scenario, ScenarioMirror, Step } from './types.ts';
 
-type Path = readonly PropertyKey[];
 type Fail = (path: Path, what: string) => never;
 
 const topLevel = ['scenario', 'mirror', 'steps'];
 
 /** Throws ScenarioSyntaxError. */
 export function parseScenario(source: string, file: string): Scenario {
-  const lines = new LineCounter();
-  const doc = parseDocument(source, { lineCounter: lines, prettyErrors: false });
-  const [syntax] = [...doc.errors, ...doc.warnings];
-  if (syntax !== undefined) throw new ScenarioSyntaxError(file, lines.linePos(syntax.pos[0]).line, '', syntax.message);
-  const lineAt = (path: Path): number => lineOf(doc.contents, path, lines);
+  const yaml = readYaml(source, file);
   const fail: Fail = (path, what) => {
-    throw new ScenarioSyntaxError(file, lineAt(path), fieldName(path), what);
+    throw new ScenarioSyntaxError(file, yaml.lineAt(path), fieldName(path), what);
   };
-  const value: unknown = doc.toJS();
+  const { value } = yaml;
+  if (value === undefined) return fail([], `the file is empty; allowed: fields with values, ${topLevel.join(', ')}`);
   if (!isRecord(value)) return fail([], `${shown(value)} is no scenario; allowed: fields with values, ${topLevel.join(', ')}`);
   for (const key of Object.keys(value)) if (!topLevel.includes(key)) fail([key], `is not known; allowed: ${topLevel.join(', ')}`);
   const title = value['scenario'];
   if (typeof title !== 'string' || title.trim() === '' || title.includes('\n')) {
     return fail(['scenario'], `${title === undefined ? 'is missing' : `${shown(title)} is not allowed`}; allowed: one line of text`);
   }
-  const mirror = parseMirror(value['mirror'], keysOf(doc.getIn(['mirror', 'nodes'], true)), fail);
+  const mirror = parseMirror(value['mirror'], yaml.namesAt(['mirror', 'nodes']), fail);
   const list = value['steps'];
   if (!Array.isArray(list) || list.length === 0) {
     return fail(['steps'], `${list === undefined ? 'is missing' : `${shown(list)} is not allowed`}; allowed: a list of at least one step`);
   }
   const forms = stepForms(mirror);
   const steps = list.map(
-    (item: unknown, i): Step => ({ number: i + 1, line: lineAt(['steps', i]), action: parseStep(item, ['steps', i], forms, fail) }),
+    (item: unknown, i): Step => ({ number: i + 1, line: yaml.lineAt(['steps', i]), action: parseStep(item, ['steps', i], forms, fail) }),
   );
   checkLoads(steps, fail);
   checkFirstUp(steps, mirror, fail);
   return { file, title: title.trim(), mirror, steps };
-}
-
-/** Names of nodes as the file orders them: an object has names of digits first. */
-function keysOf(node: unknown): string[] {
-  return isMap(node) ? node.items.map((p) => (isScalar(p.key) ? String(p.key.value) : '')) : [];
 }
 
 function parseMirror(value: unknown, order: readonly string[], fail: Fail): ScenarioMirror {
@@ -113,10 +104,22 @@ function parseStep(item: unknown, path: Path, forms: ReturnType<typeof stepForms
   const { schema, more } = form;
   for (const key of keys) {
     if (key === word || more?.includes(key) === true) continue;
-    const beside = more === undefined ? 'nothing else in this step' : more.join(', ');
-    fail([...path, key], `does not belong beside ${word}; allowed: ${beside}`);
+    fail([...path, key], misplaced(key, word, form));
   }
   return more === undefined ? take(schema, item[word], [...path, word], fail) : take(schema, item, path, fail);
+}
+
+/** What to say of a field that stands beside the word of its step, and should not. */
+function misplaced(key: string, word: string, form: StepForm): string {
+  if (form.more !== undefined) return `does not belong beside ${word}; allowed: ${form.more.join(', ')}`;
+  if (!fieldsInside(form).includes(key)) return `does not belong beside ${word}; allowed: nothing else in this step`;
+  return `belongs inside the braces of ${word}, not beside it; allowed: ${word}: {…, ${key}: …}, or a line indented deeper than ${word}`;
+}
+
+function fieldsInside({ schema, inside }: StepForm): readonly string[] {
+  let from: z.core.$ZodType = schema;
+  while (from instanceof z.ZodPipe) from = from.in;
+  return inside ?? (from instanceof z.ZodObject ? Object.keys(from.shape) : []);
 }
 
 /** Only a load that was begun can end. Whether one of the same name still runs is known when its turn comes. */
@@ -156,36 +159,4 @@ function take<T>(schema: z.ZodType<T>, value: unknown, path: Path, fail: Fail): 
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** `steps[3].write.at`, the steps counted from 1. */
-function fieldName(path: Path): string {
-  return path.reduce<string>((name, key) => {
-    if (typeof key === 'number') return `${name}[${String(key + 1)}]`;
-    return name === '' ? String(key) : `${name}.${String(key)}`;
-  }, '');
-}
-
-/** Of the field itself; of the nearest one around it when it is missing. */
-function lineOf(root: unknown, path: Path, lines: LineCounter): number {
-  let node: unknown = root;
-  let at = 0;
-  for (const key of path) {
-    if (isMap(node)) {
-      const pair = node.items.find((p) => isScalar(p.key) && String(p.key.value) === String(key));
-      if (pair === undefined) break;
-      if (isScalar(pair.key) && pair.key.range) at = pair.key.range[0];
-      node = pair.value;
-    } else if (isSeq(node)) {
-      node = node.items[Number(key)];
-      at = startOf(node) ?? at;
-    } else {
-      break;
-    }
-  }
-  return lines.linePos(at).line;
-}
-
-function startOf(node: unknown): number | undefined {
-  return (isMap(node) || isSeq(node) || isScalar(node)) && node.range ? node.range[0] : undefined;
 }

@@ -121,6 +121,8 @@ export interface StepForm {
   schema: z.ZodType<Action>;
   /** Undefined: nothing stands beside the word. */
   more?: readonly string[];
+  /** Fields that can stand in the word's braces; undefined: those of the schema, which shows them itself. */
+  inside?: readonly string[];
 }
 
 /** The end of `at` and `length` lies on the device. */
@@ -138,7 +140,7 @@ function withinDevice(m: ScenarioMirror) {
 
 export function stepForms(m: ScenarioMirror): Record<string, StepForm> {
   const names = m.nodes.map((n) => n.name);
-  const { node, nodeOrNodes, nodes, link, perNode } = nodeFields(names);
+  const { node, nodeOrNodes, nodes, link, perNode, listFault } = nodeFields(names);
   const at = size(0, m.sizeBytes - 1);
   const length = size(1, m.sizeBytes);
   const within = optional(duration, WITHIN_MS);
@@ -182,13 +184,17 @@ export function stepForms(m: ScenarioMirror): Record<string, StepForm> {
     powerfail: { schema: nodeOrNodes.transform((n): Action => ({ kind: 'powerfail', nodes: n })) },
     freeze: { schema: node.transform((n): Action => ({ kind: 'freeze', node: n })) },
     thaw: { schema: node.transform((n): Action => ({ kind: 'thaw', node: n })) },
-    cut: { schema: cutSchema(names) },
+    cut: { schema: cutSchema(names), inside: ['from', 'to'] },
     heal: {
-      schema: field(`all, or [NODE, NODE], two of ${names.join(', ')}`, (v): Action | undefined => {
-        if (v === 'all') return { kind: 'heal', link: null };
-        const parsed = link.safeParse(v);
-        return parsed.success ? { kind: 'heal', link: parsed.data } : undefined;
-      }),
+      schema: field(
+        `all, or [NODE, NODE], two of ${names.join(', ')}`,
+        (v): Action | undefined => {
+          if (v === 'all') return { kind: 'heal', link: null };
+          const parsed = link.safeParse(v);
+          return parsed.success ? { kind: 'heal', link: parsed.data } : undefined;
+        },
+        listFault,
+      ),
     },
     slow: {
       schema: fieldsOf({ link, rate: optional(size(1, Number.MAX_SAFE_INTEGER, ' a second'), null), delay: optional(duration, 0) })

@@ -60,6 +60,13 @@ describe('running scenarios', () => {
     expect(errors[1]).toMatch(/absent: can't be read: /);
   });
 
+  it('judges the others too when the YAML of one leads nowhere', async () => {
+    const files = [file('a.yaml', `${good}  - up: *x\n`), file('b.yaml', `${good}  - ? [a]\n    : 1\n`), file('c.yaml', 'scenario: 3')];
+    const { exit, errors } = await run(files);
+    expect(exit).toBe(2);
+    expect(errors.map((e) => e.replace(`${folder}/`, '').slice(0, 18))).toEqual(['a.yaml:6: steps[3]', 'b.yaml:6: steps[3]', 'c.yaml:1: scenario']);
+  });
+
   it('says everything in JSON where that was asked for', async () => {
     const { out } = await run([file('a.yaml', bad)], { json: true, seeds: [4] });
     expect(out.map((l) => JSON.parse(l) as unknown)).toMatchObject([
