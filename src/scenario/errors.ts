@@ -26,9 +26,10 @@ export interface Difference {
 /** A step does not hold, or can't be carried out. */
 export class StepFailure extends Error {
   readonly differences: readonly Difference[];
-  constructor(message: string, differences: readonly Difference[] = []) {
+  /** `more`: what explains them, at the end because it may take several lines. */
+  constructor(message: string, differences: readonly Difference[] = [], more = '') {
     const shown = differences.map((d) => `${d.field}: expected ${d.expected}, last seen ${d.seen}`);
-    super([message, ...shown].filter((s) => s !== '').join('; '));
+    super([message, ...shown, more].filter((s) => s !== '').join('; '));
     this.name = 'StepFailure';
     this.differences = differences;
   }

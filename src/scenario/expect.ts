@@ -38,6 +38,14 @@ export function showBytes(bytes: number): string {
   return bytes < 1024 ? `${String(bytes)}B` : `${formatSize(bytes).replace(' ', '')} (${String(bytes)} bytes)`;
 }
 
+/** Of facts that had to stay true for so long: when they were, and when they were no longer. Times from the begin of the step. */
+export function showBroken(forMs: number, t: { from: number; to: number; brokenAt: number }, by: readonly Difference[]): string {
+  if (forMs === 0) return '';
+  const ms = (x: number): string => `${String(Math.round(x))} ms`;
+  const fields = by.map((d) => `${d.field} ${d.seen}`).join(', ');
+  return `held from ${ms(t.from)} to ${ms(t.to)}, and had to for ${ms(forMs)}; broken when seen at ${ms(t.brokenAt)}: ${fields}`;
+}
+
 /** Empty: all facts hold. */
 export function differences(expected: ExpectAction['nodes'], seen: Readonly<Record<string, Seen>>): Difference[] {
   return Object.entries(expected).flatMap(([node, facts]) => {

@@ -19,7 +19,12 @@ export function forPeople(o: Outcome): string[] {
   const place = o.seed === null ? o.world : `${o.world}, seed ${String(o.seed)}`;
   const about = `${o.scenario} (${place}, ${String(o.steps)} steps, ${o.seconds.toFixed(1)} s)`;
   if (o.failure === null) return [`ok    ${o.file}: ${about}`];
-  return [`FAIL  ${o.file}: ${about}`, `      ${failureLine(o.file, o.failure)}`];
+  return [
+    `FAIL  ${o.file}: ${about}`,
+    ...failureLine(o.file, o.failure)
+      .split('\n')
+      .map((line, i) => `${i === 0 ? '      ' : '        '}${line}`),
+  ];
 }
 
 /** `FILE:LINE: step 4 (expect): server1.inService: expected true, last seen false` */

@@ -12,9 +12,10 @@ import { mirrorPaths } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
 import { IoError } from '../io/types.ts';
 import { daemonClient } from './daemon-client.ts';
+import { struckBytes } from './damage.ts';
 import { Devices } from './devices.ts';
 import { type Difference, StepFailure } from './errors.ts';
-import { differences, holds, showBytes, showComparison } from './expect.ts';
+import { differences, holds, showBroken, showBytes, showComparison } from './expect.ts';
 import { Load } from './load.ts';
 import { Acknowledged } from './model.ts';
 import { Observer } from './observe.ts';
@@ -228,17 +229,13 @@ class Run {
     const world = this.#world;
     if (world.running(a.on) !== 'down') throw new StepFailure(`${a.on} is ${world.running(a.on)}; only files of a stopped node can be damaged`);
     const path = this.#path(a.on, a.file);
-    const bytes = await world.read(a.on, path, a.at, a.length);
-    if (bytes === undefined) throw new StepFailure(`${path} does not exist on ${a.on}`);
-    if (bytes.length < a.length) {
-      throw new StepFailure(`${path} on ${a.on} ends before what is to be damaged`, [
-        { field: 'bytes there', expected: String(a.length), seen: String(bytes.length) },
-      ]);
-    }
+    const { at, length } = struckBytes(a, `${path} on ${a.on}`, await world.sizeBytes(a.on, path));
+    const bytes = await world.read(a.on, path, at, length);
+    if (bytes?.length !== length) throw new Error(`${path} on ${a.on} changes while nobody runs there`);
     await world.write(
       a.on,
       path,
-      a.at,
+      at,
       bytes.map((b) => b ^ 0xff),
     );
   }
@@ -316,24 +313,22 @@ class Run {
   /** At some moment within `within` all hold, and go on holding for `for`. */
   async #expect(a: ExpectAction): Promise<void> {
     const { clock } = this.#world;
-    const deadline = clock.now() + a.withinMs;
+    const began = clock.now();
+    const deadline = began + a.withinMs;
     const nodes = Object.keys(a.nodes);
-    let since: number | undefined;
-    let brokenAfter: number | undefined;
+    let held: { from: number; to: number } | undefined;
+    let broken = '';
     for (;;) {
       const found = differences(a.nodes, await this.#observer.seeAll(nodes));
       this.#world.checkDaemons();
       const now = clock.now();
       if (found.length === 0) {
-        since ??= now;
-        if (now - since >= a.forMs) return;
+        held = { from: held?.from ?? now, to: now };
+        if (now - held.from >= a.forMs) return;
       } else {
-        if (since !== undefined) brokenAfter = now - since;
-        since = undefined;
-        if (now >= deadline) {
-          const held = brokenAfter === undefined ? '' : `held for ${String(Math.round(brokenAfter))} ms of ${String(a.forMs)}`;
-          throw new StepFailure(held, found);
-        }
+        if (held !== undefined) broken = showBroken(a.forMs, { from: held.from - began, to: held.to - began, brokenAt: now - began }, found);
+        held = undefined;
+        if (now >= deadline) throw new StepFailure(broken, found);
       }
       await sleep(clock, POLL_MS);
     }
@@ -374,12 +369,18 @@ class Run {
     const timer = sleep(world.clock, COMMAND_MAX_MS).then(() => undefined);
     const exit = await Promise.race([command, timer]);
     if (exit === undefined) throw new StepFailure(`the command did not end within ${String(COMMAND_MAX_MS)} ms`);
-    const text = [...out, ...errors].join('\n');
+    const lines = [...out, ...errors];
     const found: Difference[] = [];
-    if (exit !== a.exit) found.push({ field: 'exit', expected: String(a.exit), seen: `${String(exit)} (it said: ${text.trim()})` });
-    if (a.prints?.test(text) === false) found.push({ field: 'prints', expected: `/${a.prints.source}/`, seen: JSON.stringify(text) });
-    if (found.length > 0) throw new StepFailure(`on ${node}`, found);
+    if (exit !== a.exit) found.push({ field: 'exit', expected: String(a.exit), seen: String(exit) });
+    if (a.prints?.test(lines.join('\n')) === false) found.push({ field: 'prints', expected: `/${a.prints.source}/`, seen: 'nothing like it' });
+    if (found.length > 0) throw new StepFailure(`on ${node}`, found, printed(lines));
   }
+}
+
+/** What a command said, to be read as it said it. */
+function printed(lines: readonly string[]): string {
+  const text = lines.join('\n').trimEnd();
+  return text === '' ? 'it printed nothing' : `it printed:\n${text}`;
 }
 
 /** A file below the usual root is the node's own, wherever its root is in this world. */

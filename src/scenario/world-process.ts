@@ -205,6 +205,16 @@ export class ProcessWorld implements ScenarioWorld {
     return Promise.resolve(existsSync(path));
   }
 
+  async sizeBytes(_name: NodeName, path: string): Promise<number | undefined> {
+    const file = await openIfThere(path);
+    if (file === undefined) return undefined;
+    try {
+      return (await file.stat()).size;
+    } finally {
+      await file.close();
+    }
+  }
+
   async read(_name: NodeName, path: string, offset: number, length: number): Promise<Uint8Array | undefined> {
     const file = await openIfThere(path);
     if (file === undefined) return undefined;

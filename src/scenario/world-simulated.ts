@@ -182,6 +182,10 @@ export class SimulatedWorld implements ScenarioWorld {
     return Promise.resolve(this.#node(name).sim.peek(path, 0, 0) !== undefined);
   }
 
+  sizeBytes(name: NodeName, path: string): Promise<number | undefined> {
+    return Promise.resolve(this.#node(name).sim.peekSizeBytes(path));
+  }
+
   read(name: NodeName, path: string, offset: number, length: number): Promise<Uint8Array | undefined> {
     return Promise.resolve(this.#node(name).sim.peek(path, offset, length));
   }

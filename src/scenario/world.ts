@@ -47,6 +47,8 @@ export interface ScenarioWorld {
   /** Of that node's machine, for commands that read files. */
   files(node: NodeName): Files;
   exists(node: NodeName, path: string): Promise<boolean>;
+  /** Undefined when the file is absent. */
+  sizeBytes(node: NodeName, path: string): Promise<number | undefined>;
   /** Fewer bytes at the end of the file; undefined when it is absent. */
   read(node: NodeName, path: string, offset: number, length: number): Promise<Uint8Array | undefined>;
   /** Durable. The file exists. */

@@ -181,6 +181,12 @@ export class SimNode {
     return bytes;
   }
 
+  /** Harness: the length of a file as a reader would find it now; undefined when it is absent. */
+  peekSizeBytes(path: string): number | undefined {
+    const node = this.#disk.find(path);
+    return node === undefined || node.kind === 'directory' ? undefined : node.content.sizeBytes;
+  }
+
   /** Harness: bytes that are certain to be found after a power failure now; undefined when the file's name is not. */
   peekDurable(path: string): Uint8Array | undefined {
     return this.durableFile(path)?.readDurable();

@@ -40,7 +40,8 @@ describe('a step that does not hold', () => {
     ['a command that prints something else', [up, '{run: "mirror_status t", prints: "^nonsense$"}'], 'prints: expected /^nonsense$/'],
     ['a file that is absent', [up, 'remove: {on: a, file: data_corrupt}'], 'does not exist'],
     ['damage of a node that runs', [up, 'damage: {on: a, file: state}'], 'only files of a stopped node'],
-    ['damage beyond the end', [up, 'crash: a', 'damage: {on: a, file: state, at: 1MiB, length: 1}'], 'ends before what is to be damaged'],
+    ['damage beyond the end', [up, 'crash: a', 'damage: {on: a, file: leg, at: 4MiB, length: 1}'], 'ends before what is to be damaged'],
+    ['damage of what is absent', [up, 'crash: a', 'remove: {on: a, file: state}', 'damage: {on: a, file: state}'], 'does not exist'],
     ['starting what runs', [up, 'up: a'], 'a is up already'],
     ['stopping what does not run', [up, 'crash: a', 'down: a'], 'a is down'],
     ['crashing what does not run', [up, 'crash: a', 'crash: a'], 'a is down already'],
@@ -71,6 +72,26 @@ describe('a step that does not hold', () => {
   });
 });
 
+it('tells of a command that fails what it printed, once and as it is', async () => {
+  const failure = await failureOf([up, '{run: "mirror_status t", exit: 1, prints: "^nonsense$"}']);
+  expect(failure?.message).toMatch(/^on a; exit: expected 1, last seen 0; prints: expected .*, last seen nothing like it; it printed:\n\[/);
+  expect(failure?.message.split('Status: Target')).toHaveLength(2);
+});
+
+it.each([
+  ['bitmap', 'the bitmap file is damaged: a full resync follows'],
+  ['state', 'state record is damaged'],
+])('damage of a %s file beyond its end strikes its last bytes, which the product says aloud', async (file, said) => {
+  const failure = await failureOf([
+    up,
+    'down: a',
+    `damage: {on: a, file: ${file}, at: 4KiB, length: 16}`,
+    'up: a',
+    'expect: {within: 1s, a: {up: false}}',
+  ]);
+  expect(failure?.log['a']?.join('\n')).toContain(said);
+});
+
 describe('expect', () => {
   it('needs all facts at one moment', async () => {
     const failure = await failureOf([up, 'freeze: a', 'expect: {within: 1s, b: {inService: true}, a: {up: true, inService: true}}']);
@@ -80,7 +101,9 @@ describe('expect', () => {
   it('goes on looking until they have held for long enough', async () => {
     expect(await failureOf([up, 'crash: a', 'expect: {for: 3s, within: 5s, b: {inService: true}}'])).toBeNull();
     const failure = await failureOf([up, 'crash: a', 'expect: {for: 5s, within: 3s, b: {inService: false}}']);
-    expect(failure?.message).toMatch(/^held for \d+ ms of 5000; b\.inService: expected false, last seen true$/);
+    expect(failure?.message).toMatch(
+      /^held from \d+ ms to \d+ ms, and had to for 5000 ms; broken when seen at \d+ ms: b\.inService true; b\.inService: expected false, last seen true$/,
+    );
   });
 
   it('sees the flag files and the process of a node that is down', async () => {

@@ -13,6 +13,7 @@ it('says of a step that does not hold each value expected and seen', () => {
     { field: 'b', expected: '3', seen: '4' },
   ];
   expect(new StepFailure('on x', differences).message).toBe('on x; a: expected 1, last seen 2; b: expected 3, last seen 4');
+  expect(new StepFailure('on x', differences.slice(1), 'it printed:\na\nb').message).toBe('on x; b: expected 3, last seen 4; it printed:\na\nb');
   expect(new StepFailure('', differences.slice(1)).message).toBe('b: expected 3, last seen 4');
 });
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { MirrorStatus, TargetStatus } from '../../../src/control/types.ts';
-import { differences, holds, type Seen, showBytes, showComparison } from '../../../src/scenario/expect.ts';
+import { differences, holds, type Seen, showBroken, showBytes, showComparison } from '../../../src/scenario/expect.ts';
 
 const target: TargetStatus = {
   node: 'b',
@@ -117,4 +117,11 @@ it('shows sizes with their exact number', () => {
   expect(showBytes(0)).toBe('0B');
   expect(showBytes(2 ** 21)).toBe('2MiB (2097152 bytes)');
   expect(showComparison({ operator: '<=', bytes: 100 })).toBe('<= 100B');
+});
+
+it('says when facts that had to hold for so long were broken, and by what', () => {
+  const by = [{ field: 'a.sees.b', expected: 'Target', seen: 'Unknown' }];
+  const held = { from: 61.2, to: 2050.4, brokenAt: 2100 };
+  expect(showBroken(2000, held, by)).toBe('held from 61 ms to 2050 ms, and had to for 2000 ms; broken when seen at 2100 ms: a.sees.b Unknown');
+  expect(showBroken(0, held, by)).toBe('');
 });

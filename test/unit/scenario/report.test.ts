@@ -22,6 +22,15 @@ it('tells people of a success in one line, and of a failure with file, line, ste
   expect(forPeople(bad)[1]).toContain("b.yaml:9: step 2 (expect): server1.inService: expected true, last seen 'false'");
 });
 
+it('indents what is said of a failure in several lines', () => {
+  const failure = { step: 2, line: 9, action: 'run', message: 'exit: expected 1, last seen 0; it printed:\nx\n  y', differences: [], log: {} };
+  expect(forPeople({ ...good, failure }).slice(1)).toEqual([
+    '      a.yaml:9: step 2 (run): exit: expected 1, last seen 0; it printed:',
+    '        x',
+    '          y',
+  ]);
+});
+
 it('gives programs one object', () => {
   expect(JSON.parse(forPrograms(bad))).toMatchObject({
     ok: false,
