@@ -39,7 +39,10 @@ export interface NbdClientSettings {
   connections?: number;
   /** Dialling and handshake, for each connection. Default 5000. */
   connectTimeoutMs?: number;
-  /** For each answer of the handshake, and for each reply: a request without one for so long closes the client. Default 30000. */
+  /**
+   * For each answer of the handshake, and for each reply: a request without one for so long, since it was sent and everything sent
+   * before it on its connection was answered, closes the client. Default 30000.
+   */
   replyTimeoutMs?: number;
   /** On each connection, sent and not yet answered. Defaults 256, and 64 MiB of payload. */
   requestsMax?: number;
@@ -146,7 +149,7 @@ export class NbdClient {
     this.#pipeline.close(errno, reason);
   }
 
-  /** Ends requests in flight first, then says NBD_CMD_DISC. Never rejects; takes at most two reply timeouts. */
+  /** Ends requests in flight first, then says NBD_CMD_DISC. Never rejects; ends one reply timeout after the last answer, and one more, at the latest. */
   disconnect(): Promise<void> {
     return this.#pipeline.disconnect();
   }

@@ -14,7 +14,6 @@ export class Piece {
   start = 0;
   length = 0;
   payloadBytes = 0;
-  sentAt = 0;
   prev: Piece | undefined;
   next: Piece | undefined;
 
@@ -50,14 +49,22 @@ export class PiecePool {
   }
 }
 
-/** One connection: what is out on it, oldest first. */
+/**
+ * One connection: what is out on it, oldest first.
+ *
+ * On a slow link a piece waits while what was sent before it is carried, which is nobody's fault: a piece is waited for from when
+ * it was sent, or from the last answer to an older one, whichever is later. Of all that are out, the oldest is the one waited for
+ * longest, so that one number a connection stands for all. An answer to a younger one is none to it: it may hang for itself.
+ */
 export class Link {
   readonly conn: ConnId;
   open = true;
   requests = 0;
   bytes = 0;
-  oldest: Piece | undefined;
+  #oldest: Piece | undefined;
   #newest: Piece | undefined;
+  /** When the oldest piece became that: sent with none before it, or the last before it was answered. */
+  #oldestSince = 0;
 
   constructor(conn: ConnId) {
     this.conn = conn;
@@ -65,23 +72,32 @@ export class Link {
 
   add(p: Piece, now: number): void {
     p.link = this;
-    p.sentAt = now;
     p.prev = this.#newest;
     p.next = undefined;
-    if (this.#newest === undefined) this.oldest = p;
-    else this.#newest.next = p;
+    if (this.#newest === undefined) {
+      this.#oldest = p;
+      this.#oldestSince = now;
+    } else this.#newest.next = p;
     this.#newest = p;
     this.requests += 1;
     this.bytes += p.payloadBytes;
   }
 
-  remove(p: Piece): void {
-    if (p.prev === undefined) this.oldest = p.next;
-    else p.prev.next = p.next;
+  /** It was answered. */
+  remove(p: Piece, now: number): void {
+    if (p.prev === undefined) {
+      this.#oldest = p.next;
+      this.#oldestSince = now;
+    } else p.prev.next = p.next;
     if (p.next === undefined) this.#newest = p.prev;
     else p.next.prev = p.prev;
     this.requests -= 1;
     this.bytes -= p.payloadBytes;
+  }
+
+  /** From when the oldest piece without a reply is waited for; undefined: none is out. */
+  waitingSince(): number | undefined {
+    return this.#oldest === undefined ? undefined : this.#oldestSince;
   }
 }
 
@@ -124,13 +140,13 @@ export class Links {
     return best;
   }
 
-  /** When the oldest piece without a reply was sent. */
-  oldestSentAt(): number | undefined {
-    let oldest: number | undefined;
+  /** From when the piece is waited for that is the longest overdue, or will be overdue first. */
+  waitingSince(): number | undefined {
+    let first: number | undefined;
     for (const link of this.#all) {
-      const p = link.oldest;
-      if (p !== undefined && (oldest === undefined || p.sentAt < oldest)) oldest = p.sentAt;
+      const since = link.waitingSince();
+      if (since !== undefined && (first === undefined || since < first)) first = since;
     }
-    return oldest;
+    return first;
   }
 }

@@ -12,7 +12,7 @@
  * Invariants:
  * - each request ends in exactly one onDone, never before `submit` has returned; one refused here ends in a later turn
  * - a payload is referenced by a piece's operation or, while queued, by the pipeline
- * - one timer: it stands for the oldest piece without a reply (M14)
+ * - one timer: it stands for the piece that has been waited for longest (M14)
  * - the loss of any connection closes all; `lost` is set before the first onDone that follows from it (but for an answer
  *   that broke the protocol: its connection's requests end with EINVAL), and the closed listeners are called once, after
  *   the last
@@ -67,7 +67,7 @@ export class Pipeline {
     this.#deadline = new ReplyDeadline({
       clock: o.clock,
       replyTimeoutMs: o.replyTimeoutMs,
-      oldestSentAt: () => this.#links.oldestSentAt(),
+      waitingSince: () => this.#links.waitingSince(),
       onLate: () => {
         this.#lose(Errno.ETIMEDOUT, `no reply within ${String(o.replyTimeoutMs)} ms`);
       },
@@ -264,7 +264,7 @@ export class Pipeline {
     const { request: r, link, start } = p;
     if (r === undefined || link === undefined) throw new Error(`piece ${String(index)} was done twice`);
     const asked = p.length;
-    link.remove(p);
+    link.remove(p, this.#o.clock.now());
     this.#pieces.give(p);
     r.piecesOut -= 1;
     if (errno !== 0) {

@@ -1,13 +1,14 @@
 /**
- * One timer for all requests in flight: it stands for the oldest (M14). A timer for each would cost more than the request.
+ * One timer for all requests in flight: it stands for the one that is waited for longest (M14). A timer for each would cost
+ * more than the request.
  */
 import type { Clock, Timer } from '../io/types.ts';
 
 export interface ReplyDeadlineOptions {
   clock: Clock;
   replyTimeoutMs: number;
-  /** When the oldest request without a reply was sent; undefined: none is out. */
-  oldestSentAt: () => number | undefined;
+  /** From when a reply has been waited for, longest (see `Link`); undefined: none is out. Never goes back. */
+  waitingSince: () => number | undefined;
   onLate: () => void;
 }
 
@@ -42,12 +43,12 @@ export class ReplyDeadline {
   }
 
   #tick(): void {
-    const { clock, replyTimeoutMs, oldestSentAt, onLate } = this.#o;
-    const oldest = oldestSentAt();
-    if (this.#ended || oldest === undefined) return;
+    const { clock, replyTimeoutMs, waitingSince, onLate } = this.#o;
+    const since = waitingSince();
+    if (this.#ended || since === undefined) return;
     const now = clock.now();
-    if (now < oldest + replyTimeoutMs) {
-      this.#arm(oldest + replyTimeoutMs, now);
+    if (now < since + replyTimeoutMs) {
+      this.#arm(since + replyTimeoutMs, now);
     } else if (now - this.#dueAt > replyTimeoutMs / 2) {
       // The timer came far too late: this process was stopped, and replies may be waiting in the socket.
       this.#arm(now + replyTimeoutMs / 4, now);

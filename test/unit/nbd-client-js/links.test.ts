@@ -30,28 +30,32 @@ describe('the links of a client', () => {
     expect(links.pick(5000)).toBe(a);
   });
 
-  it('know the oldest piece, in whatever order pieces end', () => {
+  it('wait for each piece from when it was sent, or from the last answer to an older one of its link, in whatever order pieces end', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(), fc.boolean())), (steps) => {
         const links = new Links({ requestsMax: 100, bytesMax: 1e9 });
         const both = [links.add(1), links.add(2)] as const;
         const pool = new PiecePool();
-        const out: Piece[] = [];
+        /** Oldest first. */
+        const out: { p: Piece; since: number }[] = [];
         steps.forEach(([adds, n, second], now) => {
           if (adds || out.length === 0) {
             const p = pool.take();
             p.payloadBytes = n;
             both[second ? 1 : 0].add(p, now);
-            out.push(p);
+            out.push({ p, since: now });
           } else {
-            const [p] = out.splice(n % out.length, 1);
-            if (p === undefined) throw new Error('none');
-            p.link?.remove(p);
-            pool.give(p);
+            const i = n % out.length;
+            const [done] = out.splice(i, 1);
+            const link = done?.p.link;
+            if (done === undefined || link === undefined) throw new Error('none');
+            for (const younger of out.slice(i)) if (younger.p.link === link) younger.since = now;
+            link.remove(done.p, now);
+            pool.give(done.p);
           }
-          expect(links.oldestSentAt()).toBe(out.length === 0 ? undefined : Math.min(...out.map((p) => p.sentAt)));
+          expect(links.waitingSince()).toBe(out.length === 0 ? undefined : Math.min(...out.map((o) => o.since)));
           expect(both[0].requests + both[1].requests).toBe(out.length);
-          expect(both[0].bytes + both[1].bytes).toBe(out.reduce((sum, p) => sum + p.payloadBytes, 0));
+          expect(both[0].bytes + both[1].bytes).toBe(out.reduce((sum, o) => sum + o.p.payloadBytes, 0));
         });
       }),
     );

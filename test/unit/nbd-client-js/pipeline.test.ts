@@ -312,6 +312,42 @@ describe('a server that does not answer', () => {
     expect(s.closed).toEqual([{ errno: Errno.ETIMEDOUT, reason: 'memory:a: no reply within 1000 ms', after: 10 }]);
   });
 
+  it('to one request is given up when that is overdue, though the same connection answers younger ones', async () => {
+    const s = await held({});
+    for (let tag = 0; tag < 11; tag += 1) s.client.flush(s.w.recorder, tag);
+    await settle();
+    s.w.clock.advance(500);
+    answer(s, 0);
+    await settle();
+    for (let i = 2; i < 11; i += 1) {
+      s.w.clock.advance(100);
+      answer(s, i);
+      await settle();
+    }
+    s.w.clock.advance(99);
+    await settle();
+    expect(s.closed).toEqual([]);
+    s.w.clock.advance(1);
+    await settle();
+    expect(s.closed).toMatchObject([{ errno: Errno.ETIMEDOUT }]);
+    expect(s.w.recorder.errno(1)).toBe(Errno.ETIMEDOUT);
+  });
+
+  it('is given up one timeout after its last answer, however much is still to be answered', async () => {
+    const s = await held({});
+    for (let tag = 0; tag < 8; tag += 1) s.client.flush(s.w.recorder, tag);
+    await settle();
+    s.w.clock.advance(900);
+    answer(s, 0);
+    await settle();
+    s.w.clock.advance(999);
+    await settle();
+    expect(s.closed).toEqual([]);
+    s.w.clock.advance(1);
+    await settle();
+    expect(s.closed).toMatchObject([{ errno: Errno.ETIMEDOUT, after: 8 }]);
+  });
+
   it('is not missed while nothing is asked of it', async () => {
     const s = await held({});
     s.client.flush(s.w.recorder, 0);
@@ -320,6 +356,22 @@ describe('a server that does not answer', () => {
     await settle();
     s.w.clock.advance(30_000);
     await settle();
+    expect(s.closed).toEqual([]);
+  });
+});
+
+describe('a server behind a slow link', () => {
+  it('is kept while it answers one request after the other, each in time (M14)', async () => {
+    const s = await held({});
+    for (let tag = 0; tag < 8; tag += 1) s.client.flush(s.w.recorder, tag);
+    await settle();
+    for (let i = 0; i < 8; i += 1) {
+      s.w.clock.advance(900);
+      await settle();
+      answer(s, i);
+      await settle();
+    }
+    expect(s.w.recorder.done.map((d) => d.errno)).toEqual(Array(8).fill(0));
     expect(s.closed).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import { ManualClock } from '../../support/manual-clock.ts';
 interface Scene {
   clock: ManualClock;
   deadline: ReplyDeadline;
-  /** Times of sending, of what is out. */
+  /** From when each is waited for, of what is out. */
   out: number[];
   late: number[];
 }
@@ -17,7 +17,7 @@ function scene(): Scene {
   const deadline = new ReplyDeadline({
     clock,
     replyTimeoutMs: 1000,
-    oldestSentAt: () => out[0],
+    waitingSince: () => out[0],
     onLate: () => late.push(clock.now()),
   });
   return { clock, deadline, out, late };
@@ -29,7 +29,7 @@ function send(s: Scene): void {
 }
 
 describe('the deadline of replies', () => {
-  it('is kept with one timer, to the millisecond, for the oldest request', () => {
+  it('is kept with one timer, to the millisecond, for the request that is waited for longest', () => {
     const s = scene();
     send(s);
     for (let i = 0; i < 5; i += 1) {
@@ -42,6 +42,17 @@ describe('the deadline of replies', () => {
     expect(s.late).toEqual([]);
     s.clock.advance(1);
     expect(s.late).toEqual([1150]);
+  });
+
+  it('follows what is waited for when that begins anew', () => {
+    const s = scene();
+    send(s);
+    s.clock.advance(900);
+    s.out[0] = 900;
+    s.clock.advance(999);
+    expect(s.late).toEqual([]);
+    s.clock.advance(1);
+    expect(s.late).toEqual([1900]);
   });
 
   it('has no timer while nothing is out', () => {
@@ -69,7 +80,7 @@ describe('the deadline of replies', () => {
         return { cancel: () => undefined };
       },
     };
-    const deadline = new ReplyDeadline({ clock, replyTimeoutMs: 1000, oldestSentAt: () => 0, onLate: () => late.push(now) });
+    const deadline = new ReplyDeadline({ clock, replyTimeoutMs: 1000, waitingSince: () => 0, onLate: () => late.push(now) });
     deadline.sent(0);
     now = 60_000;
     timers[0]?.f();
