@@ -5,7 +5,8 @@
  *                                                       \-> admitted -> ok written -> socket handed over (nbd)
  *
  * Invariants:
- * - a stranger holds one of `handshakesMax` places for `handshakeTimeoutMs` at most; the oldest makes room for a new one
+ * - a stranger holds one of `handshakesMax` places for `handshakeTimeoutMs` at most, and as long again while its hello is judged;
+ *   the oldest makes room for a new one
  * - whoever is refused is told why, unless it did not even say hello
  */
 import { PullSocket } from '../io/pull-socket.ts';
@@ -102,10 +103,9 @@ export class Acceptor {
 
   async #handshake(pull: PullSocket): Promise<void> {
     const { clock, handshakeTimeoutMs } = this.#ctx;
-    const deadline = clock.now() + handshakeTimeoutMs;
     let hello: Hello;
     try {
-      hello = await readHello(pull, clock, deadline);
+      hello = await readHello(pull, clock, clock.now() + handshakeTimeoutMs);
     } catch (e: unknown) {
       const why = asClusterError(e, 'hello');
       if (!this.#stopped) this.#warn(pull, undefined, why);
@@ -113,7 +113,7 @@ export class Acceptor {
       return;
     }
     try {
-      if (hello.purpose === 'nbd') await this.#nbd(pull, hello, deadline);
+      if (hello.purpose === 'nbd') await this.#nbd(pull, hello);
       else this.#link(pull, hello);
     } catch (e: unknown) {
       this.#refuse(pull, hello, this.#refusal(hello, e));
@@ -160,11 +160,11 @@ export class Acceptor {
     peer.hurry();
   }
 
-  async #nbd(pull: PullSocket, hello: Hello, deadline: number): Promise<void> {
+  async #nbd(pull: PullSocket, hello: Hello): Promise<void> {
     const { peer } = this.#judge(hello);
     const admit = this.#owner.nbdAdmit();
     if (admit === undefined) throw new ClusterError(ClusterCode.REFUSED, `${this.#ctx.self} takes no NBD connections`);
-    const accept = await this.#inTime(deadline, admit(peer.name, hello.params, hello.daemonStart));
+    const accept = await this.#inTime(admit(peer.name, hello.params, hello.daemonStart));
     // The peer may have gone, been removed or been replaced while its hello was being judged.
     const { protocol } = this.#judge(hello);
     const early = this.#handOver(pull, protocol);
@@ -185,11 +185,11 @@ export class Acceptor {
     return early;
   }
 
-  async #inTime<T>(deadline: number, f: T | Promise<T>): Promise<T> {
-    const { clock } = this.#ctx;
+  async #inTime<T>(f: T | Promise<T>): Promise<T> {
+    const { clock, handshakeTimeoutMs } = this.#ctx;
     let timer: Timer | undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      timer = clock.after(Math.max(0, deadline - clock.now()), () => {
+      timer = clock.after(handshakeTimeoutMs, () => {
         reject(new ClusterError(ClusterCode.TIMEOUT, 'the decision whether to admit this connection took too long'));
       });
     });

@@ -284,9 +284,12 @@ export class Cluster {
 
   // ----------------------------------------------------------------------------------------------------- nbd
 
-  /** A new connection that carries plain NBD with the peer as server. Rejects with ClusterError, the peer's own refusal included. */
-  async dialNbd(peer: NodeName, params: unknown, timeoutMs: number): Promise<NbdSocket> {
-    return await dialNbd(this.#ctx, peer, this.#peer(peer).addresses(), params, timeoutMs, {
+  /**
+   * A new connection that carries plain NBD with the peer as server; `answerMs` for each answer, two on each path. Rejects with
+   * ClusterError, the peer's own refusal included.
+   */
+  async dialNbd(peer: NodeName, params: unknown, answerMs: number): Promise<NbdSocket> {
+    return await dialNbd(this.#ctx, peer, this.#peer(peer).addresses(), params, answerMs, {
       track: (pull) => {
         this.#dialing.add(pull);
         return () => {

@@ -20,22 +20,19 @@ export interface NbdDialLimits {
   stopped(): boolean;
 }
 
-/** Tries the paths in turn, dividing the time left among those left. A refusal by the peer itself ends it. */
+/** Tries the paths in turn; on each the network and then the peer have `answerMs` to answer. A refusal by the peer itself ends it. */
 export async function dialNbd(
   ctx: ClusterContext,
   peer: string,
   addresses: readonly Address[],
   params: unknown,
-  timeoutMs: number,
+  answerMs: number,
   limits: NbdDialLimits,
 ): Promise<NbdSocket> {
-  const deadline = ctx.clock.now() + timeoutMs;
   let last = new ClusterError(ClusterCode.UNREACHABLE, `${peer} has no address`);
-  for (const [i, address] of addresses.entries()) {
-    const now = ctx.clock.now();
-    if (now >= deadline) break;
+  for (const address of addresses) {
     try {
-      return await dialPath(ctx, peer, address, params, now + (deadline - now) / (addresses.length - i), limits);
+      return await dialPath(ctx, peer, address, params, answerMs, limits);
     } catch (e: unknown) {
       last = asClusterError(e, `an NBD connection to ${peer} at ${pathName(address)}`);
       // A refusal by the peer holds on every path; one by another node, or no answer at all, only on this one.
@@ -51,10 +48,10 @@ async function dialPath(
   peer: string,
   address: Address,
   params: unknown,
-  deadline: number,
+  answerMs: number,
   limits: NbdDialLimits,
 ): Promise<NbdSocket> {
-  const socket = await ctx.net.connect(address, Math.max(1, deadline - ctx.clock.now()));
+  const socket = await ctx.net.connect(address, answerMs);
   if (limits.stopped()) {
     socket.destroy();
     throw new ClusterError(ClusterCode.CLOSED, `${ctx.self} is stopping`);
@@ -72,7 +69,7 @@ async function dialPath(
       to: peer,
       params: params ?? null,
     };
-    const greeting = await greet(pull, ctx.clock, hello, deadline);
+    const greeting = await greet(pull, ctx.clock, hello, ctx.clock.now() + answerMs);
     return { socket, early: pull.detach(), daemonStart: greeting.daemonStart };
   } catch (e: unknown) {
     pull.destroy();

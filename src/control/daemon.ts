@@ -20,6 +20,7 @@ import type { Log } from '../io/log.ts';
 import { type Address, Errno, type Io, IoError, type LegInfo } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
+import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
 import { removeFiles } from './forget.ts';
@@ -46,6 +47,8 @@ export interface DaemonOptions {
 }
 
 const EVENTS_KEPT = 200;
+/** A source gives up by its own failureTimeout, once an answer, which over a slow link may be longer than strangers are given in all. */
+const REPLICA_HANDSHAKE_MAX_MS = 60_000;
 
 /** Another node says that the mirror with this create id is to be forgotten. */
 interface WordOfPeer {
@@ -93,7 +96,8 @@ export class Daemon {
         find: (name) => this.#exported.get(name) ?? (name === '' && this.#exported.size === 1 ? [...this.#exported.values()][0] : undefined),
       },
     });
-    const replicaServer = new NbdServer({ io, hub, log, exports: { list: () => [], find: (token) => replicas.get(token) } });
+    const handshake = { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS };
+    const replicaServer = new NbdServer({ io, hub, log, limits: { handshake }, exports: { list: () => [], find: (token) => replicas.get(token) } });
     const exports: DeviceExports = {
       add: (name, device) => {
         this.#exported.set(name, device);

@@ -10,6 +10,12 @@ import { requireBlocks } from './sectors.ts';
 import type { Epoch, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
 
+/**
+ * Answers awaited one after the other until a connection carries requests: TCP, hello, greeting, four options at most. Each has a
+ * failureTimeout of its own, as a link that is slow needs one each; all together have so many, whatever the peer does (M14).
+ */
+const DIAL_STEPS_MAX = 8;
+
 export interface Dialer {
   readonly ctx: NodeContext;
   readonly epoch: Epoch;
@@ -34,7 +40,7 @@ export async function dialNode(
     hub: ctx.env.hub,
     exportName: opened.token,
     connections: ctx.env.tunables.connectionsPerTarget,
-    connectTimeoutMs: s.timeoutMs,
+    connectTimeoutMs: s.timeoutMs * DIAL_STEPS_MAX,
     replyTimeoutMs: s.timeoutMs,
     open: async () => await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs),
   });
@@ -73,7 +79,7 @@ async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
     address,
     exportName,
     connections: ctx.env.tunables.connectionsPerTarget,
-    connectTimeoutMs: s.timeoutMs,
+    connectTimeoutMs: s.timeoutMs * DIAL_STEPS_MAX,
     replyTimeoutMs: s.timeoutMs,
   });
   if (client.info.canFlush && !client.info.readOnly) return client;

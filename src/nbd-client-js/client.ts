@@ -37,10 +37,10 @@ export interface NbdClientSettings {
   exportName: string;
   /** Wanted; one is used unless the server announces CAN_MULTI_CONN. Default 1. */
   connections?: number;
-  /** Dialling and handshake, for each connection. Default 5000. */
+  /** Dialling and handshake together, for each connection. Default 5000. */
   connectTimeoutMs?: number;
   /**
-   * For each answer of the handshake, and for each reply: a request without one for so long, since it was sent and everything sent
+   * For each answer of dialling and handshake, and for each reply: a request without one for so long, since it was sent and everything sent
    * before it on its connection was answered, closes the client. Default 30000.
    */
   replyTimeoutMs?: number;

@@ -1,4 +1,4 @@
-/** One connection to an export, dialled and past its handshake, with one deadline over both. */
+/** One connection to an export, dialled and past its handshake: each step has its deadline, and all have one together. */
 import { PullSocket } from '../io/pull-socket.ts';
 import { type Address, type Clock, Errno, type Io, IoError, type IoSocket } from '../io/types.ts';
 import { type ExportInfo, differs } from './export-info.ts';
@@ -18,9 +18,9 @@ const NOTHING = new Uint8Array(0);
 export interface DialOptions {
   io: Pick<Io, 'clock' | 'net'>;
   exportName: string;
-  /** From dialling to the end of the handshake. */
+  /** From dialling to the end of the handshake: some five round trips. */
   connectTimeoutMs: number;
-  /** For each answer within it. */
+  /** For each answer within it, the network's to the dialling included; a function that dials has deadlines of its own. */
   replyTimeoutMs: number;
 }
 
@@ -36,7 +36,7 @@ export async function dial(reach: Reach, o: DialOptions): Promise<Dialled> {
   const { socket, early } =
     'open' in reach
       ? await openWithin(reach.open, clock, o.connectTimeoutMs)
-      : { socket: await net.connect(reach.address, o.connectTimeoutMs), early: NOTHING };
+      : { socket: await net.connect(reach.address, Math.min(o.connectTimeoutMs, o.replyTimeoutMs)), early: NOTHING };
   const pull = new PullSocket(socket, clock, early);
   socket.resume();
   try {

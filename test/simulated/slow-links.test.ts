@@ -47,3 +47,40 @@ describe('at 1 MiB a second, where what a resync has in flight takes as long as 
     ]);
   });
 });
+
+describe('with so much delay that connecting takes longer than failureTimeout', () => {
+  it.each(seeds)('a target that returns is resynced and in sync (M14), seed %i', async (seed) => {
+    await holds(seed, 'size: 8MiB, nodes: {a: 1, b: 2}', [
+      'up: [a, b]',
+      'slow: {link: [a, b], delay: 200ms}',
+      'expect: {within: 1s, for: 8s, a: {inService: true, sees: {b: Target}}, b: {inService: false, state: Target}}',
+      'crash: b',
+      'write: {at: 1MiB, length: 1MiB, seed: 2}',
+      'up: b',
+      'expect: {within: 30s, a: {sees: {b: Target}}, b: {state: Target}}',
+    ]);
+  });
+
+  it.each(seeds)('also with a delay of 400 ms, seed %i', async (seed) => {
+    await holds(seed, 'size: 8MiB, nodes: {a: 1, b: 2}', [
+      'up: [a, b]',
+      'crash: b',
+      'write: {at: 1MiB, length: 1MiB, seed: 2}',
+      'slow: {link: [a, b], delay: 400ms}',
+      'up: b',
+      'expect: {within: 60s, a: {sees: {b: Target}}, b: {state: Target}}',
+    ]);
+  });
+
+  it.each(seeds)('a switchover there and back ends with both in sync, seed %i', async (seed) => {
+    await holds(seed, 'size: 8MiB, nodes: {a: 1, b: 2}', [
+      'up: [a, b]',
+      'slow: {link: [a, b], delay: 200ms}',
+      'write: {at: 1MiB, length: 1MiB, seed: 2}',
+      'run: "netraid switchover t b --yes"',
+      'expect: {within: 30s, b: {inService: true, sees: {a: Target}}}',
+      'run: "netraid switchover t a --yes"',
+      'expect: {within: 30s, a: {inService: true, sees: {b: Target}}}',
+    ]);
+  });
+});

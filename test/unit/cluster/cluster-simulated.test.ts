@@ -160,6 +160,20 @@ describe.each(SEEDS)('two nodes in the world of seed %i', (seed) => {
     expect(Buffer.concat(got).equals(sent)).toBe(true);
   });
 
+  it('a raw NBD connection over a slow link has its time for each answer, not for all together', async () => {
+    const { world, a, b } = await pair(seed);
+    b.onNbd(z.object({ token: z.string() }), () => (socket) => {
+      socket.destroy();
+    });
+    for (const [from, to] of [
+      ['a', 'b'],
+      ['b', 'a'],
+    ] as const)
+      world.slow(from, to, { delayMs: 400 });
+    expect(await codeOf(world.run(a.dialNbd('b', { token: 't' }, 1000)))).toBe('resolved');
+    expect(await codeOf(world.run(a.dialNbd('b', { token: 't' }, 700)))).toBe('timeout');
+  });
+
   it('with two paths a peer is silent only when both are cut', async () => {
     const world = new SimWorld(seed);
     const [ioA, ioB] = [world.node('a').boot(), world.node('b').boot()];

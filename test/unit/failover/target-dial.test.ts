@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import type { NodeContext } from '../../../src/failover/context.ts';
 import { dialNode } from '../../../src/failover/target-dial.ts';
+import { ManualClock, settle } from '../../support/manual-clock.ts';
 import { epoch, record } from './build.ts';
 
 describe('a node that refuses a session', () => {
@@ -26,5 +27,32 @@ describe('a node that refuses a session', () => {
     expect(await refusedWith(new ClusterError('leg-too-small', 'too small', 'server2'))).toEqual([]);
     expect(await refusedWith(new ClusterError('lost', 'the connection ended'))).toEqual([]);
     expect(await refusedWith(new ClusterError('superseded', 'said by nobody'))).toEqual([]);
+  });
+});
+
+describe('a node that grants a session and then does not let itself be connected to', () => {
+  it('has failureTimeout for each answer, and is given up after a bounded number of them (M14)', async () => {
+    const clock = new ManualClock();
+    const answerMs: number[] = [];
+    const cluster = {
+      request: () => Promise.resolve({ token: '0123456789abcdef', daemonStart: 'server2 1' }),
+      dialNbd: (_node: string, _params: unknown, ms: number) => {
+        answerMs.push(ms);
+        return new Promise(() => undefined);
+      },
+    };
+    const env = { io: { clock, net: {} }, hub: {}, tunables: { connectionsPerTarget: 4 }, cluster };
+    const ctx = { tag: 't', record: () => record('server1', ['server1', 'server2']), env } as unknown as NodeContext;
+    const dialer = { ctx, epoch: epoch(2), timeoutMs: 1000, epochOver: () => undefined };
+    const ended: unknown[] = [];
+    dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false }).catch((e: unknown) => ended.push(e));
+    await settle();
+    clock.advance(7999);
+    await settle();
+    expect(answerMs).toEqual([1000]);
+    expect(ended).toEqual([]);
+    clock.advance(1);
+    await settle();
+    expect(ended).toMatchObject([{ message: 'no connection within 8000 ms' }]);
   });
 });
