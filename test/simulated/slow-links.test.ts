@@ -34,6 +34,20 @@ describe('at 1 MiB a second, where what a resync has in flight takes as long as 
     ]);
   });
 
+  it.each(seeds)('what has been proven on a target that leaves in the middle is not copied again (M5), seed %i', async (seed) => {
+    await holds(seed, 'size: 32MiB, nodes: {a: 1, b: 10}', [
+      'up: [a, b]',
+      'crash: b',
+      'write: {at: 0MiB, length: 16MiB, seed: 1}',
+      'slow: {link: [a, b], rate: 1MiB, delay: 20ms}',
+      'up: b',
+      'wait: 10s',
+      'crash: b',
+      'up: b',
+      'expect: {within: 13s, a: {sees: {b: Target}}}',
+    ]);
+  });
+
   it.each(seeds)('a target in sync stays so while it is written to, seed %i', async (seed) => {
     await holds(seed, 'size: 32MiB, nodes: {a: 1, b: 10}', [
       'up: [a, b]',
