@@ -1,7 +1,9 @@
-/** The requests of all server connections, found by id. Records are reused; an id never comes twice. */
+/** The requests of all server connections, found by id. Records are reused; an id comes again after 2^33 requests. */
 import type { Handle, OpId, RequestId } from '../types.ts';
 
 const SLOTS_MAX = 2 ** 20;
+/** Beyond it a number does not tell the ids of neighbours apart. */
+const SERIAL_MAX = 2 ** 33 - 1;
 
 /** The connection a request came on. */
 export interface RequestOwner {
@@ -34,7 +36,12 @@ export interface ServerRequest {
 export class RequestTable {
   readonly #all: ServerRequest[] = [];
   readonly #free: ServerRequest[] = [];
-  #serial = 1;
+  #serial: number;
+
+  /** `serial`: of the first request. */
+  constructor(serial = 1) {
+    this.#serial = serial;
+  }
 
   take(conn: RequestOwner): ServerRequest {
     let r = this.#free.pop();
@@ -59,7 +66,7 @@ export class RequestTable {
       this.#all.push(r);
     }
     r.id = this.#serial * SLOTS_MAX + r.slot;
-    this.#serial += 1;
+    this.#serial = this.#serial < SERIAL_MAX ? this.#serial + 1 : 1;
     r.conn = conn;
     r.replying = false;
     r.op = 0;

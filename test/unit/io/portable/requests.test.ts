@@ -24,3 +24,11 @@ it('finds nothing by an id that was never given', () => {
   for (const id of [0, 1, 2 ** 20, 2 ** 52]) expect(table.find(id)).toBeUndefined();
   expect(() => table.at(0)).toThrow();
 });
+
+it('tells requests apart after as many as a number can count', () => {
+  const conn: RequestOwner = { reply: () => undefined, replyBlockStatus: () => undefined };
+  const table = new RequestTable(2 ** 33 - 2);
+  const live = Array.from({ length: 6 }, () => table.take(conn));
+  for (const r of live) expect(table.find(r.id)).toBe(r);
+  expect(new Set(live.map((r) => r.id)).size).toBe(live.length);
+});
