@@ -365,8 +365,9 @@ static void on_end_of_stream(struct conn *c) {
 
 static size_t receive_limit(const struct conn *c) {
   size_t left = c->fill - c->pos, room = c->slab->size - c->fill;
-  size_t ahead = c->last_body >= LONG_BODY_BYTES || c->need >= LONG_BODY_BYTES ? REQUEST_BYTES : AHEAD_BYTES;
-  size_t limit = (c->need > left ? c->need - left : 0) + ahead;
+  size_t need = c->unit == UNIT_COPY ? c->copy_left : c->need;
+  size_t ahead = c->last_body >= LONG_BODY_BYTES || need >= LONG_BODY_BYTES ? REQUEST_BYTES : AHEAD_BYTES;
+  size_t limit = (need > left ? need - left : 0) + ahead;
 
   return limit < room ? limit : room;
 }

@@ -3,13 +3,14 @@
  *
  *   slab.c    memory: slabs that are reused, and the handles (integers) that TypeScript knows their bytes by
  *   engine.c  events out and operations in, once a loop iteration
- *   file.c    legs: operations on I/O threads, reads that cannot block in place
+ *   file.c    legs: operations, reads that cannot block in place
+ *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
  *   glue.c    N-API
  *
  * Rules of all parts:
- * - everything but file.c's I/O threads runs on the main thread; they touch jobs, legs' flags and payload bytes, nothing else
+ * - everything but the I/O threads runs on the main thread; they touch jobs, legs' flags, lanes and payload bytes, nothing else
  * - nothing here decides about a payload: TypeScript says where its bytes go, by handles
  * - no outside input, errno or failed allocation ends the process: it is the error of that operation or connection
  * - TypeScript checks its own calls (handles live, ranges inside) before they come here, since only it can throw at the
@@ -29,6 +30,7 @@
 #define HANDLE_SLOT_BITS 20
 #define HANDLES_MAX (1u << 18)
 #define REQUEST_SLOTS 1048576.0 /* a request id is serial * 2^20 + slot */
+#define SERIAL_MAX 8589934591.0 /* 2^33 - 1: beyond it a double does not tell the ids of neighbours apart */
 #define REQUESTS_MAX (1u << 18)
 #define CONNS_MAX 4096u
 #define LEGS_MAX 4096u
@@ -108,18 +110,27 @@ struct job;
 struct leg;
 struct creq;
 
+struct lane;
+
+struct io_thread {
+  pthread_t thread;
+  pthread_cond_t wake;
+  struct engine *engine;
+  struct io_thread *next_idle;
+  bool woken;
+};
+
 struct io_pool {
   pthread_mutex_t lock;
-  pthread_cond_t work;
-  struct job *first, *last; /* queued */
-  unsigned queued;
+  struct lane *lane_first, *lane_last; /* with work, and room for a thread */
+  struct io_thread *idle;              /* the last one first */
   struct job *done_first, *done_last;
   bool stop;
   atomic_bool some_done; /* a hint, so that looking costs no lock */
   bool watched; /* the main thread looks for what is done, and needs no wake-up */
-  bool ready; /* lock and condition exist */
-  unsigned threads;
-  pthread_t thread[IO_THREADS_MAX];
+  bool ready; /* the lock exists */
+  unsigned count;
+  struct io_thread threads[IO_THREADS_MAX];
 };
 
 struct engine {
@@ -197,7 +208,7 @@ void engine_submit(struct engine *e);
 void engine_on_check(uv_check_t *h);
 void engine_wake(struct engine *e);
 
-/* file.c; these return 0 when the operation has begun, else the errno that it ends with */
+/* file.c, pool.c; these return 0 when the operation has begun, else the errno that it ends with */
 int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *leg);
 bool leg_close(struct engine *e, uint32_t leg); /* true: idle already; else told later */
 int leg_read(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);

@@ -18,31 +18,31 @@
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
-struct part { void **at; size_t bytes; };
+struct part { void *at; size_t bytes; }; /* `at` a pointer of its own type */
 
 static bool map_region(struct engine *e, napi_value *layout) {
   struct shared *s = &e->shared;
   struct part parts[] = {
-    {(void **)&s->ctl, CTL_WORDS * sizeof *s->ctl},
-    {(void **)&s->stats, STAT_WORDS * sizeof *s->stats},
-    {(void **)&s->ring, (size_t)RING_ENTRIES * RING_FIELDS * sizeof *s->ring},
-    {(void **)&s->kind, BATCH_MAX * sizeof *s->kind},
-    {(void **)&s->conn, BATCH_MAX * sizeof *s->conn},
-    {(void **)&s->id, BATCH_MAX * sizeof *s->id},
-    {(void **)&s->cmd, BATCH_MAX * sizeof *s->cmd},
-    {(void **)&s->flags, BATCH_MAX * sizeof *s->flags},
-    {(void **)&s->offset, BATCH_MAX * sizeof *s->offset},
-    {(void **)&s->length, BATCH_MAX * sizeof *s->length},
-    {(void **)&s->handle, BATCH_MAX * sizeof *s->handle},
-    {(void **)&s->error, BATCH_MAX * sizeof *s->error},
-    {(void **)&s->value_kind, BATCH_MAX * sizeof *s->value_kind},
-    {(void **)&s->handle_refs, HANDLES_MAX * sizeof *s->handle_refs},
-    {(void **)&s->handle_generation, HANDLES_MAX * sizeof *s->handle_generation},
-    {(void **)&s->handle_length, HANDLES_MAX * sizeof *s->handle_length},
-    {(void **)&s->request_id, REQUESTS_MAX * sizeof *s->request_id},
-    {(void **)&s->request_length, REQUESTS_MAX * sizeof *s->request_length},
-    {(void **)&s->request_cmd, REQUESTS_MAX * sizeof *s->request_cmd},
-    {(void **)&s->request_state, REQUESTS_MAX * sizeof *s->request_state},
+    {&s->ctl, CTL_WORDS * sizeof *s->ctl},
+    {&s->stats, STAT_WORDS * sizeof *s->stats},
+    {&s->ring, (size_t)RING_ENTRIES * RING_FIELDS * sizeof *s->ring},
+    {&s->kind, BATCH_MAX * sizeof *s->kind},
+    {&s->conn, BATCH_MAX * sizeof *s->conn},
+    {&s->id, BATCH_MAX * sizeof *s->id},
+    {&s->cmd, BATCH_MAX * sizeof *s->cmd},
+    {&s->flags, BATCH_MAX * sizeof *s->flags},
+    {&s->offset, BATCH_MAX * sizeof *s->offset},
+    {&s->length, BATCH_MAX * sizeof *s->length},
+    {&s->handle, BATCH_MAX * sizeof *s->handle},
+    {&s->error, BATCH_MAX * sizeof *s->error},
+    {&s->value_kind, BATCH_MAX * sizeof *s->value_kind},
+    {&s->handle_refs, HANDLES_MAX * sizeof *s->handle_refs},
+    {&s->handle_generation, HANDLES_MAX * sizeof *s->handle_generation},
+    {&s->handle_length, HANDLES_MAX * sizeof *s->handle_length},
+    {&s->request_id, REQUESTS_MAX * sizeof *s->request_id},
+    {&s->request_length, REQUESTS_MAX * sizeof *s->request_length},
+    {&s->request_cmd, REQUESTS_MAX * sizeof *s->request_cmd},
+    {&s->request_state, REQUESTS_MAX * sizeof *s->request_state},
   };
   const size_t count = sizeof parts / sizeof parts[0];
   size_t size = 0;
@@ -59,7 +59,8 @@ static bool map_region(struct engine *e, napi_value *layout) {
   size = 0;
   for (size_t i = 0; i < count; i += 1) {
     napi_value v;
-    *parts[i].at = (uint8_t *)e->region + size;
+    uint8_t *at = (uint8_t *)e->region + size;
+    memcpy(parts[i].at, &at, sizeof at);
     if (napi_create_double(e->env, (double)size, &v) != napi_ok || napi_set_element(e->env, *layout, (uint32_t)i, v) != napi_ok) return false;
     size += (parts[i].bytes + 63) & ~(size_t)63;
   }
@@ -195,6 +196,7 @@ static napi_value call_start(napi_env env, napi_callback_info info) {
   own = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
   if (own < 0) conn_close_id(c.e, id, errno);
   else conn_start(c.e, id, own, early, length);
+  engine_wake(c.e);
   return NULL;
 }
 

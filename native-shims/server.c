@@ -40,7 +40,7 @@ static struct sreq *request_take(struct conn *c) {
   c->in_flight += 1;
   e->shared.request_id[slot] = e->request_serial * REQUEST_SLOTS + slot;
   e->shared.request_state[slot] = c->structured ? REQUEST_STRUCTURED : 0;
-  e->request_serial += 1;
+  e->request_serial = e->request_serial < SERIAL_MAX ? e->request_serial + 1 : 1;
   return r;
 }
 

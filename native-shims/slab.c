@@ -1,5 +1,5 @@
 /*
- * Slabs: memory in powers of two, kept for reuse up to a bound. Handles: integers for parts of slabs, counted by references.
+ * Slabs: memory in powers of two, large ones in pages, kept for reuse up to a bound. Handles: integers for parts of slabs, counted by references.
  *
  *   handle = generation (12 bits) * 2^20 + slot (18 of 20 bits, from 1); 0 is "none"
  *
@@ -12,6 +12,7 @@
 
 #define LEVEL_MIN 9
 #define LEVEL_MAX (SLAB_LEVELS - 1) /* longer ones are not kept */
+#define LEVEL_ROUND_MAX 19 /* what is longer has a page's tail for nothing, not up to half of it */
 #define PAGE 4096u
 #if defined(__SANITIZE_ADDRESS__)
 #define KEPT_MAX_BYTES 0u /* so that a byte used after its release is noticed */
@@ -33,13 +34,13 @@ struct slab *slab_take(struct engine *e, size_t size) {
   if (size <= (size_t)1 << LEVEL_MAX) {
     unsigned level = level_of(size);
     s = e->kept[level];
-    if (s != NULL) {
+    if (s != NULL && s->size >= size) {
       e->kept[level] = s->next;
       e->kept_bytes -= s->size;
       s->refs = 1;
       return s;
     }
-    size = (size_t)1 << level;
+    size = level > LEVEL_ROUND_MAX ? (size + PAGE - 1) & ~(size_t)(PAGE - 1) : (size_t)1 << level;
   } else if (size > SIZE_MAX - PAGE) return NULL;
   s = calloc(1, sizeof *s);
   if (s == NULL) return NULL;

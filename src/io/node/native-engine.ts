@@ -38,7 +38,8 @@ import { blockStatusBytes, blockStatusFrom, encodeBlockStatusChunks, extentsFrom
 import { NodeSocket } from './socket.ts';
 
 const LINGER_MS = 5000;
-const IO_THREADS = 2;
+/** A leg has at most four of them at a time (native-shims/pool.c): one that hangs leaves the others theirs. */
+const IO_THREADS = 16;
 const SPIN_MICROSECONDS = 30;
 const SLOTS = 2 ** SLOT_BITS;
 const U32_MAX = 2 ** 32 - 1;
@@ -116,7 +117,8 @@ export class NativeEngine implements Engine {
           this.#start(id, fd, early, unread);
         },
         gone: (errno) => {
-          this.#gone(id, errno);
+          // A client's peer that ends before it was asked anything has not ended in order.
+          this.#gone(id, role === 'client' && errno === 0 ? Errno.ECONNRESET : errno);
         },
       });
     return id;
@@ -218,8 +220,10 @@ export class NativeEngine implements Engine {
   // ------------------------------------------------------------------------------------------------------ legs
 
   async openLeg(path: string, o: LegOptions): Promise<LegInfo> {
-    if (this.#shutDown) throw new IoError(Errno.ESHUTDOWN, `cannot open ${path}: the engine is shut down`);
-    return await this.#legs.open(this.#calls, path, o);
+    const info = await this.#legs.open(this.#calls, path, o);
+    if (!this.#shutDown) return info;
+    await this.#legs.close(this.#calls, info.leg);
+    throw new IoError(Errno.ESHUTDOWN, `cannot open ${path}: the engine is shut down`);
   }
 
   closeLeg(leg: LegId): Promise<void> {
