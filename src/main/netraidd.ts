@@ -10,7 +10,7 @@ import { type ControlServer, startControlServer } from '../control/http-server.t
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { makeFolders } from '../failover/flags.ts';
 import { nodePaths } from '../failover/paths.ts';
-import { faultyLegOpener } from '../io/fault-legs.ts';
+import { FaultEngine } from '../io/fault-engine.ts';
 import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
@@ -25,7 +25,8 @@ Usage: netraidd [--root DIR] [--log text|json]
   --help          this text
   --version       the version
 
-NETRAID_ENGINE in the environment: portable (default), or native for the engine in the native shim, which is on trial.
+NETRAID_ENGINE in the environment: native (default), the engine in the native shim, or portable, which is slower and needs no
+shim, and serves where that was not built.
 
 The configuration is DIR/etc/netraid.yaml, for example:
   version: 1
@@ -100,7 +101,7 @@ async function main(): Promise<number> {
     engine = engineChoice(process.env['NETRAID_ENGINE']);
     io = createNodeIo({
       engine,
-      ...(faults === undefined ? {} : { wrapLegs: (inner, files, clock) => faultyLegOpener(inner, files, clock, faults) }),
+      ...(faults === undefined ? {} : { wrapEngine: (inner, files, clock) => new FaultEngine(inner, files, clock, faults) }),
     });
     loaded = await loadConfig(io.files, root, process.env);
   } catch (e: unknown) {

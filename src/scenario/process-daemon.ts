@@ -75,6 +75,8 @@ export interface DaemonPlace {
   logPath: string;
   /** Where faults of its leg are asked for. */
   faultsPath: string;
+  /** NETRAID_ENGINE; by default netraidd's own choice. */
+  engine?: string | undefined;
 }
 
 /** One run of a daemon. */
@@ -97,7 +99,7 @@ export class DaemonProcess {
       // An interrupt of the terminal is for the runner alone, which then ends us.
       detached: true,
       stdio: ['ignore', log, log],
-      env: { ...env, NETRAID_TEST_FAULTS: place.faultsPath },
+      env: { ...env, NETRAID_TEST_FAULTS: place.faultsPath, ...(place.engine === undefined ? {} : { NETRAID_ENGINE: place.engine }) },
     });
     closeSync(log);
     children.add(this.#child);

@@ -50,13 +50,15 @@ export interface ProcessOptions {
   command: CommandRunner;
   /** Not null: the nodes' folders are left behind, and it is told where. */
   keep: ((line: string) => void) | null;
+  /** Of the daemons; by default what the environment asks for. */
+  engine?: string | undefined;
 }
 
 export async function runInProcesses(scenario: Scenario, o: ProcessOptions): Promise<Outcome> {
   const began = nodeClock.now();
   // The clock's timers do not keep this process alive.
   const hold = setInterval(() => undefined, HOUR_MS);
-  const world = await ProcessWorld.make(scenario.mirror);
+  const world = await ProcessWorld.make(scenario.mirror, o.engine);
   try {
     await o.command.load();
     const failure = await runSteps(scenario, world, o.command);
@@ -75,19 +77,21 @@ export class ProcessWorld implements ScenarioWorld {
   readonly clock: Clock = nodeClock;
   readonly folder: string;
   readonly #io: Io = createNodeIo();
+  readonly #engine: string | undefined;
   readonly #hub: EngineHub;
   readonly #nodes: Map<NodeName, Node>;
   readonly #relays: Relays;
   readonly #command = daemonCommand();
 
-  private constructor(folder: string, nodes: Map<NodeName, Node>, relays: Relays) {
+  private constructor(folder: string, nodes: Map<NodeName, Node>, relays: Relays, engine: string | undefined) {
+    this.#engine = engine;
     this.folder = folder;
     this.#nodes = nodes;
     this.#relays = relays;
     this.#hub = new EngineHub(this.#io.createEngine());
   }
 
-  static async make(mirror: ScenarioMirror): Promise<ProcessWorld> {
+  static async make(mirror: ScenarioMirror, engine = process.env['NETRAID_ENGINE']): Promise<ProcessWorld> {
     const temporary = tmpdir().length > TEMPORARY_MAX_CHARS ? '/tmp' : tmpdir();
     const folder = await mkdtemp(join(temporary, 'netraid-scenario-'));
     removeAtEnd(folder);
@@ -120,7 +124,7 @@ export class ProcessWorld implements ScenarioWorld {
       }
       await truncate(legOf(node), mirror.sizeBytes);
     }
-    return new ProcessWorld(folder, nodes, relays);
+    return new ProcessWorld(folder, nodes, relays, engine);
   }
 
   async close(keep: boolean): Promise<void> {
@@ -140,7 +144,8 @@ export class ProcessWorld implements ScenarioWorld {
   async up(name: NodeName): Promise<void> {
     const node = this.#node(name);
     if (node.daemon !== undefined) throw new StepFailure(`${name} is up already`);
-    node.daemon = new DaemonProcess({ name, root: node.root, logPath: node.logPath, faultsPath: faultsPath(node) }, this.#command);
+    const place = { name, root: node.root, logPath: node.logPath, faultsPath: faultsPath(node), engine: this.#engine };
+    node.daemon = new DaemonProcess(place, this.#command);
     await node.daemon.started();
   }
 

@@ -21,7 +21,7 @@ interface Run {
   begin(): Promise<void>;
 }
 
-function runOf(name: string): Run {
+function runOf(name: string, engine: string): Run {
   let settle: (outcome: Promise<Outcome>) => void = () => undefined;
   const outcome = new Promise<Outcome>((resolve) => {
     settle = resolve;
@@ -30,7 +30,7 @@ function runOf(name: string): Run {
     name,
     outcome,
     begin: async () => {
-      const running = runInProcesses(parseScenario(readFileSync(path.join(folder, name), 'utf8'), name), { command, keep: null });
+      const running = runInProcesses(parseScenario(readFileSync(path.join(folder, name), 'utf8'), name), { command, keep: null, engine });
       settle(running);
       // Its own test tells of a failure; the others go on.
       await running.then(
@@ -41,10 +41,10 @@ function runOf(name: string): Run {
   };
 }
 
-/** The documented failures are lived through in each round, all others once. */
-const rounds = Array.from({ length: ROUNDS }, (_, i) => i + 1).map((round) => ({
+/** The documented failures are lived through in each round, and once more with the portable engine; all others once. */
+const rounds = [...Array.from({ length: ROUNDS }, (_, i) => i + 1), 'of the portable engine'].map((round) => ({
   round,
-  runs: (round === 1 ? names : documentedScenarios).map(runOf),
+  runs: (round === 1 ? names : documentedScenarios).map((name) => runOf(name, typeof round === 'number' ? 'native' : 'portable')),
 }));
 let started: Promise<void> | undefined;
 

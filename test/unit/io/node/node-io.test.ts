@@ -1,18 +1,25 @@
 import { describe, expect, it } from 'vitest';
-import type { LegOpener } from '../../../../src/io/leg-file.ts';
 import { createNodeIo, engineChoice } from '../../../../src/io/node/node-io.ts';
-import { Errno, IoError } from '../../../../src/io/types.ts';
+import type { Engine } from '../../../../src/io/types.ts';
 import { describeEngine } from '../engine-conformance.ts';
-import { expectIoError } from '../engine-rig.ts';
 import { makeNodeWorld } from '../node-world.ts';
 
 describeEngine('node world', () => makeNodeWorld('unix'));
 
 describe('createNodeIo', () => {
-  it('opens legs through the wrapper it was given', async () => {
-    const refusing: LegOpener = { open: () => Promise.reject(new IoError(Errno.EROFS, 'wrapped')) };
-    const engine = createNodeIo({ wrapLegs: () => refusing }).createEngine();
-    await expectIoError(engine.openLeg('/nowhere', { write: true, lock: false }), Errno.EROFS);
+  it.each(['native', 'portable'] as const)('wraps each %s engine as it was asked to', (engine) => {
+    const wrapped: Engine[] = [];
+    const io = createNodeIo({
+      engine: { engine },
+      wrapEngine: (inner) => {
+        wrapped.push(inner);
+        return new Proxy(inner, {});
+      },
+    });
+    const made = [io.createEngine(), io.createEngine()];
+    expect(wrapped.length).toBe(2);
+    expect(made[0]).not.toBe(wrapped[0]);
+    expect(wrapped[0]).not.toBe(wrapped[1]);
   });
 
   it('gives each engine its own events', async () => {
@@ -33,17 +40,15 @@ describe('createNodeIo', () => {
   });
 
   it('takes the engine that was asked for, and says why where it can not', () => {
-    for (const asked of [undefined, '', 'portable']) expect(engineChoice(asked)).toEqual({ engine: 'portable' });
-    expect(() => engineChoice('fast')).toThrow('NETRAID_ENGINE=fast: allowed are native and portable');
-    expect(engineChoice('native', () => undefined)).toEqual({
-      engine: 'portable',
-      instead: expect.stringMatching(/native shim was not built/) as string,
-    });
-  });
-
-  it('puts nothing between a native engine and its legs: the portable one serves then', async () => {
-    const refusing: LegOpener = { open: () => Promise.reject(new IoError(Errno.EROFS, 'wrapped')) };
-    const engine = createNodeIo({ engine: { engine: 'native' }, wrapLegs: () => refusing }).createEngine();
-    await expectIoError(engine.openLeg('/nowhere', { write: true, lock: false }), Errno.EROFS);
+    const built = (): object => ({});
+    for (const asked of [undefined, '', 'native']) {
+      expect(engineChoice(asked, built)).toEqual({ engine: 'native' });
+      expect(engineChoice(asked, () => undefined)).toEqual({
+        engine: 'portable',
+        instead: expect.stringMatching(/native shim was not built/) as string,
+      });
+    }
+    expect(engineChoice('portable', built)).toEqual({ engine: 'portable' });
+    expect(() => engineChoice('fast', built)).toThrow('NETRAID_ENGINE=fast: allowed are native and portable');
   });
 });
