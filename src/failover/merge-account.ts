@@ -15,6 +15,8 @@ export interface MergeOwner {
   readonly ctx: NodeContext;
   readonly marks: Marks;
   readonly epoch: Epoch;
+  /** Targets of which the marks were lost with a damaged bitmap file: what is merged is no account of them, though all is marked. */
+  readonly damagedFor: ReadonlySet<NodeName>;
   readonly timeoutMs: number;
 }
 
@@ -39,7 +41,10 @@ export async function mergeAccount(s: MergeOwner, previous: NodeName, view: Node
     }));
     const lost = before.filter((n) => !plan.accountComplete.includes(n));
     const accountComplete = [
-      ...new Set([...r.accountComplete.filter((n) => !lost.includes(n)), ...plan.accountComplete.filter((n) => !before.includes(n))]),
+      ...new Set([
+        ...r.accountComplete.filter((n) => !lost.includes(n)),
+        ...plan.accountComplete.filter((n) => !before.includes(n) && !s.damagedFor.has(n)),
+      ]),
     ];
     const terms = plan.operations.length === 0 ? r.terms : termsUnited(r.terms, view.record.terms ?? termsOfEarlierVersion(view.record));
     return { ...r, mergePending: pending.filter((m) => m.for.length > 0), accountComplete, terms };

@@ -64,7 +64,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** Links whose resync runs now. */
   readonly resyncs = new Set<TargetLink>();
   readonly changes: Changes;
-  readonly bitmapWasDamaged: boolean;
+  /** Targets of which the marks were lost with a damaged bitmap file: everything is marked for them, until a full resync has begun that says so (M13). */
+  readonly damagedFor = new Set<NodeName>();
   readonly previousSource: NodeName | null;
   readonly #zeroed: boolean;
   readonly #startedAt: number;
@@ -86,7 +87,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.ctx = ctx;
     this.epoch = o.epoch;
     this.outs = new Outs(o.epoch);
-    this.bitmapWasDamaged = o.bitmapWasDamaged;
     this.previousSource = o.previousSource;
     this.#zeroed = o.zeroed;
     const { clock } = ctx.env.io;
@@ -110,6 +110,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.prover = new Prover(this.device);
     this.members = new Members(this);
     for (const [node, d] of Object.entries(definition.nodes)) if (node !== ctx.env.self) this.addLink(node, d.mode, d.foreignUri !== undefined);
+    if (o.bitmapWasDamaged) for (const node of this.links.keys()) this.damagedFor.add(node);
   }
 
   addLink(node: NodeName, mode: 'sync' | 'async', foreign: boolean): TargetLink {
@@ -270,6 +271,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     if (!(await this.prover.prove())) throw new Error(`${node} could not be proven to have everything durably`);
     await this.members.join(link, { id, session, kind, words });
     this.resyncReleased.delete(node);
+    this.damagedFor.delete(node);
     await this.#settleSource();
     this.ctx.env.emit(this.ctx.tag, 'in-sync', `${node} is in sync`, { node });
     this.changed();

@@ -36,7 +36,7 @@ export interface LinkOwner {
   readonly device: MirrorDevice;
   readonly marks: Marks;
   readonly changes: Changes;
-  readonly bitmapWasDamaged: boolean;
+  readonly damagedFor: Set<NodeName>;
   readonly stopped: boolean;
   readonly timeoutMs: number;
   readonly retryMs: number;
@@ -208,7 +208,9 @@ export class TargetLink {
 
   /** undefined: nothing is done to that node, for now or for good. */
   #judge(view: NodeView): CompareAnswer | undefined {
-    const answer = compare(this.#s.ctx.view(), view, { ended: this.#s.waitEnded(this.node) });
+    // Made good by now, with everything marked: it is said all the same (M13).
+    const damaged = this.#s.damagedFor.has(this.node) ? { bitmapDamaged: true } : {};
+    const answer = compare({ ...this.#s.ctx.view(), ...damaged }, view, { ended: this.#s.waitEnded(this.node) });
     this.#heard(answer);
     return answer.kind === 'wait' || (answer.kind === 'refuse' && !this.orderedAgainst(view)) ? undefined : answer;
   }
@@ -246,8 +248,7 @@ export class TargetLink {
 
   async #prepareForeign(): Promise<'none' | 'partial' | 'full'> {
     // Nobody else has kept an account of a foreign target: without our own, since it was last in sync with us, all is copied.
-    const known = this.#s.ctx.record().accountComplete.includes(this.node) && !this.#s.bitmapWasDamaged;
-    const full = this.fullWanted || !known;
+    const full = this.fullWanted || !this.#s.ctx.record().accountComplete.includes(this.node) || this.#s.damagedFor.has(this.node);
     if (full) await this.#markAll();
     else await this.#durable();
     return this.#kindOf(full);
@@ -282,6 +283,7 @@ export class TargetLink {
     this.#s.marks.markAllOutOfSync(this.node);
     await this.#durable();
     await this.#s.ctx.store.update((r) => fullyMarked(r, this.node));
+    this.#s.damagedFor.delete(this.node);
   }
 
   async #durable(): Promise<void> {
@@ -359,7 +361,7 @@ export class TargetLink {
         resync.sessionEnded();
       });
     void watch;
-    const facts = { node: this.node, kind, rule: this.answer?.rule ?? null };
+    const facts = { node: this.node, kind, rule: this.answer?.rule ?? null, why: this.answer?.why ?? null };
     if (kind !== 'none')
       ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, facts);
     let end: ResyncEnd;

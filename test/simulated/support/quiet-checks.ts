@@ -41,7 +41,7 @@ function isAccounted(source: Machine, target: Machine): boolean {
     record.accountComplete.includes(target.name) &&
     !record.mergePending.some((m) => m.for.includes(target.name)) &&
     role.links.get(target.name)?.fullWanted !== true &&
-    !role.bitmapWasDamaged &&
+    !role.damagedFor.has(target.name) &&
     record.hadData &&
     knowsLastSession(record, target.record)
   );

@@ -82,6 +82,37 @@ describe('a merge that a damaged bitmap prevents', () => {
   });
 });
 
+describe('a merge into a bitmap that was damaged', () => {
+  it('is no account of the others: both are resynced fully, and it is said why', async () => {
+    await Sim.run({ nodes: THREE }, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, REGION, 1);
+      sim.crash('server1');
+      await sim.until('server2 serves', async () => (await sim.status('server2')).inService);
+      await sim.write('server2', REGION, REGION, 2);
+      sim.crash('server2');
+      const bitmap = await sim.world.client('server2').files.open('/var/bitmap_t', { write: true });
+      await bitmap.write(new Uint8Array(64).fill(0xff), 0);
+      await bitmap.close();
+      for (const n of ['server1', 'server2']) await sim.start(n);
+      await sim.until('server2 serves again', async () => (await sim.status('server2')).inService);
+      await sim.inSync('server2', 'server1', 'server3');
+      const started = sim.daemon('server2').recentEvents.filter((e) => e.kind === 'resync-started');
+      const why = expect.stringContaining('in full, because the bitmap file of server2 is damaged') as unknown;
+      expect(started.map((e) => e.fields)).toEqual(['server1', 'server3'].map((node) => ({ node, kind: 'full', rule: 'serving', why })));
+      for (const t of (await sim.status('server2')).targets) expect(t.lastResync).toMatchObject({ kind: 'full', bytes: MIB });
+      for (const n of ['server1', 'server3']) expect(sim.legsDiffer('server2', n)).toBe(-1);
+      // Made good by then: another loss is followed by a partial resync.
+      sim.world.cut('server2', 'server3');
+      await sim.until('server3 is out', async () => (await sim.targetState('server2', 'server3')) !== 'Target');
+      await sim.write('server2', 0, REGION, 3);
+      sim.world.healAll();
+      await sim.inSync('server2', 'server3');
+      expect((await sim.status('server2')).targets.find((t) => t.node === 'server3')?.lastResync).toMatchObject({ kind: 'partial' });
+    });
+  });
+});
+
 describe('a merge that anything else prevents', () => {
   it.each<[string, ViewOver]>([
     ['server1 is of another mirror', { record: { definition: definition(THREE, { createId: 'cfffffffffffffff' }) } }],
