@@ -7,6 +7,7 @@ import { confirm, say } from '../confirm.ts';
 import { ExitCode, UsageError } from '../exit.ts';
 import { answer } from '../output.ts';
 import { plainTable } from '../render.ts';
+import type { MirrorStatus } from '../../control/types.ts';
 import { formatSize } from '../../control/units.ts';
 import type { CommandContext } from '../world.ts';
 
@@ -43,9 +44,9 @@ async function clear(ctx: CommandContext, file: string): Promise<number> {
   if (!name.startsWith(PREFIX))
     throw new UsageError(`FILE ${JSON.stringify(file)} is not allowed; allowed with -c: ${PREFIX}TAG of a mirror of this node`);
   const tag = named('FILE', name.slice(PREFIX.length), validateTag);
-  if (ctx.args.optional('node') === undefined) throw new UsageError('--node is missing: the target whose marks are cleared');
-  const node = ctx.args.node('node');
+  const wished = ctx.args.optional('node') === undefined ? undefined : ctx.args.node('node');
   const s = await ctx.client.call('status', { tag });
+  const node = wished ?? onlyTarget(s);
   const target = s.targets.find((t) => t.node === node);
   const marked = target === undefined ? '' : `, now ${formatSize(target.dirtyBytes)} marked`;
   say(ctx, [`${tag}: on your word ${node} holds the same data as ${s.node}${marked}: nothing of it will be resynced`]);
@@ -53,4 +54,12 @@ async function clear(ctx: CommandContext, file: string): Promise<number> {
   const result = await ctx.client.call('clear-bitmap', { tag, node });
   answer(ctx, result, [`${tag}: marks for ${formatSize(result.clearedBytes)} on ${node} are cleared`]);
   return ExitCode.OK;
+}
+
+/** Where there is one target, it is meant. */
+function onlyTarget(s: MirrorStatus): string {
+  const [one, ...others] = s.targets.map((t) => t.node);
+  if (one !== undefined && others.length === 0) return one;
+  const known = one === undefined ? '' : `; targets: ${[one, ...others].join(', ')}`;
+  throw new UsageError(`--node is missing: the target whose marks are cleared${known}`);
 }

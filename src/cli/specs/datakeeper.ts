@@ -57,8 +57,8 @@ export const bitmapSpec: CommandSpec = {
   detail: 'With -c: your recorded word that the target holds the same data already, as when it was seeded by a shipped disk.',
   positionals: [{ name: 'FILE', describe: 'bitmap file, ROOT/bitmap_TAG', required: true }],
   options: [
-    { name: 'clear', alias: 'c', describe: 'clear the marks for the target --node' },
-    { name: 'node', value: 'NODE', describe: 'with -c: the target' },
+    { name: 'clear', alias: 'c', describe: 'clear the marks for a target' },
+    { name: 'node', value: 'NODE', describe: 'with -c: the target; may be left out where there is one' },
     yes,
   ],
   examples: [

@@ -75,6 +75,21 @@ describe('bitmap -c', () => {
     expect(d.calls.at(-1)).toEqual(['clear-bitmap', { tag: 'datarep-ext3', node: 'server2' }]);
   });
 
+  it('means the only target where none is named, and asks which one where there are several, or none', async () => {
+    const d = daemon();
+    expect((await run(`bitmap -c ${path} --yes`, d)).code).toBe(0);
+    expect(d.calls.at(-1)).toEqual(['clear-bitmap', { tag: 'datarep-ext3', node: 'server2' }]);
+    for (const [targets, known] of [
+      [[target('server2'), target('server3')], '; targets: server2, server3'],
+      [[], ''],
+    ] as const) {
+      const other = new FakeDaemon({ status: () => mirror({ targets: [...targets] }) });
+      const { code, errors } = await run(`bitmap -c ${path} --yes`, other);
+      expect([code, other.changes()]).toEqual([2, []]);
+      expect(errors[0]).toContain(`--node is missing: the target whose marks are cleared${known}; see`);
+    }
+  });
+
   it('changes nothing without a yes', async () => {
     const d = daemon();
     expect([(await run(`bitmap -c ${path} --node server2`, d, { answers: ['no'] })).code, d.changes()]).toEqual([1, []]);
@@ -82,7 +97,6 @@ describe('bitmap -c', () => {
   });
 
   it.each([
-    [`-c ${path}`, '--node is missing'],
     ['-c /r/state_a --node b', 'FILE "/r/state_a" is not allowed; allowed with -c: bitmap_TAG'],
     ['-c /r/bitmap_ --node b', '"" is not a tag'],
     ['-c /r/bitmap_a.tmp --node b', 'may not end in .tmp'],
