@@ -68,6 +68,8 @@ export class Cluster {
   readonly #endings = new Set<Promise<void>>();
   readonly #onStall: ((stalledForMs: number) => void)[] = [];
   readonly #onConnection: ((peer: NodeName, connected: boolean) => void)[] = [];
+  /** Who waits for a peer to become connected. */
+  readonly #awaiting = new Set<() => void>();
   #factsFor: (peer: NodeName) => unknown = () => null;
   #timeoutFor: (peer: NodeName | undefined) => number = () => Infinity;
   #onFacts: OnFacts<unknown> = () => undefined;
@@ -146,6 +148,7 @@ export class Cluster {
     if (peer === undefined) {
       peer = new Peer(this.#ctx, name, (connected) => {
         if (!this.#stopped()) for (const f of this.#onConnection) f(name, connected);
+        for (const look of [...this.#awaiting]) look();
       });
       this.#peers.set(name, peer);
     }
@@ -171,6 +174,25 @@ export class Cluster {
   /** Whether requests to the peer can be sent now. */
   connected(peer: NodeName): boolean {
     return this.#peers.get(peer)?.connected ?? false;
+  }
+
+  /** Whether it is connected, or becomes so within that time: it is dialed at once. */
+  connectedWithin(peer: NodeName, ms: number): Promise<boolean> {
+    const p = this.#peers.get(peer);
+    if (p === undefined || p.connected || this.#state !== 'started') return Promise.resolve(p?.connected === true);
+    p.hurry();
+    return new Promise((resolve) => {
+      const end = (): void => {
+        timer.cancel();
+        this.#awaiting.delete(look);
+        resolve(p.connected);
+      };
+      const look = (): void => {
+        if (p.connected) end();
+      };
+      const timer = this.#ctx.clock.after(ms, end);
+      this.#awaiting.add(look);
+    });
   }
 
   reachable(): NodeName[] {

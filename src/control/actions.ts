@@ -4,6 +4,7 @@
  */
 import { isRegionSize } from '../bitmap/regions.ts';
 import { seededByWord } from '../failover/membership.ts';
+import { askHeard, lookAfresh } from '../failover/fresh-views.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateTag } from '../failover/paths.ts';
@@ -94,12 +95,17 @@ export class DaemonControl implements ControlClient {
     preview: async (p) => {
       const m = this.#mirror(p.tag);
       if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
-      // What is said of the others is then what they say now.
-      if (p.action === 'force' || p.action === 'in-service') await servingElsewhere(m);
+      // What is said of the others is then what they say now, and what is said of the flags what an operator may have done to them just before.
+      if (p.action === 'force' || p.action === 'in-service') await lookAfresh(m);
+      if (p.action === 'delete') await askHeard(m);
       return p.action === 'resize' ? await previewOfResize(m, p.resize) : preview(m, p);
     },
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
-    explain: (p) => Promise.resolve(this.#explain(p.tag, p.whatIf)),
+    explain: async (p) => {
+      // A question is about now, like the command that it stands for.
+      if (p.whatIf !== null) await lookAfresh(this.#mirror(p.tag));
+      return this.#explain(p.tag, p.whatIf);
+    },
   };
 
   // ------------------------------------------------------------------------------------------------- finding

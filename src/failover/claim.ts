@@ -20,6 +20,7 @@ import { compareEpoch, highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
 import { syncInherited } from './inherited.ts';
+import { askViews } from './fresh-views.ts';
 import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { enteringAccount, servedLastOfAll } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
@@ -78,18 +79,7 @@ export class Claims {
 
   /** Fresh views of all who can be reached. */
   async askAll(): Promise<void> {
-    await Promise.all(this.#n.others().map((n) => this.#freshView(n)));
-  }
-
-  async #freshView(node: NodeName): Promise<void> {
-    if (!this.#n.env.cluster.connected(node)) return;
-    try {
-      await this.#n.askView(node, this.#n.record().definition.failureTimeoutMs);
-    } catch (e: unknown) {
-      // Whoever does not answer is judged by its silence.
-      if (!(e instanceof ClusterError)) throw e;
-      this.#n.env.log.info('a node did not say how it sees the mirror', { tag: this.#n.tag, node, error: e.message });
-    }
+    await askViews(this.#n, this.#n.others(), false);
   }
 
   /** The claim. A forced one that hears of another claim in its midst is made once more, above that, as if it had heard before. */

@@ -19,6 +19,7 @@ import { definitionHeard } from './definition.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
+import { lookAfresh } from './fresh-views.ts';
 import { grantAfterClaim } from './grant.ts';
 import type { HeartbeatFacts } from './heartbeat-facts.ts';
 import { Mutex } from './mutex.ts';
@@ -218,8 +219,7 @@ export class MirrorNode implements Claimant {
 
   /** A peer has spoken of this mirror; undefined: of others only. */
   heard(node: NodeName, view: NodeView | undefined): void {
-    this.#views.heard(node, view);
-    if (view === undefined) return;
+    if (!this.#views.heard(node, view) || view === undefined) return;
     if (view.node !== node || view.record.definition.createId !== this.record().definition.createId) return;
     // Somebody has served after our source: when that falls silent, nobody is to take over from it any more.
     if (isHigher(provenEpoch(view.record), termOf(this.record()))) this.#contact = false;
@@ -403,9 +403,7 @@ export class MirrorNode implements Claimant {
     if (this.switchovers.underWay) return { action: 'wait', rule: 'better-candidate', why: 'a switchover is under way' };
     return await this.#roles.run(async () => {
       if (this.inService) return { action: 'stay-in-service', rule: 'evidence', why: 'the mirror is in service here already' };
-      // An operator may have changed them just before this command.
-      await this.flags.refresh();
-      await this.#claims.askAll();
+      await lookAfresh(this);
       return await this.#claims.run(command);
     });
   }
@@ -413,7 +411,10 @@ export class MirrorNode implements Claimant {
   /** An operator's answer to the question whether to take over; null: nothing is asked. */
   async confirm(yes: boolean): Promise<Decision | null> {
     if (!this.#question.answer(yes ? 'yes' : 'no')) return null;
-    return await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    return await this.#roles.run(async () => {
+      await lookAfresh(this);
+      return await this.#claims.run({ kind: 'none' });
+    });
   }
 
   // ------------------------------------------------------------------------------------------- out of service

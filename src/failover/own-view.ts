@@ -42,6 +42,7 @@ export function ownView(o: OwnFacts): NodeView {
     intentBytes: bytes('intent'),
     outOfSyncBytes,
     daemonStart: env.daemonStart,
+    saidAtMs: env.io.clock.now(),
     contactWithSource: o.contact,
     silentForMs,
   };

@@ -29,12 +29,17 @@ export class PeerViews {
     return [...this.#views];
   }
 
-  /** `view` undefined: its daemon was heard, and said nothing of the mirror. */
-  heard(node: NodeName, view: NodeView | undefined): void {
+  /**
+   * `view` undefined: its daemon was heard, and said nothing of the mirror. False: it has said something later, which came first. An answer
+   * and a heartbeat come on connections of their own, and one of them may be late.
+   */
+  heard(node: NodeName, view: NodeView | undefined): boolean {
     if (view !== undefined) {
+      if (isLater(this.#views.get(node), view)) return false;
       this.#views.set(node, view);
       this.#mute.delete(node);
     } else if (!this.#mute.has(node)) this.#mute.set(node, this.#clocks.now());
+    return true;
   }
 
   /** ms; undefined: never heard since start. */
@@ -54,4 +59,10 @@ export class PeerViews {
     }
     return peers;
   }
+}
+
+/** Of one start of a daemon: nothing is known of the order of two starts, nor of what an older version says. */
+function isLater(known: NodeView | undefined, view: NodeView): boolean {
+  if (known?.saidAtMs === undefined || view.saidAtMs === undefined) return false;
+  return known.node === view.node && known.daemonStart === view.daemonStart && known.saidAtMs > view.saidAtMs;
 }

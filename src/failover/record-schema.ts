@@ -112,6 +112,7 @@ export const viewSchema: z.ZodType<NodeView> = z.object({
   intentBytes: amount,
   outOfSyncBytes: byNode(amount),
   daemonStart: z.string().max(WHY_MAX_CHARACTERS),
+  saidAtMs: z.exactOptional(amount),
   contactWithSource: z.boolean(),
   silentForMs: byNode(amount),
 });

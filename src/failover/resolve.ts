@@ -1,13 +1,15 @@
 /** Ends a split brain on an operator's word: the node in service keeps its data, and all of the victim's is overwritten. */
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
+import type { FlagFiles } from './flags.ts';
+import { lookAfresh } from './fresh-views.ts';
 import { termOf } from './account.ts';
 import { fullResyncOrdered } from './membership.ts';
 import { decideResolve } from './decide-resolve.ts';
 import { refusedLastCopy } from './retire.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
-import type { Epoch, NodeName, NodeView, StateRecord } from './types.ts';
+import type { Epoch, NodeName, StateRecord } from './types.ts';
 
 /** What an operator asked of the node in service, and what it answers: a preview's lines, or that it is done. */
 export interface OperatorAnswer {
@@ -18,6 +20,8 @@ export interface OperatorAnswer {
 
 interface Asked extends NodeContext {
   readonly source: SourceRole | undefined;
+  readonly flags: FlagFiles;
+  others(): NodeName[];
   /** No role changes until `f` is done. */
   whileRoleStays<T>(f: () => Promise<T>): Promise<T>;
 }
@@ -72,7 +76,7 @@ function endSessions(s: SourceRole, links: readonly TargetLink[]): void {
 }
 
 export async function answerResolve(n: Asked, p: { victim: NodeName; preview: boolean }): Promise<OperatorAnswer> {
-  const view = await freshView(n, p.victim);
+  const view = (await lookAfresh(n)).get(p.victim);
   const d = decideResolve(n.view(), p.victim, view);
   const { sizeBytes } = n.record().definition;
   const link = n.source?.links.get(p.victim);
@@ -91,15 +95,4 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
   await n.whileRoleStays(() => orderFullResync(source, [link], view?.record));
   n.env.emit(n.tag, 'config', `the split brain is resolved by an operator: the data of ${p.victim} is given up`, { node: p.victim });
   return { lines, refused: null, bytesOverwritten: sizeBytes };
-}
-
-async function freshView(n: Asked, node: NodeName): Promise<NodeView | undefined> {
-  if (!n.env.cluster.connected(node)) return undefined;
-  try {
-    return (await n.askView(node, n.record().definition.failureTimeoutMs)) ?? undefined;
-  } catch (e: unknown) {
-    if (!(e instanceof ClusterError)) throw e;
-    n.env.log.info('a node did not say how it sees the mirror', { tag: n.tag, node, error: e.message });
-    return undefined;
-  }
 }

@@ -3,15 +3,20 @@ import type { SourceRole } from './source.ts';
 import type { Switchovers } from './switchover.ts';
 import type { NodeContext } from './context.ts';
 import { epochText } from './epoch.ts';
+import type { FlagFiles } from './flags.ts';
+import { lookAfresh } from './fresh-views.ts';
 import type { OperatorAnswer } from './resolve.ts';
 import type { NodeName } from './types.ts';
 
 interface Asked extends NodeContext {
   readonly source: SourceRole | undefined;
   readonly switchovers: Switchovers;
+  readonly flags: FlagFiles;
+  others(): NodeName[];
 }
 
 export async function answerSwitchover(n: Asked, p: { to: NodeName; preview: boolean }): Promise<OperatorAnswer> {
+  await lookAfresh(n);
   if (p.preview) return await previewSwitchover(n, p.to);
   await n.switchovers.handOver(p.to);
   return { lines: [], refused: null, bytesOverwritten: 0 };

@@ -180,6 +180,8 @@ export interface NodeView {
   outOfSyncBytes: Record<NodeName, number>;
   /** Changes with each daemon start. */
   daemonStart: string;
+  /** When it said so, ms on its own monotonic clock; absent: an older version does not say. */
+  saidAtMs?: number;
   /** Has heard from its source since its own start, and has not itself been stalled for failureTimeout since. */
   contactWithSource: boolean;
   /** Milliseconds since each other node was last heard on any path; absent: never since start. */

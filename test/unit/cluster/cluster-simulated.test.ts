@@ -66,6 +66,20 @@ describe.each(SEEDS)('two nodes in the world of seed %i', (seed) => {
     await until(world, 'heard', () => (a.silentForMs('b') ?? 1e9) < 500 && (b.silentForMs('a') ?? 1e9) < 500, 1000);
   });
 
+  it('whoever waits for a connection hears of it when it is back, and else when its time is over', async () => {
+    const { world, a } = await pair(seed);
+    expect(await world.run(a.connectedWithin('b', 1))).toBe(true);
+    expect(await world.run(a.connectedWithin('c', 1000))).toBe(false);
+    world.cut('a', 'b');
+    await world.runFor(2 * FAILURE_TIMEOUT_MS);
+    const before = world.now();
+    expect(await world.run(a.connectedWithin('b', 300))).toBe(false);
+    expect(world.now() - before).toBeCloseTo(300, -1);
+    const waiting = a.connectedWithin('b', 2 * FAILURE_TIMEOUT_MS);
+    world.healAll();
+    expect(await world.run(waiting)).toBe(true);
+  });
+
   it('a cut one way: nothing sent after it counts as heard by the peer', async () => {
     const { world, a, b } = await pair(seed);
     const cutAt = world.node('a').io.clock.now();

@@ -1,0 +1,44 @@
+/**
+ * What is read and asked anew before an operator's command is decided, or shown to him: the flag files here, and how each other
+ * node that is heard sees the mirror. Last heartbeats may be of before his previous command, on whichever node he gave it.
+ */
+import { ClusterError } from '../cluster/errors.ts';
+import type { NodeContext } from './context.ts';
+import type { FlagFiles } from './flags.ts';
+import type { NodeName, NodeView } from './types.ts';
+
+interface Asker extends NodeContext {
+  others(): NodeName[];
+}
+
+/** All at once, and for failureTimeout at most (M14). A node that does not answer keeps its last view, and is judged by its silence. */
+export async function askHeard(n: Asker): Promise<Map<NodeName, NodeView>> {
+  return await askViews(n, n.others(), true);
+}
+
+/** The same, after the flag files. Rejects with IoError and StateError, as `FlagFiles.refresh`. */
+export async function lookAfresh(n: Asker & { readonly flags: FlagFiles }): Promise<Map<NodeName, NodeView>> {
+  await n.flags.refresh();
+  return await askHeard(n);
+}
+
+/** `patient`: of whoever is heard a connection to ask on is waited for: after a cut, the way there may be back later than the way here. */
+export async function askViews(ctx: NodeContext, nodes: readonly NodeName[], patient: boolean): Promise<Map<NodeName, NodeView>> {
+  const { cluster, io } = ctx.env;
+  const { failureTimeoutMs } = ctx.record().definition;
+  const end = io.clock.now() + failureTimeoutMs;
+  const answers = new Map<NodeName, NodeView>();
+  const ask = async (node: NodeName): Promise<void> => {
+    const waits = patient && ctx.silentForMs(node) < failureTimeoutMs;
+    if (!(waits ? await cluster.connectedWithin(node, failureTimeoutMs) : cluster.connected(node))) return;
+    try {
+      const view = await ctx.askView(node, Math.max(1, end - io.clock.now()));
+      if (view !== null) answers.set(node, view);
+    } catch (e: unknown) {
+      if (!(e instanceof ClusterError)) throw e;
+      ctx.env.log.info('a node did not say how it sees the mirror', { tag: ctx.tag, node, error: e.message });
+    }
+  };
+  await Promise.all(nodes.map(ask));
+  return answers;
+}

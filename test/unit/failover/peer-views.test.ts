@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { PeerViews } from '../../../src/failover/peer-views.ts';
+import { view } from './build.ts';
+
+const said = (saidAtMs: number | undefined, over: { inService?: boolean; daemonStart?: string } = {}) => ({
+  ...view('server2', ['server1', 'server2']),
+  ...over,
+  ...(saidAtMs === undefined ? {} : { saidAtMs }),
+});
+
+describe('what a peer said', () => {
+  const views = (): PeerViews => new PeerViews({ now: () => 0, silentForMs: () => 0 });
+
+  it('is replaced by what it said later, and not by a heartbeat that comes late', () => {
+    const v = views();
+    expect(v.heard('server2', said(10, { inService: true }))).toBe(true);
+    expect(v.heard('server2', said(20, { inService: false }))).toBe(true);
+    expect(v.heard('server2', said(10, { inService: true }))).toBe(false);
+    expect(v.get('server2')).toMatchObject({ inService: false, saidAtMs: 20 });
+  });
+
+  it('late is no sign that it speaks of the mirror again', () => {
+    let now = 0;
+    const v = new PeerViews({ now: () => now, silentForMs: () => 0 });
+    v.heard('server2', said(20));
+    v.heard('server2', undefined);
+    now = 5000;
+    expect(v.heard('server2', said(10))).toBe(false);
+    expect(v.silentForMs('server2')).toBe(5000);
+  });
+
+  it('by another start of its daemon, or an older version of it, is taken as it comes', () => {
+    const v = views();
+    v.heard('server2', said(20));
+    expect(v.heard('server2', said(1, { daemonStart: 'another' }))).toBe(true);
+    expect(v.heard('server2', said(undefined))).toBe(true);
+    expect(v.heard('server2', said(1))).toBe(true);
+  });
+});
