@@ -116,7 +116,8 @@ function complain(e: unknown, label: string, world: World): number {
   }
   if (e instanceof ControlError) {
     say(e.code === 'internal' ? `the daemon failed unexpectedly: ${e.message}; its log tells more` : e.message);
-    return e.code === 'bad-request' ? ExitCode.USAGE : ExitCode.REFUSED;
+    // Unconfirmed, as a question that nobody was there to answer.
+    return e.code === 'bad-request' || e.code === 'unconfirmed' ? ExitCode.USAGE : ExitCode.REFUSED;
   }
   const expected = e instanceof RefusedError || (e instanceof Error && expectedNames.has(e.name));
   say(`${expected ? '' : 'unexpected: '}${e instanceof Error ? e.message : String(e)}`);

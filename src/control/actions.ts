@@ -12,7 +12,7 @@ import { orderFullResync } from '../failover/resolve.ts';
 import { sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
-import type { MirrorDefinition, NodeName } from '../failover/types.ts';
+import type { Facts, MirrorDefinition, NodeName } from '../failover/types.ts';
 import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { explain } from './explain.ts';
@@ -74,7 +74,7 @@ export class DaemonControl implements ControlClient {
     unextend: (p) => this.#change(p.tag, (m) => removeTarget(m, p.node)),
     replace: (p) => this.#change(p.tag, (m) => replaceLeg(m, p)),
     delete: (p) => this.#changing.run(() => this.#delete(p)),
-    'in-service': (p) => this.#inService(p.tag, { kind: 'in-service', withoutLastOwner: p.withoutLastOwner === true }),
+    'in-service': (p) => this.#inService(p.tag, { kind: 'in-service', withoutLastOwner: p.withoutLastOwner === true, confirmed: p.confirmed ?? [] }),
     set: (p) => this.#change(p.tag, (m) => asSource(m, (s) => setFailover(m, s, p))),
     confirm: async (p) => this.#status(await confirmFailover(this.#mirror(p.tag), p.go)),
     'out-of-service': async (p) => {
@@ -89,9 +89,9 @@ export class DaemonControl implements ControlClient {
     verify: (p) => Promise.resolve({ started: this.#verifies.start(this.#source(p.tag)) }),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
-    force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner }),
+    force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner, confirmed: p.confirmed ?? [] }),
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
-    resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim),
+    resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim, p.kept),
     preview: async (p) => {
       const m = this.#mirror(p.tag);
       if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
@@ -201,7 +201,7 @@ export class DaemonControl implements ControlClient {
 
   // ---------------------------------------------------------------------------------------------- operating
 
-  async #inService(tag: string, command: { kind: 'in-service' | 'force'; withoutLastOwner: boolean }): Promise<MirrorStatus> {
+  async #inService(tag: string, command: Exclude<Facts['command'], { kind: 'none' }>): Promise<MirrorStatus> {
     const m = this.#mirror(tag);
     if (command.kind === 'in-service' && !m.inService) await refuseOldSize(m);
     const d = await m.goInService(command);

@@ -47,6 +47,7 @@ const codes: ReadonlySet<string> = new Set<ControlError['code']>([
   'bad-request',
   'not-found',
   'refused',
+  'unconfirmed',
   'conflict',
   'unreachable',
   'io',

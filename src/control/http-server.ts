@@ -58,6 +58,7 @@ const statusOf: Record<ControlError['code'], number> = {
   'bad-request': 400,
   'not-found': 404,
   refused: 403,
+  unconfirmed: 428,
   conflict: 409,
   unreachable: 503,
   io: 500,

@@ -1,5 +1,6 @@
 /** What a destructive command would do: direction, evidence and bytes, for people to see before they are asked. Changes nothing. */
 import { namedArbiter } from '../failover/arbiter.ts';
+import { toConfirm } from '../failover/confirmed.ts';
 import { decide } from '../failover/decide.ts';
 import { epochText } from '../failover/epoch.ts';
 import { heldGeneration } from '../failover/generation.ts';
@@ -31,10 +32,12 @@ export function preview(m: MirrorNode, p: Params): Result {
     lines.push(
       `here: generation ${heldGeneration(view.record)}, served epoch ${epochText(view.record.epochServed)}, last in sync in ${epochText(view.record.epochInSync)}`,
     );
-    if (p.action === 'force' && namedArbiter(m).heard(m, true) === false)
+    const confirms = toConfirm(d, namedArbiter(m).heard(m, true));
+    if (confirms.includes('no-majority'))
       lines.push('no majority of the nodes is heard: those that can not be heard may be in service among themselves, and a split brain would follow');
     lines.push(...forcePreview(facts));
-    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: m.switchovers.busy ?? (d.action === 'refuse' ? d.why : null) };
+    const refused = m.switchovers.busy ?? (d.action === 'refuse' ? d.why : null);
+    return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused, confirms, by: self };
   }
   const targets = p.nodes.length > 0 ? p.nodes.filter((n) => n !== self) : Object.keys(view.record.definition.nodes).filter((n) => n !== self);
   if (p.action === 'fullresync' || p.action === 'extend' || p.action === 'replace') {
@@ -50,7 +53,7 @@ export function preview(m: MirrorNode, p: Params): Result {
     lines.push(`mirror ${m.tag} is forgotten on ${told.join(', ')}: records, bitmaps and flags go, the legs keep their data`);
     if (away.length > 0) lines.push(`${away.join(', ')} can not be reached: the records there stay until netraid delete ${m.tag} is said there`);
   }
-  return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets) };
+  return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets), confirms: [], by: self };
 }
 
 /** What the action would be refused for, as far as it is known before it is asked for; null: nothing. */

@@ -34,7 +34,14 @@ export async function resizeMirror(m: MirrorNode, wish: Wish): Promise<void> {
 export async function previewOfResize(m: MirrorNode, wish: Wish | undefined): Promise<Preview> {
   const { sizeBytes } = m.record().definition;
   const lines = [`${m.tag} has ${String(sizeBytes)} bytes now; whatever lies behind a smaller size is cut off`];
-  const answer = (refused: string | null): Preview => ({ lines, bytesOverwritten: 0, lastOwnerHere: m.flags.flags.lastOwner, refused });
+  const answer = (refused: string | null): Preview => ({
+    lines,
+    bytesOverwritten: 0,
+    lastOwnerHere: m.flags.flags.lastOwner,
+    refused,
+    confirms: [],
+    by: m.env.self,
+  });
   if (m.inService) return answer(onlyOutOfService(m.tag));
   const source = m.views().find((v) => v.inService && m.silentForMs(v.node) < m.record().definition.failureTimeoutMs)?.node;
   if (source !== undefined) return answer(`${m.tag} is in service on ${source}; run this there`);

@@ -53,6 +53,7 @@ const confirm = {
   confirmTimeoutSec: z.exactOptional(z.number().int().min(1).max(CONFIRM_TIMEOUT_MAX_SEC)),
   confirmDefault: z.exactOptional(z.enum(['go', 'stay'])),
 };
+const confirmed = z.exactOptional(z.array(z.enum(['force', 'no-majority'])));
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
@@ -86,7 +87,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   delete: onlyTag,
   set: z.strictObject({ tag, failover: z.exactOptional(failover), ...confirm }),
   confirm: z.strictObject({ tag, go: z.boolean() }),
-  'in-service': z.strictObject({ tag, withoutLastOwner: z.exactOptional(z.boolean()) }),
+  'in-service': z.strictObject({ tag, withoutLastOwner: z.exactOptional(z.boolean()), confirmed }),
   'out-of-service': onlyTag,
   pause: tagAndNodes,
   resume: tagAndNodes,
@@ -95,8 +96,8 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   'verify-result': onlyTag,
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
   switchover: tagAndNode,
-  resolve: z.strictObject({ tag, victim: node }),
-  force: z.strictObject({ tag, withoutLastOwner: z.boolean() }),
+  resolve: z.strictObject({ tag, victim: node, kept: z.exactOptional(node) }),
+  force: z.strictObject({ tag, withoutLastOwner: z.boolean(), confirmed }),
   preview: z.strictObject({
     tag,
     action: z.enum(['force', 'fullresync', 'in-service', 'delete', 'unextend', 'replace', 'resize', 'extend', 'switchover', 'resolve']),

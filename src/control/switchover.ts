@@ -20,6 +20,8 @@ interface Question {
   method: 'switchover' | 'resolve';
   node: NodeName;
   preview: boolean;
+  /** Resolve: whose data was confirmed to be kept. */
+  kept?: NodeName | undefined;
 }
 
 async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: OperatorAnswer }> {
@@ -27,6 +29,7 @@ async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: 
   const node = validateNodeName(q.node);
   const { preview } = q;
   if (m.inService) {
+    refuseOther(m, q, self);
     return {
       by: self,
       answer: await (q.method === 'switchover' ? answerSwitchover(m, { to: node, preview }) : answerResolve(m, { victim: node, preview })),
@@ -34,6 +37,7 @@ async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: 
   }
   const by = await servingElsewhere(m);
   if (by === undefined) throw new ControlError('refused', nobodyServes(m, q));
+  refuseOther(m, q, by);
   const params = q.method === 'switchover' ? { tag: m.tag, to: node, preview } : { tag: m.tag, victim: node, preview };
   const { failureTimeoutMs } = m.record().definition;
   const timeoutMs = preview ? failureTimeoutMs * 2 : failureTimeoutMs * WAIT_MAX + (q.method === 'switchover' ? HOOKS_WAIT_MAX_MS : 0);
@@ -47,6 +51,13 @@ async function ask(m: MirrorNode, q: Question): Promise<{ by: NodeName; answer: 
       `${by}: ${e.message}; it is not known whether the ${q.method} was carried out, and it may still be: look at netraid status ${m.tag} on both nodes`,
     );
   }
+}
+
+/** Another node has come in service since the question: its data is not what was to be kept. */
+function refuseOther(m: MirrorNode, q: Question, by: NodeName): void {
+  if (q.kept === undefined || q.kept === by) return;
+  const why = `${by} has ${m.tag} in service now, and it was confirmed that the data of ${q.kept} is kept`;
+  throw new ControlError('unconfirmed', `${why}; nothing was changed, say it again`);
 }
 
 function nobodyServes(m: MirrorNode, q: Question): string {
@@ -63,13 +74,13 @@ export async function switchover(m: MirrorNode, to: NodeName): Promise<Actions['
   return { tag: m.tag, from: by, to };
 }
 
-export async function resolveSplitBrain(m: MirrorNode, victim: NodeName): Promise<Actions['resolve']['result']> {
-  const { by, answer } = await ask(m, { method: 'resolve', node: victim, preview: false });
+export async function resolveSplitBrain(m: MirrorNode, victim: NodeName, kept?: NodeName): Promise<Actions['resolve']['result']> {
+  const { by, answer } = await ask(m, { method: 'resolve', node: victim, preview: false, kept });
   return { tag: m.tag, kept: by, victim, bytesOverwritten: answer.bytesOverwritten };
 }
 
 export async function previewOfMove(m: MirrorNode, method: Question['method'], node: NodeName | undefined): Promise<Actions['preview']['result']> {
   if (node === undefined) throw new ControlError('bad-request', `preview: nodes: ${method} has one node`);
-  const { answer } = await ask(m, { method, node, preview: true });
-  return { ...answer, lastOwnerHere: m.flags.flags.lastOwner };
+  const { by, answer } = await ask(m, { method, node, preview: true });
+  return { ...answer, lastOwnerHere: m.flags.flags.lastOwner, confirms: [], by };
 }

@@ -3,7 +3,7 @@
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
 import type { Explained } from './explain.ts';
-import type { ArbiterKind, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
+import type { ArbiterKind, Confirmable, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
 
 /** Progress of something that lasts. */
 export interface Progress {
@@ -130,7 +130,8 @@ export interface ControlEvent {
 
 /** A refusal or failure that a person can act on: one line. */
 export class ControlError extends Error {
-  readonly code: 'bad-request' | 'not-found' | 'refused' | 'conflict' | 'unreachable' | 'io' | 'internal';
+  /** `unconfirmed`: it would do now what was not confirmed; nothing was changed. */
+  readonly code: 'bad-request' | 'not-found' | 'refused' | 'unconfirmed' | 'conflict' | 'unreachable' | 'io' | 'internal';
   constructor(code: ControlError['code'], message: string) {
     super(message);
     this.name = 'ControlError';
@@ -192,8 +193,8 @@ export interface Actions {
   set: { params: { tag: string; failover?: FailoverMode; confirmTimeoutSec?: number; confirmDefault?: ConfirmDefault }; result: MirrorStatus };
   /** The answer when this node asks whether to take over. */
   confirm: { params: { tag: string; go: boolean }; result: MirrorStatus };
-  /** `withoutLastOwner`: as with force, where it equals one. */
-  'in-service': { params: { tag: string; withoutLastOwner?: boolean }; result: MirrorStatus };
+  /** `withoutLastOwner`: as with force, where it equals one. `confirmed`: what a preview said is to be confirmed, and was; without, it is no force. */
+  'in-service': { params: { tag: string; withoutLastOwner?: boolean; confirmed?: Confirmable[] }; result: MirrorStatus };
   'out-of-service': { params: { tag: string }; result: MirrorStatus };
   /** Names of targets; empty: all. */
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
@@ -215,9 +216,13 @@ export interface Actions {
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
   /** Moves the source to that node; carried out by the node in service, wherever it is asked for. */
   switchover: { params: { tag: string; node: NodeName }; result: { tag: string; from: NodeName; to: NodeName } };
-  /** Ends a split brain: the data of the victim is given up for that of the node in service. */
-  resolve: { params: { tag: string; victim: NodeName }; result: { tag: string; kept: NodeName; victim: NodeName; bytesOverwritten: number } };
-  force: { params: { tag: string; withoutLastOwner: boolean }; result: MirrorStatus };
+  /** Ends a split brain: the data of the victim is given up for that of the node in service. `kept`: whose data was confirmed to be kept. */
+  resolve: {
+    params: { tag: string; victim: NodeName; kept?: NodeName };
+    result: { tag: string; kept: NodeName; victim: NodeName; bytesOverwritten: number };
+  };
+  /** `confirmed`: as with in-service; the word force is a yes to itself alone. */
+  force: { params: { tag: string; withoutLastOwner: boolean; confirmed?: Confirmable[] }; result: MirrorStatus };
   /** What a destructive command would do, before anybody is asked. */
   preview: {
     params: {
@@ -228,7 +233,16 @@ export interface Actions {
       /** Of `resize`: what will be asked for. */
       resize?: { sizeBytes: number; force: boolean };
     };
-    result: { lines: string[]; bytesOverwritten: number; lastOwnerHere: boolean; refused: string | null };
+    result: {
+      lines: string[];
+      bytesOverwritten: number;
+      lastOwnerHere: boolean;
+      refused: string | null;
+      /** What the lines say that is not done without a yes to it. */
+      confirms: Confirmable[];
+      /** The node that will carry it out: its data is what is kept. */
+      by: NodeName;
+    };
   };
   /** Clears the marks for a target that was seeded by a shipped disk: the operator's recorded word. */
   'clear-bitmap': { params: { tag: string; node: NodeName }; result: { clearedBytes: number } };

@@ -15,12 +15,13 @@ import { arbiterOf, namedArbiter } from './arbiter.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
 import type { NodeContext } from './context.ts';
+import { ifConfirmed } from './confirmed.ts';
 import { decide } from './decide.ts';
 import { compareEpoch, highestEpoch, isSame, nextEpoch } from './epoch.ts';
 import { grantHeld } from './grant.ts';
 import type { FlagFiles } from './flags.ts';
-import { syncInherited } from './inherited.ts';
 import { askViews } from './fresh-views.ts';
+import { syncInherited } from './inherited.ts';
 import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { enteringAccount, servedLastOfAll } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
@@ -91,7 +92,7 @@ export class Claims {
   /** Step by step (design, "Going in service"). */
   async #claim(command: Facts['command']): Promise<Decision> {
     this.#outbid = false;
-    const first = decide(this.#n.facts(command, false));
+    const first = this.#decided(this.#n.facts(command, false));
     if (this.#stopping()) return { action: 'wait', rule: first.rule, why: `${this.#n.env.self} is stopping` };
     this.#n.note(first);
     if (first.action !== 'go-in-service') return first;
@@ -101,7 +102,7 @@ export class Claims {
     if (!(await this.#n.replica.syncEarlier())) {
       if (!(await this.#writtenDown())) throw new IoError(Errno.EIO, 'it can not be written down that a sync of the own leg has failed');
       // It was not known before that data is lost here: whoever asked for this must know, and force it.
-      const known = decide(this.#n.facts(command, false));
+      const known = this.#decided(this.#n.facts(command, false));
       this.#n.note(known);
       if (known.action !== 'go-in-service') return known;
     }
@@ -149,13 +150,18 @@ export class Claims {
     }
   }
 
+  /** Nothing is carried out as a force that was not confirmed as one. In the middle of a claim the votes have been asked for already. */
+  #decided(facts: Facts): Decision {
+    return ifConfirmed(decide(facts), facts.command, facts.claiming ? null : namedArbiter(this.#n).heard(this.#n, true));
+  }
+
   async #decideAgain(epoch: Epoch, command: Facts['command'], first: Decision): Promise<Decision> {
     this.#n.env.cluster.heartbeatNow();
     const { refused, accepted } = await this.#tellClaim(epoch);
     const told = { epoch, accepted, voters: this.#n.others().length + 1 };
     const majority = refused === '' ? await arbiterOf(this.#n).grants(this.#n, told) : null;
     const facts = { ...this.#n.facts(command, true), majority };
-    return refused === '' ? decide(facts) : { action: 'wait', rule: first.rule, why: refused };
+    return refused === '' ? this.#decided(facts) : { action: 'wait', rule: first.rule, why: refused };
   }
 
   /** Every reachable node writes the claim down: its durable vote. Who stands in its way, if anybody, and whose votes it has, own included. */

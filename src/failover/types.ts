@@ -265,7 +265,10 @@ export interface Facts {
   /** Milliseconds since this daemon started (a node that has just started has heard nobody yet). */
   upForMs: number;
   /** Operator's word that is being carried out now. */
-  command: { kind: 'none' } | { kind: 'in-service'; withoutLastOwner?: boolean } | { kind: 'force'; withoutLastOwner: boolean };
+  command:
+    | { kind: 'none' }
+    | { kind: 'in-service'; withoutLastOwner?: boolean; confirmed?: readonly Confirmable[] }
+    | { kind: 'force'; withoutLastOwner: boolean; confirmed?: readonly Confirmable[] };
   /** The arbiter's word (see `Arbiter`): whether a majority has voted durably for this node's claim; null: not asked yet, or nobody is asked. */
   majority: boolean | null;
   /** The next step of a claim decides again: rows that only begin a claim are read as "go on". */
@@ -273,6 +276,9 @@ export interface Facts {
   /** The question before a failover; absent: nothing has been asked. */
   confirm?: Confirm | undefined;
 }
+
+/** What an operator is asked before a command is carried out: `force` goes against the evidence, `no-majority` without the arbiter's word. */
+export type Confirmable = 'force' | 'no-majority';
 
 export interface Decision {
   action: 'go-in-service' | 'stay-in-service' | 'stay-out' | 'wait' | 'demote' | 'suspend' | 'refuse';
@@ -285,4 +291,6 @@ export interface Decision {
   changesIf?: string[];
   /** Failover `confirm`: what an operator may answer now. */
   asks?: Asked;
+  /** Refused for want of a yes to these, and for nothing else. */
+  unconfirmed?: Confirmable[];
 }

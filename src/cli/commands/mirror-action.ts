@@ -34,7 +34,12 @@ export async function mirrorAction(ctx: CommandContext): Promise<number> {
   }
   const s =
     action === 'fullresync'
-      ? await ctx.client.call('fullresync', { tag, source, nodes: targets })
+      ? // As it was shown: with the same source, and nobody added since.
+        await ctx.client.call('fullresync', {
+          tag,
+          source: source ?? before.source ?? before.node,
+          nodes: targets.length === 0 ? before.targets.map((t) => t.node) : targets,
+        })
       : await ctx.client.call(action, { tag, nodes: targets });
   const last = waitMs === undefined ? s : await waitInSync(ctx, s, targets, waitMs);
   const shown = last.targets.filter((t) => targets.length === 0 || targets.includes(t.node));
@@ -60,7 +65,7 @@ async function force(ctx: CommandContext, tag: string, names: readonly string[])
   const p = await showPreview(ctx, { tag, action: 'force', nodes: [], source: null });
   requireWordWithoutLastOwner(ctx, p);
   await confirm(ctx, `Force ${tag} in service on ${node}?`);
-  const s = await ctx.client.call('force', { tag, withoutLastOwner: ctx.args.flag('without-last-owner') });
+  const s = await ctx.client.call('force', { tag, withoutLastOwner: ctx.args.flag('without-last-owner'), confirmed: p.confirms });
   answer(ctx, s, [`${tag} is in service on ${s.node}`]);
   return ExitCode.OK;
 }

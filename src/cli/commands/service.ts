@@ -1,4 +1,5 @@
 /** Going in and out of service by hand. */
+import type { Confirmable } from '../../failover/types.ts';
 import { confirm, requireWordWithoutLastOwner, showPreview } from '../confirm.ts';
 import { ExitCode } from '../exit.ts';
 import { answer } from '../output.ts';
@@ -8,12 +9,19 @@ export async function inService(ctx: CommandContext): Promise<number> {
   const tag = ctx.args.tag();
   // Where it equals a force (data_corrupt was deleted by hand), it has the same warnings and questions.
   const { decision } = await ctx.client.call('explain', { tag, whatIf: 'in-service' });
+  let confirmed: Confirmable[] = [];
   if (decision.rule === 'forced') {
     const p = await showPreview(ctx, { tag, action: 'in-service', nodes: [], source: null });
     requireWordWithoutLastOwner(ctx, p);
     await confirm(ctx, `Go in service with ${tag} on the data of this node?`);
+    confirmed = p.confirms;
   }
-  const s = await ctx.client.call('in-service', { tag, ...(ctx.args.flag('without-last-owner') ? { withoutLastOwner: true } : {}) });
+  const s = await ctx.client.call('in-service', {
+    tag,
+    ...(ctx.args.flag('without-last-owner') ? { withoutLastOwner: true } : {}),
+    // The daemon refuses what has come to be a force since it was asked what this would be.
+    ...(confirmed.length > 0 ? { confirmed } : {}),
+  });
   const where = s.export === null ? '' : `; NBD clients connect to ${s.export.name} on ${s.export.socketPath}`;
   answer(ctx, s, [`${tag} is in service on ${s.node}${where}`]);
   return ExitCode.OK;

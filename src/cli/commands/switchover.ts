@@ -40,9 +40,9 @@ export async function resolve(ctx: CommandContext): Promise<number> {
   const tag = ctx.args.tag();
   const victim = ctx.args.node('victim');
   const waitMs = waitOf(ctx);
-  await showPreview(ctx, { tag, action: 'resolve', nodes: [victim], source: null });
+  const p = await showPreview(ctx, { tag, action: 'resolve', nodes: [victim], source: null });
   await confirm(ctx, `Give up the data that ${victim} has of ${tag}?`);
-  const done = await ctx.client.call('resolve', { tag, victim });
+  const done = await ctx.client.call('resolve', { tag, victim, kept: p.by });
   if (waitMs !== undefined) {
     const s = await ctx.client.call('status', { tag });
     if (!s.inService) throw new RefusedError(`a full resync of ${victim} is ordered on ${done.kept}; --wait follows it only there`);

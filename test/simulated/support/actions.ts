@@ -183,6 +183,8 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
     case 'force':
       c.forced = true;
       return await m.force(true);
+    case 'in-service':
+      return await m.command('in-service', { tag: TAG, confirmed: ['force', 'no-majority'] });
     default:
       return await m.command(what, { tag: TAG });
   }

@@ -96,7 +96,7 @@ export class Machine {
   async force(withoutLastOwner: boolean): Promise<string> {
     this.#servedBefore = servedKey(this.record);
     this.forcing = true;
-    const answer = await this.command('force', { tag: TAG, withoutLastOwner });
+    const answer = await this.command('force', { tag: TAG, withoutLastOwner, confirmed: ['force', 'no-majority'] });
     this.#endForcing();
     return answer;
   }

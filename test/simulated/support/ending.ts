@@ -146,7 +146,7 @@ async function help(c: Cluster): Promise<boolean> {
   // Nobody serves: the last owner is asked first, then everybody.
   const byFlag = [...c.all].sort((a, b) => Number(b.mirror?.flags.flags.lastOwner === true) - Number(a.mirror?.flags.flags.lastOwner === true));
   for (const m of byFlag) {
-    const answer = await m.command('in-service', { tag: TAG });
+    const answer = await m.command('in-service', { tag: TAG, confirmed: ['force', 'no-majority'] });
     c.say(`=== operator: in-service on ${m.name}: ${answer === '' ? 'done' : answer}`);
     if (answer === '') return true;
   }

@@ -123,7 +123,15 @@ export function harmless(
   lines: string[] = ['server1 -> server2: all bytes on server2 are overwritten'],
   over: Partial<Actions['preview']['result']> = {},
 ) {
-  return (): Actions['preview']['result'] => ({ lines, bytesOverwritten: 1024, lastOwnerHere: true, refused: null, ...over });
+  return (): Actions['preview']['result'] => ({
+    lines,
+    bytesOverwritten: 1024,
+    lastOwnerHere: true,
+    refused: null,
+    confirms: [],
+    by: 'server1',
+    ...over,
+  });
 }
 
 /** Time passes at once, in the order of its timers. */

@@ -175,7 +175,8 @@ describe('flags are real inputs', () => {
       await sim.world.client('server1').files.unlink(`${FLAGS}/t_data_corrupt`);
       await sim.world.sleep(3000);
       expect(await sim.status('server1')).toMatchObject({ inService: false });
-      expect(await sim.call('server1', 'in-service', { tag: 't' })).toMatchObject({ inService: true });
+      await sim.refuses('server1', 'in-service', { tag: 't' }, 'unconfirmed', /which was not confirmed/);
+      expect(await sim.call('server1', 'in-service', { tag: 't', confirmed: ['force'] })).toMatchObject({ inService: true });
     });
   });
 });

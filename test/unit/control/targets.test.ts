@@ -142,7 +142,7 @@ describe('who belongs to a mirror under arbiter majority', () => {
     await Sim.run({ nodes: NODES }, async (sim) => {
       await lost(sim);
       await sim.call('server1', 'out-of-service', { tag: 't' });
-      await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false });
+      await sim.call('server1', 'force', { tag: 't', withoutLastOwner: false, confirmed: ['no-majority'] });
       for (const node of ['server3', 'server2']) await sim.call('server1', 'unextend', { tag: 't', node });
       expect((await sim.status('server1')).suspended).toBeNull();
       expect((await sim.read('server1', 0, 65_536)).every((b) => b === 7)).toBe(true);

@@ -42,13 +42,13 @@ describe('mirror_action fullresync', () => {
     ['server1', 'server1', []],
     ['server2', null, ['server2']],
     ['', null, []],
-  ])('%j goes from the source to these', async (words, source, nodes) => {
+  ])('%j goes from the source to these, which the order names', async (words, source, nodes) => {
     const d = daemon();
     const { code, out } = await run(`mirror_action datarep-ext3 fullresync ${words} --yes`, d);
     expect([code, out[0]]).toEqual([0, 'server1 -> server2: all bytes on server2 are overwritten']);
     expect(d.calls.slice(1)).toEqual([
       ['preview', { tag: 'datarep-ext3', action: 'fullresync', nodes, source }],
-      ['fullresync', { tag: 'datarep-ext3', source, nodes }],
+      ['fullresync', { tag: 'datarep-ext3', source: 'server1', nodes: nodes.length === 0 ? ['server2', 'server3'] : nodes }],
     ]);
   });
 
@@ -67,15 +67,15 @@ describe('mirror_action fullresync', () => {
 
 describe('mirror_action force', () => {
   it('shows the evidence, asks, and goes in service', async () => {
-    const d = daemon({ preview: harmless(['flags here: last_owner set'], { bytesOverwritten: 0 }) });
+    const d = daemon({ preview: harmless(['flags here: last_owner set'], { bytesOverwritten: 0, confirms: ['force', 'no-majority'] }) });
     const { code, out, terminal } = await run('mirror_action datarep-ext3 force server1', d, { answers: ['y'] });
     expect([code, out]).toEqual([0, ['flags here: last_owner set', 'datarep-ext3 is in service on server1']]);
     expect(terminal.questions).toEqual(['Force datarep-ext3 in service on server1? [yes/no] ']);
-    expect(d.calls.at(-1)).toEqual(['force', { tag: 'datarep-ext3', withoutLastOwner: false }]);
+    expect(d.calls.at(-1)).toEqual(['force', { tag: 'datarep-ext3', withoutLastOwner: false, confirmed: ['force', 'no-majority'] }]);
   });
 
   it('without last_owner wants more than --yes', async () => {
-    const d = daemon({ preview: harmless(['flags here: last_owner not set'], { lastOwnerHere: false }) });
+    const d = daemon({ preview: harmless(['flags here: last_owner not set'], { lastOwnerHere: false, confirms: ['force'] }) });
     const refused = await run('mirror_action datarep-ext3 force server1 --yes', d);
     expect([refused.code, d.changes()]).toEqual([1, []]);
     expect(refused.errors[0]).toContain('this node has no last_owner');
@@ -83,7 +83,7 @@ describe('mirror_action force', () => {
     const alone = await run('mirror_action datarep-ext3 force server1 --without-last-owner', d);
     expect([alone.code, d.changes()]).toEqual([2, []]);
     expect((await run('mirror_action datarep-ext3 force server1 --yes --without-last-owner', d)).code).toBe(0);
-    expect(d.calls.at(-1)).toEqual(['force', { tag: 'datarep-ext3', withoutLastOwner: true }]);
+    expect(d.calls.at(-1)).toEqual(['force', { tag: 'datarep-ext3', withoutLastOwner: true, confirmed: ['force'] }]);
   });
 
   it('acts on the node that it is run on', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Actions } from '../../../../src/control/types.ts';
+import { type Actions, ControlError } from '../../../../src/control/types.ts';
 import type { DecideRule } from '../../../../src/failover/types.ts';
 import { FakeDaemon, harmless, mirror, run } from '../fake-daemon.ts';
 import { nodeView } from './node-view.ts';
@@ -25,7 +25,7 @@ describe('netraid in-service', () => {
   it('has the questions of force where it equals one', async () => {
     const d = new FakeDaemon({
       explain: explained('forced'),
-      preview: harmless(['evidence'], { lastOwnerHere: false }),
+      preview: harmless(['evidence'], { lastOwnerHere: false, confirms: ['force'] }),
       'in-service': () => mirror(),
     });
     expect((await run('netraid in-service a --yes', d)).errors[0]).toContain('--without-last-owner');
@@ -33,7 +33,18 @@ describe('netraid in-service', () => {
     expect(d.changes()).toEqual([]);
     const { code, out } = await run('netraid in-service a --without-last-owner --yes', d);
     expect([code, out[0], d.changes()]).toEqual([0, 'evidence', ['in-service']]);
-    expect(d.calls.at(-1)).toEqual(['in-service', { tag: 'a', withoutLastOwner: true }]);
+    expect(d.calls.at(-1)).toEqual(['in-service', { tag: 'a', withoutLastOwner: true, confirmed: ['force'] }]);
+  });
+});
+
+describe('netraid in-service that has come to be a force since it was shown', () => {
+  it('is refused by the daemon in one line, and ends as a question without an answer does', async () => {
+    const refused = (): never => {
+      throw new ControlError('unconfirmed', 'it would now be forced in service, which was not confirmed');
+    };
+    const d = new FakeDaemon({ explain: explained('evidence'), 'in-service': refused });
+    const { code, errors } = await run('netraid in-service a', d);
+    expect([code, errors]).toEqual([2, ['netraid in-service: it would now be forced in service, which was not confirmed']]);
   });
 });
 

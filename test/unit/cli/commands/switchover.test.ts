@@ -25,7 +25,7 @@ class FakeDevices implements Pick<BlockDevices, 'detach' | 'unmount' | 'status'>
 const daemon = (over = {}) =>
   new FakeDaemon({
     status: () => mirror(over),
-    preview: harmless(['server1 -> server2'], { bytesOverwritten: 0 }),
+    preview: harmless(['server1 -> server2'], { bytesOverwritten: 0, by: 'server2' }),
     switchover: ({ tag, node }) => ({ tag, from: 'server1', to: node }),
     resolve: ({ tag, victim }) => ({ tag, kept: 'server2', victim, bytesOverwritten: 4096 }),
   });
@@ -75,7 +75,7 @@ describe('netraid resolve', () => {
     expect(d.changes()).toEqual([]);
     const { code, out } = await run('netraid resolve a --victim server1 --yes', d);
     expect([code, out.at(-1), d.changes()]).toEqual([0, 'a: the data of server2 is kept; server1 is resynced from it, fully', ['resolve']]);
-    expect(d.calls.find(([a]) => a === 'resolve')?.[1]).toEqual({ tag: 'a', victim: 'server1' });
+    expect(d.calls.find(([a]) => a === 'resolve')?.[1]).toEqual({ tag: 'a', victim: 'server1', kept: 'server2' });
   });
 
   it('follows the resync only on the node in service', async () => {
