@@ -146,7 +146,7 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/failover/claim.ts',
-        find: "return refused === '' ? decide(facts) : { action: 'wait', rule: first.rule, why: refused };",
+        find: "return refused === '' ? this.#decided(facts) : { action: 'wait', rule: first.rule, why: refused };",
         replace: 'decide(facts);\n    void refused;\n    return first;',
       },
     ],
