@@ -124,7 +124,10 @@ describe.skipIf(loadNativeEngine() === undefined)('syncs of one leg', () => {
     const all = new Array<number>(15).fill(Errno.OK);
     expect(await run('durable', DURABLE, 'w')).toEqual({ errnos: all, begun: 2, elsewhere: true, alone: Errno.OK, begunAlone: 2 });
     const bytes = readFileSync(path.join(folder, 'durable-leg'));
-    const expected = Buffer.alloc(1024 * 1024, 1).fill(7, 0, 8 * 4096).fill(8, 0, 4096).fill(0, 16 * 4096, 20 * 4096);
+    const expected = Buffer.alloc(1024 * 1024, 1)
+      .fill(7, 0, 8 * 4096)
+      .fill(8, 0, 4096)
+      .fill(0, 16 * 4096, 20 * 4096);
     expect(bytes.equals(expected)).toBe(true);
   });
 
