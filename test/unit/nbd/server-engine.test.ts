@@ -28,7 +28,8 @@ beforeAll(async () => {
   const leg = join(folder, 'leg');
   await writeFile(leg, '');
   await truncate(leg, SIZE);
-  io = createNodeIo();
+  // Sockets in memory are not the native engine's.
+  io = createNodeIo({ engine: { engine: 'portable' } });
   engine = io.createEngine();
   const hub = new EngineHub(engine);
   const device = new LegDevice(hub, await engine.openLeg(leg, { write: true, lock: true }));
