@@ -10,7 +10,7 @@ import { ControlError } from './types.ts';
 
 export function refusal(tag: string, node: NodeName, d: Decision): ControlError {
   if (d.unconfirmed !== undefined)
-    return new ControlError('unconfirmed', `${tag} does not go in service on ${node}: ${d.why}; nothing was changed, say it again`);
+    return new ControlError('unconfirmed', `${tag} does not go in service on ${node}: ${d.why}; give the command again`);
   const remedy = d.changesIf === undefined || d.changesIf.length === 0 ? '' : `; it changes if ${d.changesIf.join(', or ')}`;
   return new ControlError('refused', `${tag} does not go in service on ${node}: ${d.why} (rule ${d.rule})${remedy}`);
 }

@@ -7,11 +7,14 @@ import type { NodeContext } from './context.ts';
 import type { FlagFiles } from './flags.ts';
 import type { NodeName, NodeView } from './types.ts';
 
+/** However long failureTimeout is: an operator waits, and his program for no longer than a minute. */
+const ASK_MAX_MS = 5000;
+
 interface Asker extends NodeContext {
   others(): NodeName[];
 }
 
-/** All at once, and for failureTimeout at most (M14). A node that does not answer keeps its last view, and is judged by its silence. */
+/** All at once, and for failureTimeout or five seconds at most (M14). A node that does not answer keeps its last view, and is judged by its silence. */
 export async function askHeard(n: Asker): Promise<Map<NodeName, NodeView>> {
   return await askViews(n, n.others(), true);
 }
@@ -26,11 +29,12 @@ export async function lookAfresh(n: Asker & { readonly flags: FlagFiles }): Prom
 export async function askViews(ctx: NodeContext, nodes: readonly NodeName[], patient: boolean): Promise<Map<NodeName, NodeView>> {
   const { cluster, io } = ctx.env;
   const { failureTimeoutMs } = ctx.record().definition;
-  const end = io.clock.now() + failureTimeoutMs;
+  const most = Math.min(failureTimeoutMs, ASK_MAX_MS);
+  const end = io.clock.now() + most;
   const answers = new Map<NodeName, NodeView>();
   const ask = async (node: NodeName): Promise<void> => {
     const waits = patient && ctx.silentForMs(node) < failureTimeoutMs;
-    if (!(waits ? await cluster.connectedWithin(node, failureTimeoutMs) : cluster.connected(node))) return;
+    if (!(waits ? await cluster.connectedWithin(node, most) : cluster.connected(node))) return;
     try {
       const view = await ctx.askView(node, Math.max(1, end - io.clock.now()));
       if (view !== null) answers.set(node, view);

@@ -401,9 +401,11 @@ export class MirrorNode implements Claimant {
   /** An operator's command to go in service; the decision says whether it was done, and by which rule. */
   async goInService(command: Command): Promise<Decision> {
     if (this.switchovers.underWay) return { action: 'wait', rule: 'better-candidate', why: 'a switchover is under way' };
+    // Asked before roles are held: whoever waits for them, such as our source, waits for no third node.
+    if (!this.inService) await lookAfresh(this);
     return await this.#roles.run(async () => {
       if (this.inService) return { action: 'stay-in-service', rule: 'evidence', why: 'the mirror is in service here already' };
-      await lookAfresh(this);
+      await this.flags.refresh();
       return await this.#claims.run(command);
     });
   }
@@ -411,10 +413,8 @@ export class MirrorNode implements Claimant {
   /** An operator's answer to the question whether to take over; null: nothing is asked. */
   async confirm(yes: boolean): Promise<Decision | null> {
     if (!this.#question.answer(yes ? 'yes' : 'no')) return null;
-    return await this.#roles.run(async () => {
-      await lookAfresh(this);
-      return await this.#claims.run({ kind: 'none' });
-    });
+    await lookAfresh(this);
+    return await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
   }
 
   // ------------------------------------------------------------------------------------------- out of service

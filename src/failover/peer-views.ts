@@ -11,9 +11,13 @@ interface Clocks {
   silentForMs(node: NodeName): number | undefined;
 }
 
+/** How late a message can be. A machine that was set back to a snapshot says what looks older, for good. */
+const LATE_MAX_MS = 10_000;
+
 export class PeerViews {
   readonly #clocks: Clocks;
   readonly #views = new Map<NodeName, NodeView>();
+  readonly #heardAt = new Map<NodeName, number>();
   /** Since when its daemon has not spoken of the mirror, although it spoke. */
   readonly #mute = new Map<NodeName, number>();
 
@@ -35,8 +39,10 @@ export class PeerViews {
    */
   heard(node: NodeName, view: NodeView | undefined): boolean {
     if (view !== undefined) {
-      if (isLater(this.#views.get(node), view)) return false;
+      const now = this.#clocks.now();
+      if (isLater(this.#views.get(node), view) && now - (this.#heardAt.get(node) ?? -Infinity) < LATE_MAX_MS) return false;
       this.#views.set(node, view);
+      this.#heardAt.set(node, now);
       this.#mute.delete(node);
     } else if (!this.#mute.has(node)) this.#mute.set(node, this.#clocks.now());
     return true;

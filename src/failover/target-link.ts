@@ -283,7 +283,6 @@ export class TargetLink {
     this.#s.marks.markAllOutOfSync(this.node);
     await this.#durable();
     await this.#s.ctx.store.update((r) => fullyMarked(r, this.node));
-    this.#s.damagedFor.delete(this.node);
   }
 
   async #durable(): Promise<void> {
@@ -363,6 +362,7 @@ export class TargetLink {
     void watch;
     const facts = { node: this.node, kind, rule: this.answer?.rule ?? null, why: this.answer?.why ?? null };
     if (kind !== 'none')
+      this.#s.damagedFor.delete(this.node);
       ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, facts);
     let end: ResyncEnd;
     try {

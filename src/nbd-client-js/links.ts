@@ -14,6 +14,7 @@ export class Piece {
   start = 0;
   length = 0;
   payloadBytes = 0;
+  sentAt = 0;
   prev: Piece | undefined;
   next: Piece | undefined;
 
@@ -49,12 +50,17 @@ export class PiecePool {
   }
 }
 
+/** Times replyTimeoutMs that a piece is waited for at most, whatever is answered meanwhile. */
+const AGE_MAX = 10;
+
 /**
  * One connection: what is out on it, oldest first.
  *
  * On a slow link a piece waits while what was sent before it is carried, which is nobody's fault: a piece is waited for from when
  * it was sent, or from the last answer to an older one, whichever is later. Of all that are out, the oldest is the one waited for
  * longest, so that one number a connection stands for all. An answer to a younger one is none to it: it may hang for itself.
+ *
+ * All that has an end: a disk that answers one by one, each of them just in time, is not waited for without one (M14).
  */
 export class Link {
   readonly conn: ConnId;
@@ -72,6 +78,7 @@ export class Link {
 
   add(p: Piece, now: number): void {
     p.link = this;
+    p.sentAt = now;
     p.prev = this.#newest;
     p.next = undefined;
     if (this.#newest === undefined) {
@@ -95,9 +102,10 @@ export class Link {
     this.bytes -= p.payloadBytes;
   }
 
-  /** From when the oldest piece without a reply is waited for; undefined: none is out. */
-  waitingSince(): number | undefined {
-    return this.#oldest === undefined ? undefined : this.#oldestSince;
+  /** When a reply is overdue, if none comes before; undefined: none is out. */
+  dueAt(replyTimeoutMs: number): number | undefined {
+    if (this.#oldest === undefined) return undefined;
+    return Math.min(this.#oldestSince + replyTimeoutMs, this.#oldest.sentAt + replyTimeoutMs * AGE_MAX);
   }
 }
 
@@ -140,12 +148,12 @@ export class Links {
     return best;
   }
 
-  /** From when the piece is waited for that is the longest overdue, or will be overdue first. */
-  waitingSince(): number | undefined {
+  /** When the first reply is overdue, if none comes before. */
+  dueAt(replyTimeoutMs: number): number | undefined {
     let first: number | undefined;
     for (const link of this.#all) {
-      const since = link.waitingSince();
-      if (since !== undefined && (first === undefined || since < first)) first = since;
+      const due = link.dueAt(replyTimeoutMs);
+      if (due !== undefined && (first === undefined || due < first)) first = due;
     }
     return first;
   }

@@ -67,7 +67,7 @@ export class Pipeline {
     this.#deadline = new ReplyDeadline({
       clock: o.clock,
       replyTimeoutMs: o.replyTimeoutMs,
-      waitingSince: () => this.#links.waitingSince(),
+      dueAt: () => this.#links.dueAt(o.replyTimeoutMs),
       onLate: () => {
         this.#lose(Errno.ETIMEDOUT, `no reply within ${String(o.replyTimeoutMs)} ms`);
       },

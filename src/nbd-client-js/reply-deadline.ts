@@ -7,8 +7,8 @@ import type { Clock, Timer } from '../io/types.ts';
 export interface ReplyDeadlineOptions {
   clock: Clock;
   replyTimeoutMs: number;
-  /** From when a reply has been waited for, longest (see `Link`); undefined: none is out. Never goes back. */
-  waitingSince: () => number | undefined;
+  /** When the first of those that are out is overdue (see `Link`); undefined: none is out. Never goes back while none is sent. */
+  dueAt: () => number | undefined;
   onLate: () => void;
 }
 
@@ -43,12 +43,12 @@ export class ReplyDeadline {
   }
 
   #tick(): void {
-    const { clock, replyTimeoutMs, waitingSince, onLate } = this.#o;
-    const since = waitingSince();
-    if (this.#ended || since === undefined) return;
+    const { clock, replyTimeoutMs, dueAt, onLate } = this.#o;
+    const due = dueAt();
+    if (this.#ended || due === undefined) return;
     const now = clock.now();
-    if (now < since + replyTimeoutMs) {
-      this.#arm(since + replyTimeoutMs, now);
+    if (now < due) {
+      this.#arm(due, now);
     } else if (now - this.#dueAt > replyTimeoutMs / 2) {
       // The timer came far too late: this process was stopped, and replies may be waiting in the socket.
       this.#arm(now + replyTimeoutMs / 4, now);

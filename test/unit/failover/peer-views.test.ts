@@ -36,4 +36,16 @@ describe('what a peer said', () => {
     expect(v.heard('server2', said(undefined))).toBe(true);
     expect(v.heard('server2', said(1))).toBe(true);
   });
+
+  it('that looks older for longer than a message can be late comes of a machine that was set back, and is taken', () => {
+    let now = 0;
+    const v = new PeerViews({ now: () => now, silentForMs: () => 0 });
+    v.heard('server2', said(60_000, { inService: true }));
+    now = 9999;
+    expect(v.heard('server2', said(100))).toBe(false);
+    now = 10_000;
+    expect(v.heard('server2', said(101))).toBe(true);
+    expect(v.get('server2')).toMatchObject({ inService: false, saidAtMs: 101 });
+    expect(v.heard('server2', said(102))).toBe(true);
+  });
 });

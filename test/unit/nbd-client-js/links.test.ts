@@ -37,13 +37,13 @@ describe('the links of a client', () => {
         const both = [links.add(1), links.add(2)] as const;
         const pool = new PiecePool();
         /** Oldest first. */
-        const out: { p: Piece; since: number }[] = [];
+        const out: { p: Piece; since: number; sentAt: number }[] = [];
         steps.forEach(([adds, n, second], now) => {
           if (adds || out.length === 0) {
             const p = pool.take();
             p.payloadBytes = n;
             both[second ? 1 : 0].add(p, now);
-            out.push({ p, since: now });
+            out.push({ p, since: now, sentAt: now });
           } else {
             const i = n % out.length;
             const [done] = out.splice(i, 1);
@@ -53,7 +53,10 @@ describe('the links of a client', () => {
             link.remove(done.p, now);
             pool.give(done.p);
           }
-          expect(links.waitingSince()).toBe(out.length === 0 ? undefined : Math.min(...out.map((o) => o.since)));
+          for (const ms of [1, 5, 1000]) {
+            const due = Math.min(...out.map((o) => Math.min(o.since + ms, o.sentAt + 10 * ms)));
+            expect(links.dueAt(ms)).toBe(out.length === 0 ? undefined : due);
+          }
           expect(both[0].requests + both[1].requests).toBe(out.length);
           expect(both[0].bytes + both[1].bytes).toBe(out.reduce((sum, o) => sum + o.p.payloadBytes, 0));
         });

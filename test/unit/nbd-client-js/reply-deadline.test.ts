@@ -17,7 +17,7 @@ function scene(): Scene {
   const deadline = new ReplyDeadline({
     clock,
     replyTimeoutMs: 1000,
-    waitingSince: () => out[0],
+    dueAt: () => (out[0] === undefined ? undefined : out[0] + 1000),
     onLate: () => late.push(clock.now()),
   });
   return { clock, deadline, out, late };
@@ -80,7 +80,7 @@ describe('the deadline of replies', () => {
         return { cancel: () => undefined };
       },
     };
-    const deadline = new ReplyDeadline({ clock, replyTimeoutMs: 1000, waitingSince: () => 0, onLate: () => late.push(now) });
+    const deadline = new ReplyDeadline({ clock, replyTimeoutMs: 1000, dueAt: () => 1000, onLate: () => late.push(now) });
     deadline.sent(0);
     now = 60_000;
     timers[0]?.f();
