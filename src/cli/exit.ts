@@ -1,7 +1,8 @@
 /** How a command ends. */
 export const ExitCode = { OK: 0, REFUSED: 1, USAGE: 2, UNREACHABLE: 3 } as const;
 
-export const EXIT_CODES_HELP = 'Exit codes: 0 done; 1 refused or failed; 2 wrong usage, or not confirmed: nothing was changed; 3 the daemon can not be reached.';
+export const EXIT_CODES_HELP =
+  'Exit codes: 0 done; 1 refused or failed; 2 wrong usage, or not confirmed: nothing was changed; 3 the daemon can not be reached.';
 
 /** The command line is not one: what, and what is allowed. Nothing has been changed. */
 export class UsageError extends Error {

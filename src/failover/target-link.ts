@@ -361,9 +361,10 @@ export class TargetLink {
       });
     void watch;
     const facts = { node: this.node, kind, rule: this.answer?.rule ?? null, why: this.answer?.why ?? null };
-    if (kind !== 'none')
+    if (kind !== 'none') {
       this.#s.damagedFor.delete(this.node);
       ctx.env.emit(ctx.tag, 'resync-started', `${kind} resync of ${this.node}: ${String(resync.progress.totalBytes)} bytes`, facts);
+    }
     let end: ResyncEnd;
     try {
       end = await resync.run();
@@ -378,10 +379,8 @@ export class TargetLink {
     }
     if (kind !== 'none') {
       this.lastResync = { kind, bytes: end.progress.totalBytes, sent: end.progress.sentBytes, seconds: (this.#now() - started) / 1000 };
-      ctx.env.emit(ctx.tag, 'resync-done', `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`, {
-        ...facts,
-        ...this.lastResync,
-      });
+      const done = `${kind} resync of ${this.node} done: ${String(end.progress.totalBytes)} bytes`;
+      ctx.env.emit(ctx.tag, 'resync-done', done, { ...facts, ...this.lastResync });
     }
     return true;
   }
