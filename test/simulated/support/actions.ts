@@ -93,7 +93,7 @@ function onNode(c: Cluster, m: Machine, a: Extract<Action, { node: string }>): v
       if (!isAlive(m)) return;
       m.gone();
       m.sim.powerFail();
-      c.branches.powerLost = true;
+      c.branches.powerFails();
       return;
     case 'boot':
       boot(m);

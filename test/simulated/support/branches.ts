@@ -47,8 +47,8 @@ export class Branches {
   readonly #c: Cluster;
   readonly #all: Branch[] = [];
   #tip: Branch | undefined;
-  /** Power was lost somewhere since a node last went in service. */
-  powerLost = false;
+  /** Those that no node has gone on from since power was lost somewhere. */
+  readonly #powerLost = new Set<Branch>();
 
   constructor(c: Cluster) {
     this.#c = c;
@@ -61,6 +61,16 @@ export class Branches {
   /** Branches whose answers must survive, or be shown as a split brain. */
   get open(): Branch[] {
     return this.#all;
+  }
+
+  /** Somewhere: what was not flushed may be gone, of each of them. */
+  powerFails(): void {
+    for (const b of this.#all) this.#powerLost.add(b);
+    if (this.#tip !== undefined) this.#powerLost.add(this.#tip);
+  }
+
+  hasLostPower(b: Branch): boolean {
+    return this.#powerLost.has(b);
   }
 
   /** A source stands still for long, or is about to. */
@@ -103,10 +113,7 @@ export class Branches {
     const stillServed = this.#c.all.some((x) => x !== m && x.inService && this.of(x) === parent);
     const model = stillServed ? parent.model.fork() : parent.model;
     model.epochOver();
-    if (this.powerLost) {
-      model.powerWasLost();
-      this.powerLost = false;
-    }
+    if (this.#powerLost.delete(parent)) model.powerWasLost();
     const branch = {
       key,
       node: m.name,

@@ -161,7 +161,7 @@ async function help(c: Cluster): Promise<boolean> {
   const { tip } = c.branches;
   const promised = tip === undefined ? undefined : { ...tip, model: tip.model.fork() };
   promised?.model.epochOver();
-  if (c.branches.powerLost) promised?.model.powerWasLost();
+  if (tip !== undefined && c.branches.hasLostPower(tip)) promised?.model.powerWasLost();
   const whole = promised === undefined ? undefined : c.all.find((m) => m.mirror !== undefined && firstWrong(c, promised, m) === undefined);
   if (whole !== undefined) return await force(c, whole);
   if (c.plan.kinds.has('force') || c.plan.kinds.has('damage') || c.plan.kinds.has('async')) {
