@@ -1,7 +1,8 @@
 /**
  * M2 at the very moment of an answer: a target that was in sync, and is not any more, has written down that it is out, or
  * there was a failureTimeout since then in which nothing of it reached the source, or it has said that it heeds that it is out,
- * and then has no contact with a source until it has joined again. Judged from its disk, from what its daemon holds to and
+ * and then has no contact with a source until it has joined again; or its daemon has started anew since, which has none to begin
+ * with, and may have knocked at the source in vain. Judged from its disk, from what its daemon holds to and
  * from the wires, not from what the source believes.
  */
 import type { Cluster, Machine } from './cluster.ts';
@@ -13,7 +14,7 @@ export class LeftOut {
   readonly #source: Machine;
   #term = '';
   /** Those that were in sync in this term and have not been seen to be out since, and when they were last seen to be in sync. */
-  readonly #members = new Map<string, number>();
+  readonly #members = new Map<string, { at: number; boots: number }>();
   /** Those that were passed over because they heed that they are out. */
   readonly #heeding = new Set<string>();
 
@@ -32,11 +33,11 @@ export class LeftOut {
       this.#term = term;
       this.#members.clear();
       this.#heeding.clear();
-      for (const n of record.inSync) if (n !== name) this.#members.set(n, this.#source.servingSince);
+      for (const n of record.inSync) if (n !== name) this.#inSync(n, this.#source.servingSince);
     }
     for (const link of mirror.source.links.values()) {
       if (link.leg.phase === 'in-sync') {
-        this.#members.set(link.node, now);
+        this.#inSync(link.node, now);
         this.#heeding.delete(link.node);
         continue;
       }
@@ -48,15 +49,20 @@ export class LeftOut {
     }
   }
 
+  #inSync(node: string, at: number): void {
+    this.#members.set(node, { at, boots: this.#c.machine(node).sim.boots });
+  }
+
   #judge(node: string, number: number): void {
-    const inSyncAt = this.#members.get(node);
-    if (inSyncAt === undefined) return;
+    const member = this.#members.get(node);
+    if (member === undefined) return;
     const target = this.#c.machine(node);
     // A node without a usable record can never take over (M13).
     const record = parseRecord(target.sim.peekDurable(PATHS.state));
     const isOut = record === undefined || !record.inSync.includes(node) || (record.epochSeen?.number ?? 0) > number;
-    const silentMs = this.#c.world.longestSilence(node, this.#source.name, inSyncAt);
-    const heeds = this.#source.mirror?.source?.outs.isHeeded(node) === true && !this.#mayTakeOver(node);
+    const silentMs = this.#c.world.longestSilence(node, this.#source.name, member.at);
+    const startedAnew = target.sim.boots !== member.boots;
+    const heeds = (startedAnew || this.#source.mirror?.source?.outs.isHeeded(node) === true) && !this.#mayTakeOver(node);
     if (!isOut && heeds) this.#heeding.add(node);
     if (!isOut && !heeds && silentMs < this.#c.plan.failureTimeoutMs) {
       this.#c.violated(
