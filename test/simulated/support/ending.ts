@@ -152,7 +152,9 @@ async function help(c: Cluster): Promise<boolean> {
   }
   const shown = c.all.some((m) => m.view?.state === 'Split Brain');
   if (shown) {
-    const winner = c.branches.tip === undefined ? byFlag[0] : c.machine(c.branches.tip.node);
+    // Whoever has a damaged record can not be forced.
+    const newest = byFlag.find((m) => m.name === c.branches.tip?.node && m.mirror !== undefined);
+    const winner = newest ?? byFlag.find((m) => m.mirror !== undefined);
     if (winner === undefined) return false;
     splitBrainShown(c, winner);
     return await force(c, winner);

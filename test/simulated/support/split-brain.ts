@@ -10,7 +10,9 @@ export function splitBrainShown(c: Cluster, winner: Machine): void {
   c.checked('M10');
   c.count('split brain shown');
   for (const b of c.branches.open) asItWas(c, b);
-  const kept = c.branches.of(winner) ?? c.branches.tip;
+  const { tip } = c.branches;
+  const last = tip?.node === winner.name ? tip : c.branches.open.find((b) => b.node === winner.name);
+  const kept = c.branches.of(winner) ?? last ?? tip;
   if (kept === undefined) return;
   c.branches.only(kept);
 }
