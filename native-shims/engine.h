@@ -37,7 +37,7 @@
 #define RING_ENTRIES 4096u
 #define RING_FIELDS 8u
 #define BATCH_MAX 1024u
-#define IO_THREADS_MAX 16
+#define IO_THREADS_MAX 32
 #define HOT_MAX 4u
 
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
@@ -125,6 +125,7 @@ struct io_pool {
   struct lane *lane_first, *lane_last; /* with work, and room for a thread */
   struct io_thread *idle;              /* the last one first */
   struct job *done_first, *done_last;
+  unsigned coming;                     /* threads that are about to look for work */
   bool stop;
   atomic_bool some_done; /* a hint, so that looking costs no lock */
   bool watched; /* the main thread looks for what is done, and needs no wake-up */

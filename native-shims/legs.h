@@ -9,7 +9,8 @@ enum inline_kind { INLINE_NEVER, INLINE_NOWAIT, INLINE_ALWAYS };
 
 /* What of a leg may run beside each other: a leg that hangs holds as many threads as its lanes take, and no more. */
 enum lane_kind {
-  LANE_SHORT,   /* reads and writes */
+  LANE_READS,   /* those that were not in the cache: several, so that a disk has more than one to choose from */
+  LANE_WRITES,
   LANE_DURABLE, /* syncs, and what is to be durable when it is over: by one thread, all that wait together */
   LANE_LONG,    /* zeroing and extents */
   LANES
@@ -61,7 +62,8 @@ struct job {
 
 static inline enum lane_kind lane_of(const struct job *j) {
   if (j->fua || j->kind == JOB_SYNC) return LANE_DURABLE;
-  return j->kind == JOB_READ || j->kind == JOB_WRITE ? LANE_SHORT : LANE_LONG;
+  if (j->kind == JOB_READ) return LANE_READS;
+  return j->kind == JOB_WRITE ? LANE_WRITES : LANE_LONG;
 }
 
 /* work.c, on an I/O thread: each job ends with its error and what it moved. */

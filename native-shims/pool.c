@@ -5,7 +5,7 @@
  *
  * Invariants, all under the lock:
  * - a lane is listed once, and only while it has jobs and may have one thread more
- * - whenever a lane is listed and a thread idle, one has been woken that will look
+ * - whenever a lane is listed and a thread idle, one has been woken, or has other work behind it, that will look
  * - a thread is done with a lane in the same moment in which it hands its jobs back: the leg may be gone after that
  *
  * The thread that went idle last is woken first: its stack and its core are the warmest.
@@ -15,15 +15,22 @@
 #include <string.h>
 #include "legs.h"
 
-/* Threads that one lane may have at a time. */
-static const unsigned lane_most[LANES] = {[LANE_SHORT] = 2, [LANE_DURABLE] = 1, [LANE_LONG] = 1};
-/* Short jobs that a thread takes at once when many wait. */
+/* Jobs that a thread takes at once when many wait, where each of them is short. */
 #define TAKE_MAX 8u
 
 static enum lane_kind kind_of(const struct lane *l) { return (enum lane_kind)(l - l->leg->lanes); }
 
+/* Threads that the lane may have at a time. The kernel writes to a file by one thread at a time, and others wait awake. */
+static unsigned most_of(const struct lane *l) {
+  switch (kind_of(l)) {
+    case LANE_READS: return 4;
+    case LANE_WRITES: return l->leg->device ? 2 : 1;
+    default: return 1;
+  }
+}
+
 static void list(struct io_pool *p, struct lane *l) {
-  if (l->listed || l->first == NULL || l->running >= lane_most[kind_of(l)]) return;
+  if (l->listed || l->first == NULL || l->running >= most_of(l)) return;
   l->listed = true;
   l->next = NULL;
   if (p->lane_last == NULL) p->lane_first = l;
@@ -31,18 +38,23 @@ static void list(struct io_pool *p, struct lane *l) {
   p->lane_last = l;
 }
 
-static void wake_one(struct io_pool *p) {
+/* Whom to signal once the lock is free: a thread that wakes up while it is held would only wait again. */
+static struct io_thread *to_wake(struct io_pool *p) {
   struct io_thread *t = p->idle;
 
-  if (p->lane_first == NULL || t == NULL) return;
+  if (p->lane_first == NULL || t == NULL || p->coming > 0) return NULL;
   p->idle = t->next_idle;
   t->woken = true;
-  pthread_cond_signal(&t->wake);
+  return t;
+}
+
+static void wake(struct io_thread *t) {
+  if (t != NULL) pthread_cond_signal(&t->wake);
 }
 
 static bool is_short(const struct job *j) { return j->length <= SHORT_MAX_BYTES; }
 
-/* The first listed lane's next job; of short ones a few when there are enough for all its threads, of durable ones all. */
+/* The first listed lane's next job; of short writes a few when there are enough for all its threads, of durable work all. */
 static struct job *take(struct io_pool *p) {
   struct lane *l = p->lane_first;
   enum lane_kind kind = kind_of(l);
@@ -55,8 +67,9 @@ static struct job *take(struct io_pool *p) {
   if (kind == LANE_DURABLE) {
     last = l->last;
     count = l->queued;
-  } else if (kind == LANE_SHORT) {
-    while (is_short(last) && last->next != NULL && is_short(last->next) && count < TAKE_MAX && count * lane_most[kind] < l->queued) {
+  } else if (kind == LANE_WRITES) {
+    unsigned most = most_of(l);
+    while (is_short(last) && last->next != NULL && is_short(last->next) && count < TAKE_MAX && count * most < l->queued) {
       last = last->next;
       count += 1;
     }
@@ -70,8 +83,8 @@ static struct job *take(struct io_pool *p) {
   return first;
 }
 
-static void hand_back(struct engine *e, struct job *jobs, struct lane *l) {
-  struct io_pool *p = &e->pool;
+/* True: the main thread is to be woken. */
+static bool hand_back(struct io_pool *p, struct job *jobs, struct lane *l) {
   struct job *last = jobs;
   bool first = p->done_first == NULL;
 
@@ -82,7 +95,7 @@ static void hand_back(struct engine *e, struct job *jobs, struct lane *l) {
   else p->done_last->next = jobs;
   p->done_last = last;
   atomic_store_explicit(&p->some_done, true, memory_order_relaxed);
-  if (first && !p->watched) uv_async_send(&e->async);
+  return first && !p->watched;
 }
 
 /* Until there is work or it is to end; false: to end. */
@@ -106,15 +119,24 @@ static void *io_thread(void *argument) {
   while (wait_for_work(p, t)) {
     struct job *jobs = take(p);
     struct lane *l = &jobs->leg->lanes[lane_of(jobs)];
+    struct io_thread *other = to_wake(p);
+    bool tell;
 
-    wake_one(p);
     pthread_mutex_unlock(&p->lock);
+    wake(other);
     if (kind_of(l) == LANE_DURABLE) run_durable(jobs);
     else {
       for (struct job *j = jobs; j != NULL; j = j->next) run_job(j);
     }
     pthread_mutex_lock(&p->lock);
-    hand_back(e, jobs, l);
+    tell = hand_back(p, jobs, l);
+    if (!tell) continue;
+    /* Whom the main thread would wake for what it has meanwhile is already awake. */
+    p->coming += 1;
+    pthread_mutex_unlock(&p->lock);
+    uv_async_send(&e->async);
+    pthread_mutex_lock(&p->lock);
+    p->coming -= 1;
   }
   pthread_mutex_unlock(&p->lock);
   return NULL;
@@ -123,6 +145,8 @@ static void *io_thread(void *argument) {
 /* ------------------------------------------------------------------------------------------------ on the main thread */
 
 void pool_add(struct io_pool *p, struct job *jobs) {
+  struct io_thread *t;
+
   pthread_mutex_lock(&p->lock);
   while (jobs != NULL) {
     struct job *j = jobs;
@@ -137,8 +161,9 @@ void pool_add(struct io_pool *p, struct job *jobs) {
     list(p, l);
   }
   /* Whoever comes for the first lane wakes the next one as long as there are lanes to take from. */
-  wake_one(p);
+  t = to_wake(p);
   pthread_mutex_unlock(&p->lock);
+  wake(t);
 }
 
 static int thread_start(struct engine *e, struct io_thread *t) {
@@ -185,10 +210,9 @@ void io_stop(struct engine *e) {
   p->idle = NULL;
   pthread_mutex_unlock(&p->lock);
   p->count = 0;
-  for (unsigned i = 0; i < count; i += 1) {
-    pthread_join(p->threads[i].thread, NULL);
-    pthread_cond_destroy(&p->threads[i].wake);
-  }
+  for (unsigned i = 0; i < count; i += 1) pthread_join(p->threads[i].thread, NULL);
+  /* Until the last one has ended, one may wake another. */
+  for (unsigned i = 0; i < count; i += 1) pthread_cond_destroy(&p->threads[i].wake);
 }
 
 void pool_free(struct io_pool *p) {

@@ -38,8 +38,8 @@ import { blockStatusBytes, blockStatusFrom, encodeBlockStatusChunks, extentsFrom
 import { NodeSocket } from './socket.ts';
 
 const LINGER_MS = 5000;
-/** A leg has at most four of them at a time (native-shims/pool.c): one that hangs leaves the others theirs. */
-const IO_THREADS = 16;
+/** A leg has at most eight of them at a time (native-shims/pool.c): one that hangs leaves the others theirs. */
+const IO_THREADS = 32;
 const SPIN_MICROSECONDS = 30;
 const SLOTS = 2 ** SLOT_BITS;
 const U32_MAX = 2 ** 32 - 1;
