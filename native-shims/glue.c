@@ -278,6 +278,27 @@ static napi_value call_view(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+static napi_value call_is_zero(napi_env env, napi_callback_info info) {
+  struct call c;
+  uint32_t slot;
+  double offset, length, held;
+  bool zero = true;
+  napi_value v;
+
+  if (!arguments(env, info, 3, &c) || !u32(env, c.v[0], &slot) || !number(env, c.v[1], &offset) || !number(env, c.v[2], &length)) return NULL;
+  held = slot == 0 || slot >= c.e->handle_top || c.e->shared.handle_refs[slot] <= 0 ? -1 : c.e->shared.handle_length[slot];
+  if (!(offset >= 0 && length >= 0 && offset + length <= held)) {
+    napi_throw_range_error(env, NULL, "the handle has no such bytes");
+    return NULL;
+  }
+  if (length > 0) {
+    const uint8_t *data = c.e->handles[slot].data + (size_t)offset;
+    /* Each byte is like the one after it, and the first is zero. */
+    zero = data[0] == 0 && memcmp(data, data + 1, (size_t)length - 1) == 0;
+  }
+  return napi_get_boolean(env, zero, &v) == napi_ok ? v : NULL;
+}
+
 /* The leg, or an errno as a negative number. */
 static napi_value call_leg_open(napi_env env, napi_callback_info info) {
   struct call c;
@@ -311,6 +332,7 @@ static napi_value call_stop(napi_env env, napi_callback_info info) {
 static const struct { const char *name; napi_callback f; } calls[] = {
   {"submit", call_submit}, {"listen", call_listen}, {"open", call_open}, {"start", call_start}, {"close", call_close},
   {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"allocate", call_allocate}, {"view", call_view},
+  {"isZero", call_is_zero},
   {"legOpen", call_leg_open}, {"legClose", call_leg_close}, {"stop", call_stop},
 };
 

@@ -7,7 +7,7 @@
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { EngineHub } from '../io/hub.ts';
-import type { LegInfo } from '../io/types.ts';
+import type { Handle, LegInfo } from '../io/types.ts';
 
 export const REWRITE_PIECE_BYTES = 1024 * 1024;
 const PIECES_IN_FLIGHT_MAX = 4;
@@ -26,6 +26,14 @@ export async function isHole(hub: EngineHub, leg: LegInfo, offset: number, lengt
   const { extents } = r.value;
   const end = extents.reduce((most, e) => Math.max(most, e.offset + e.length), 0);
   return extents.length > 0 && extents.every((e) => e.zero) && end >= offset + length;
+}
+
+/** Whether those bytes are all zero; of no bytes nothing is said. */
+export async function isZeroes(hub: EngineHub, h: Handle, length: number): Promise<boolean> {
+  const r = await hub.run((op) => {
+    hub.engine.isZero(op, h, 0, length, length);
+  });
+  return r.errno === 0 && r.value?.kind === 'zeroes' && r.value.zero.length === 1 && r.value.zero[0] === true;
 }
 
 /** Writes all regions of `map` again as they are, and syncs; the errno of the first operation that failed, 0: the leg can be trusted. */

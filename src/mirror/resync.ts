@@ -13,7 +13,7 @@ import type { EngineHub, OpResult } from '../io/hub.ts';
 import { Errno, errnoName, type Handle, type Timer } from '../io/types.ts';
 import type { MirrorDevice } from './device.ts';
 import type { ResyncProgress, TargetLeg } from './legs.ts';
-import { isHole, shownRange } from './own-leg.ts';
+import { isHole, isZeroes, shownRange } from './own-leg.ts';
 import { Pacer } from './pacer.ts';
 import { WAITING } from './range-lock.ts';
 
@@ -222,10 +222,13 @@ export class Resync {
     const { hub } = this.#d;
     const read = await this.#readOwn(offset, length);
     if (read === undefined) return false;
-    if (read === 'hole') return this.#toTarget(offset, length, 0);
+    // To punch where the target has a hole already changes nothing, also where a failed sync has lost that hole (M3).
+    if (read === 'hole') return this.#toTarget(offset, length, 0, !this.#t.rewriteAll);
     try {
+      // Zeroes that take room here have their room there too.
+      if (await isZeroes(hub, read.h, length)) return await this.#toTarget(offset, length, 0, false);
       if (await this.#equalThere(hub, read.h, offset, length)) return this.#alive();
-      return await this.#toTarget(offset, length, read.h);
+      return await this.#toTarget(offset, length, read.h, false);
     } finally {
       hub.engine.release(read.h);
     }
@@ -296,7 +299,8 @@ export class Resync {
     return here.value?.kind === 'digest' && there === here.value.hex;
   }
 
-  async #toTarget(offset: number, length: number, h: Handle): Promise<boolean> {
+  /** `h` 0: zeroes. */
+  async #toTarget(offset: number, length: number, h: Handle, mayPunch: boolean): Promise<boolean> {
     const client = this.#t.client;
     if (client === undefined || !this.#alive()) return false;
     const r = await new Promise<number>((resolve) => {
@@ -305,8 +309,7 @@ export class Resync {
           resolve(errno);
         },
       };
-      // To punch where the target has a hole already changes nothing, also where a failed sync has lost that hole (M3).
-      if (h === 0) client.writeZeroes(owner, 0, offset, length, false, !this.#t.rewriteAll);
+      if (h === 0) client.writeZeroes(owner, 0, offset, length, false, mayPunch);
       else client.write(owner, 0, offset, length, h, 0, false);
     });
     if (r !== 0) {

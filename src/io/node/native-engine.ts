@@ -11,7 +11,7 @@
  * - an operation in the ring has its references already; closing anything begins what is in the ring first
  */
 import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
-import { digestOf, zeroGranules } from '../portable/compute.ts';
+import { digestOf } from '../portable/compute.ts';
 import {
   type ConnId,
   type ConnLimits,
@@ -294,7 +294,7 @@ export class NativeEngine implements Engine {
   }
 
   isZero(op: OpId, h: Handle, offset: number, length: number, granuleBytes: number): void {
-    this.#answer(op, length, { kind: 'zeroes', zero: zeroGranules(this.#handles.bytesOf(h, offset, length), granuleBytes) });
+    this.#answer(op, length, { kind: 'zeroes', zero: this.#handles.zeroGranules(h, offset, length, granuleBytes) });
   }
 
   usage(): { handles: number; bytes: number; operations: number; connections: number } {

@@ -45,6 +45,15 @@ export class NativeHandles {
     return this.view(h).subarray(offset, offset + length);
   }
 
+  /** One answer for each granule of a handle's part; the last may be short. */
+  zeroGranules(h: Handle, offset: number, length: number, granuleBytes: number): boolean[] {
+    if (!(granuleBytes > 0)) throw new RangeError(`granule of ${String(granuleBytes)} bytes`);
+    const slot = this.part(h, offset, length);
+    const zero: boolean[] = [];
+    for (let at = 0; at < length; at += granuleBytes) zero.push(this.#calls.isZero(slot, offset + at, Math.min(granuleBytes, length - at)));
+    return zero;
+  }
+
   /** The slot of a handle; throws when it is not live. */
   live(h: Handle): number {
     const slot = h & SLOT_MASK;

@@ -26,6 +26,8 @@ export interface NativeCalls {
   allocate(length: number): number;
   /** The bytes of a handle's slot: lent until release, never dangling (released bytes show what took their place). */
   view(slot: number): Uint8Array;
+  /** Whether that part of a slot's bytes is all zero. */
+  isZero(slot: number, offset: number, length: number): boolean;
   /** The native leg, or an errno below 0. The descriptor stays the caller's, and open until the leg is closed. */
   legOpen(fd: number, isDevice: boolean, canPunch: boolean, canZeroRange: boolean): number;
   /** True when no operation is left; otherwise `onLegIdle` tells. */

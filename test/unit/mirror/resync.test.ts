@@ -170,6 +170,32 @@ describe('resync', () => {
     ).toBe(true);
   });
 
+  it('sends no zeroes that take room here, but has them written there, in room of their own', async () => {
+    const rig = await lacking([1, 2, 3]);
+    rig.engine.leg.bytes.fill(0, 2 * REGION, 3 * REGION);
+    // One byte, and it is the last: the region is data.
+    rig.engine.leg.bytes.fill(0, 3 * REGION, 4 * REGION - 1);
+    rig.copy('b').bytes.fill(7);
+    const punched: boolean[] = [];
+    const b = rig.copy('b');
+    const ends = b.onOp;
+    b.onOp = (op) => {
+      if (op.kind === 'zero') punched.push(op.mayPunch);
+      ends(op);
+    };
+    const end = await rig.until(start(rig).run);
+    expect(end).toMatchObject({ result: 'done', progress: { sentBytes: 2 * REGION, doneBytes: 3 * REGION } });
+    expect(writes(rig)).toContain(`zero ${String(2 * REGION)}+${String(REGION)}`);
+    expect(punched).toEqual([false]);
+    expect(
+      rig
+        .copy('b')
+        .bytes.subarray(REGION, 4 * REGION)
+        .every((x, i) => x === rig.engine.leg.bytes[REGION + i]),
+    ).toBe(true);
+    expect(rig.oos('b')).toEqual([]);
+  });
+
   const digestOf = (rig: Rig) => (offset: number, length: number) =>
     Promise.resolve(
       createHash('sha256')

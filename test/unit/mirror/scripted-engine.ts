@@ -198,8 +198,15 @@ export class ScriptedEngine implements Engine {
     });
   }
 
-  isZero(): void {
-    throw new Error('nothing here asks whether bytes are zero');
+  isZero(op: OpId, h: Handle, offset: number, length: number, granuleBytes: number): void {
+    const zero: boolean[] = [];
+    for (let at = 0; at < length; at += granuleBytes) {
+      const granule = this.view(h).subarray(offset + at, offset + Math.min(length, at + granuleBytes));
+      zero.push(granule.every((b) => b === 0));
+    }
+    queueMicrotask(() => {
+      this.#emit(op, 0, length, 0, { kind: 'zeroes', zero });
+    });
   }
 
   view(h: Handle): Uint8Array {
