@@ -149,8 +149,9 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   /** Until every target that can be reached has joined, is being resynced, or can't be connected now; bounded. `expected`: lack nothing, and will come. */
   async connectFirst(expected: readonly NodeName[] = []): Promise<void> {
+    const paused = (l: TargetLink): boolean => this.ctx.record().paused.includes(l.node);
     const settled = (l: TargetLink): boolean =>
-      l.leg.inSession || l.queued || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';
+      l.leg.inSession || l.queued || paused(l) || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';
     await this.#until(() => [...this.links.values()].every(settled), this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1));
   }
 

@@ -180,3 +180,17 @@ describe('an epoch that was heard to be served', () => {
     });
   });
 });
+
+describe('a mirror that goes in service', () => {
+  it('does not wait for a target that is paused', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror({ failover: 'off' });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.call('server1', 'out-of-service', { tag: 't' });
+      const from = sim.world.now();
+      await sim.call('server1', 'in-service', { tag: 't' });
+      expect(sim.world.now() - from).toBeLessThan(500);
+      expect(await sim.targetState('server1', 'server2')).toBe('Paused');
+    });
+  });
+});
