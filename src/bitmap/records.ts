@@ -29,6 +29,8 @@ export class RecordWriter {
   #payload = new Uint8Array(PAYLOAD_MAX_BYTES);
   #used = 0;
   #select: Uint8Array | undefined;
+  /** Where a window is written before it is known how: one for all, since a file may have a million of them. */
+  readonly #record = new Uint8Array(16 + WINDOW_BYTES);
 
   get sectors(): number {
     return this.#payloads.length + (this.#used > 0 ? 1 : 0);
@@ -69,7 +71,13 @@ export class RecordWriter {
   /** Everything in the selected map that is set. */
   whole(map: DirtyBitmap): void {
     const windows = new DirtyBitmap(map.windowCount);
-    for (const run of map.runs()) windows.setRange(windowOf(run.first), windowOf(run.first + run.length - 1));
+    let from = 0;
+    for (let run = map.nextDirtyRun(from); run !== undefined; run = map.nextDirtyRun(from)) {
+      const last = windowOf(run.first + run.length - 1);
+      windows.setRange(windowOf(run.first), last);
+      // What else is set in that window is written with it.
+      from = Math.min((last + 1) * WINDOW_REGIONS, map.regionCount);
+    }
     this.windows(map, windows);
   }
 
@@ -116,7 +124,7 @@ export class RecordWriter {
   #mixed(map: DirtyBitmap, window: number): void {
     const first = window * WINDOW_REGIONS;
     const stop = Math.min(first + WINDOW_REGIONS, map.regionCount);
-    const record = new Uint8Array(16 + WINDOW_BYTES);
+    const record = this.#record;
     const start = putVarint(record, 1, window);
     let used = start + 1;
     let count = 0;
@@ -148,7 +156,8 @@ export class RecordWriter {
         this.#used = this.#select.length;
       }
     }
-    this.#payload.set(record.subarray(0, length), this.#used);
+    // A few bytes most of the time: a view of them would cost more than they do.
+    for (let i = 0; i < length; i += 1) this.#payload[this.#used + i] = record[i] ?? 0;
     this.#used += length;
   }
 

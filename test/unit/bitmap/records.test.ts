@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import { DirtyBitmap, WINDOW_REGIONS } from '../../../src/bitmap/dirty-bitmap.ts';
 import { Content, RecordWriter } from '../../../src/bitmap/records.ts';
 import { decodeSector, PAYLOAD_MAX_BYTES, SECTOR_BYTES } from '../../../src/bitmap/sector.ts';
 import { CodecError } from '../../../src/bitmap/varint.ts';
@@ -62,6 +62,33 @@ describe('records', () => {
     w.whole(map);
     const [payload] = payloads(w);
     expect(Buffer.from(payload ?? []).toString('hex')).toBe('01016d02004f');
+  });
+
+  it('say a whole map in the bytes of its windows, each once, however many runs lie in one', () => {
+    const range = fc.tuple(fc.nat(REGIONS - 1), fc.nat(1200), fc.integer({ min: 2, max: 9 }));
+    fc.assert(
+      fc.property(fc.array(range), (ranges) => {
+        const map = new DirtyBitmap(REGIONS);
+        const windows = new DirtyBitmap(map.windowCount);
+        for (const [first, more, step] of ranges) {
+          for (let r = first; r <= Math.min(first + more, REGIONS - 1); r += step) {
+            map.set(r);
+            windows.set(Math.floor(r / WINDOW_REGIONS));
+          }
+        }
+        const whole = new RecordWriter();
+        whole.select('m');
+        whole.whole(map);
+        const each = new RecordWriter();
+        each.select('m');
+        each.windows(map, windows);
+        expect(payloads(whole)).toEqual(payloads(each));
+        const content = new Content(REGIONS, '');
+        for (const p of payloads(whole)) content.apply(p, false);
+        expect(content.maps.get('m')?.equals(map)).toBe(true);
+      }),
+      { numRuns: 40 },
+    );
   });
 
   it.each([
