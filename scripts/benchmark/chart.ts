@@ -1,9 +1,10 @@
 /**
  * A row as an SVG chart: for each cell a group of bars, one a side, with a scale of its own. Readable on light and on dark
- * ground; nothing but plain SVG and one style sheet. Pure.
+ * ground. Pure.
  */
 import type { CellResult, RowResult, SideResult } from './results.ts';
 import { spreadOf } from './statistics.ts';
+import { at, escapeXml, svgDocument, textAt } from './svg.ts';
 import { medianText, rateSpread, short } from './table.ts';
 
 const WIDTH = 880;
@@ -16,38 +17,6 @@ const BAR_HEIGHT = 16;
 const BAR_STEP = 24;
 const FOOT_HEIGHT = 20;
 const NOTE_STEP = 15;
-
-const style = `
-    text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2430; }
-    .title { font-size: 18px; font-weight: 600; }
-    .note { font-size: 11px; fill: #5b6472; }
-    .cell { font-weight: 600; }
-    .ground { fill: #ffffff; }
-    .track { fill: #eef0f4; }
-    .ours { fill: #2f6fde; }
-    .peer { fill: #98a1b0; }
-    .spread { stroke: #1f2430; stroke-width: 1.5; }
-    @media (prefers-color-scheme: dark) {
-      text { fill: #e6e9ef; }
-      .note { fill: #9aa4b2; }
-      .ground { fill: #14171d; }
-      .track { fill: #232832; }
-      .ours { fill: #6ba1ff; }
-      .peer { fill: #6d7787; }
-      .spread { stroke: #e6e9ef; }
-    }
-  `;
-
-export function escapeXml(text: string): string {
-  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
-  return text.replace(/[&<>"']/g, (c) => entities[c] ?? c);
-}
-
-const at = (n: number): string => n.toFixed(1);
-
-function textAt(x: number, y: number, text: string, kind = ''): string {
-  return `<text x="${at(x)}" y="${at(y)}"${kind === '' ? '' : ` class="${kind}"`}>${escapeXml(text)}</text>`;
-}
 
 function bar(cell: CellResult, r: SideResult, y: number, most: number): string[] {
   const spread = rateSpread(cell, r);
@@ -91,16 +60,11 @@ export function chart(row: RowResult, notes: readonly string[]): string {
   }
   const height = y + FOOT_HEIGHT + notes.length * NOTE_STEP;
   const legend = 'Bars: median, with the slowest and the fastest run. Beside: the rate, and CPU of the server (+ of the targets) for each operation.';
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${String(WIDTH)}" height="${String(height)}" viewBox="0 0 ${String(WIDTH)} ${String(height)}" role="img">`,
-    `  <title>${escapeXml(row.title)}</title>`,
-    `  <style>${style}</style>`,
-    `  <rect class="ground" width="${String(WIDTH)}" height="${String(height)}"/>`,
-    `  ${textAt(MARGIN, 30, row.title, 'title')}`,
-    `  ${textAt(MARGIN, 48, legend, 'note')}`,
-    ...body.map((l) => `  ${l}`),
-    ...notes.map((n, i) => `  ${textAt(MARGIN, y + FOOT_HEIGHT + i * NOTE_STEP, n, 'note')}`),
-    '</svg>',
-    '',
-  ].join('\n');
+  const all = [
+    textAt(MARGIN, 30, row.title, 'title'),
+    textAt(MARGIN, 48, legend, 'note'),
+    ...body,
+    ...notes.map((n, i) => textAt(MARGIN, y + FOOT_HEIGHT + i * NOTE_STEP, n, 'note')),
+  ];
+  return svgDocument(row.title, WIDTH, height, all);
 }

@@ -1,13 +1,11 @@
 /** The command line of scripts/bench. Pure. */
-import path from 'node:path';
-import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { type ArgumentDefinitions, folderPath, list, number, place, readArguments, TMPFS } from './arguments.ts';
 import type { Row, Sizes } from './types.ts';
 
 const MiB = 1024 ** 2;
 const FULL: Sizes = { fileBytes: 2048 * MiB, touchedBytes: 1024 * MiB };
 const QUICK: Sizes = { fileBytes: 256 * MiB, touchedBytes: 128 * MiB };
 const DISK = '/var/tmp';
-const TMPFS = '/dev/shm';
 
 export interface Options {
   quick: boolean;
@@ -26,11 +24,6 @@ export interface Options {
 
 export type Parsed = { kind: 'help'; text: string } | { kind: 'options'; options: Options };
 
-/** What was typed is not allowed: one line that says what is. */
-export class UsageError extends Error {}
-
-type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig['options']>;
-
 const definitions = {
   quick: { type: 'boolean', default: false },
   rows: { type: 'string', multiple: true },
@@ -41,19 +34,18 @@ const definitions = {
   json: { type: 'string' },
   svg: { type: 'string' },
   help: { type: 'boolean', default: false },
-} satisfies ParseArgsOptionsConfig;
+} satisfies ArgumentDefinitions;
 
 type Described = Pick<Row, 'name' | 'title'> & { cells: readonly { id: string }[] };
 
 /** Paths are those that somebody in the folder `from` means. Throws UsageError. */
 export function parseOptions(argv: readonly string[], rows: readonly Described[], from: string): Parsed {
-  const { values } = read(argv);
+  const values = readArguments(argv, definitions);
   if (values.help) return { kind: 'help', text: helpText(rows) };
   const { quick } = values;
   const chosen = list('--rows', values.rows ?? [], [...rows.map((r) => r.name)]);
   const known = new Set(rows.filter((r) => chosen.length === 0 || chosen.includes(r.name)).flatMap((r) => r.cells.map((c) => c.id)));
   const cells = list('--cells', values.cells ?? [], [...known]);
-  place('--dir', values.dir, from);
   return {
     kind: 'options',
     options: {
@@ -63,43 +55,12 @@ export function parseOptions(argv: readonly string[], rows: readonly Described[]
       rowsNamed: chosen.length > 0,
       runs: number('--runs', values.runs, /^\d+$/, quick ? 1 : 5, 1, 100),
       seconds: number('--seconds', values.seconds, /^\d+(\.\d+)?$/, quick ? 0.6 : 4, 0.1, 600),
-      dir: values.dir === 'tmpfs' ? TMPFS : path.resolve(from, values.dir),
+      dir: folderPath('--dir', values.dir, from),
       json: place('--json', values.json, from),
       svg: place('--svg', values.svg, from),
       sizes: quick ? QUICK : FULL,
     },
   };
-}
-
-function read(argv: readonly string[]) {
-  try {
-    return parseArgs({ args: [...argv], options: definitions, strict: true });
-  } catch (e: unknown) {
-    // Its first sentence says which option; the rest is about other programs.
-    if (e instanceof TypeError) throw new UsageError(e.message.split('. ')[0]?.replaceAll('\n', ' ') ?? '');
-    throw e;
-  }
-}
-
-function place(option: string, given: string | undefined, from: string): string | undefined {
-  if (given === '') throw new UsageError(`${option} is empty: allowed is a path`);
-  return given === undefined ? undefined : path.resolve(from, given);
-}
-
-function list(option: string, given: readonly string[], allowed: readonly string[]): string[] {
-  const words = given.flatMap((g) => g.split(','));
-  const stranger = words.find((w) => !allowed.includes(w));
-  if (stranger !== undefined) throw new UsageError(`${option} ${JSON.stringify(stranger)}: allowed are ${allowed.join(', ')}`);
-  return [...new Set(words)];
-}
-
-function number(option: string, given: string | undefined, shape: RegExp, usual: number, min: number, max: number): number {
-  if (given === undefined) return usual;
-  const n = Number(given);
-  if (!shape.test(given) || n < min || n > max) {
-    throw new UsageError(`${option} ${JSON.stringify(given)}: allowed is a number from ${String(min)} to ${String(max)}`);
-  }
-  return n;
 }
 
 function helpText(rows: readonly Described[]): string {

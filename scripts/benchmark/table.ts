@@ -105,12 +105,22 @@ export function verdictsText(rows: readonly RowResult[]): string {
   return `### What is required\n\n${markdownTable(head, lines, [false, false, false, false, false, true, true, false])}\n`;
 }
 
+/** What it was measured on. */
+export function machineLine({ date, machine }: Pick<Report, 'date' | 'machine'>): string {
+  const { cpu, cores, memoryBytes, kernel, node, filesystem } = machine;
+  const memory = `${(memoryBytes / 1024 ** 3).toFixed(0)} GiB`;
+  return `${date.slice(0, 10)}: ${cpu}, ${String(cores)} cores, ${memory}, Linux ${kernel}, Node ${node}, files on ${filesystem}`;
+}
+
+/** How often and how long, and what else the machine had to do. */
+export function runsLine({ runs, seconds, machine }: Pick<Report, 'runs' | 'seconds' | 'machine'>, order: string): string {
+  const load = `load average ${machine.loadBefore.toFixed(1)} before, ${machine.loadAfter.toFixed(1)} after`;
+  return `medians of ${String(runs)} ${runs === 1 ? 'run' : 'runs'} of ${String(seconds)} s, ${order}; ${load}`;
+}
+
 /** What it was measured on, and how. */
 export function machineLines(r: Report): [string, string] {
-  const { cpu, cores, memoryBytes, kernel, node, filesystem, loadBefore, loadAfter } = r.machine;
-  const hardware = `${cpu}, ${String(cores)} cores, ${(memoryBytes / 1024 ** 3).toFixed(0)} GiB, Linux ${kernel}, Node ${node}, files on ${filesystem}`;
-  const how = `medians of ${String(r.runs)} ${r.runs === 1 ? 'run' : 'runs'} of ${String(r.seconds)} s, sides in turn; load average ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} after`;
-  return [`${r.date.slice(0, 10)}: ${hardware}`, how];
+  return [machineLine(r), runsLine(r, 'sides in turn')];
 }
 
 export function reportText(r: Report): string {

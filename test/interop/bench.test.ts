@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
+import { processesBelow } from '../support/processes.ts';
 import { run, temporaryFolder, testWith, until } from '../support/programs.ts';
 
 const bench = path.join(import.meta.dirname, '..', '..', 'scripts', 'bench');
@@ -34,22 +35,6 @@ const report = z.object({
   ]),
 });
 
-/** Programs that have something below that folder on their command line. */
-function processesBelow(dir: string): string[] {
-  return readdirSync('/proc')
-    .filter((n) => /^\d+$/.test(n) && Number(n) !== process.pid)
-    .flatMap((n) => {
-      try {
-        const line = readFileSync(`/proc/${n}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        return line.includes(`${dir}/nb-`) ? [line] : [];
-      } catch (e: unknown) {
-        // It ended while it was looked at.
-        if (e instanceof Error && 'code' in e && (e.code === 'ENOENT' || e.code === 'ESRCH')) return [];
-        throw e;
-      }
-    });
-}
-
 testWith(['nbdkit', 'fio'], 'one row is measured, printed, written as JSON and drawn, and nothing is left', async () => {
   const files = path.join(folder, 'a');
   mkdirSync(files);
@@ -65,7 +50,7 @@ testWith(['nbdkit', 'fio'], 'one row is measured, printed, written as JSON and d
   expect(r.stdout).toMatch(/^\| node +\| write-4k-qd32 .*\| (met|MISSED) +\|$/m);
   expect(readFileSync(path.join(folder, 'charts', 'node.svg'), 'utf8')).toMatch(/^<svg /);
   expect(readdirSync(files)).toEqual([]);
-  expect(processesBelow(files)).toEqual([]);
+  expect(processesBelow(`${files}/nb-`)).toEqual([]);
 });
 
 testWith(['nbdkit', 'fio'], 'ended in the middle, it leaves nothing', async () => {
@@ -75,11 +60,11 @@ testWith(['nbdkit', 'fio'], 'ended in the middle, it leaves nothing', async () =
   const ended = new Promise<number | null>((resolve) => {
     child.on('exit', resolve);
   });
-  await until('daemon and server run', () => ['netraidd', 'nbdkit'].every((p) => processesBelow(files).some((l) => l.includes(p))), 20_000);
+  await until('daemon and server run', () => ['netraidd', 'nbdkit'].every((p) => processesBelow(`${files}/nb-`).some((l) => l.includes(p))), 20_000);
   child.kill('SIGTERM');
   expect(await ended).toBe(143);
   expect(readdirSync(files)).toEqual([]);
-  expect(processesBelow(files)).toEqual([]);
+  expect(processesBelow(`${files}/nb-`)).toEqual([]);
 });
 
 test('wrong usage is one line and exit code 2', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { chart, escapeXml } from '../../../scripts/benchmark/chart.ts';
+import { chart } from '../../../scripts/benchmark/chart.ts';
+import { escapeXml } from '../../../scripts/benchmark/svg.ts';
 import { cell, row, sample, side } from './results.ts';
 
 /** Names of all elements, in order; throws where one is not closed, or an attribute or a character is not XML. */

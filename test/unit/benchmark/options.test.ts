@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseOptions, UsageError } from '../../../scripts/benchmark/options.ts';
+import { UsageError } from '../../../scripts/benchmark/arguments.ts';
+import { parseOptions } from '../../../scripts/benchmark/options.ts';
 import { allRows } from '../../../scripts/benchmark/rows.ts';
 
 const rows = [
