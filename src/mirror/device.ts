@@ -91,7 +91,10 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     });
     this.#queue = new IssueQueue(this.#gate, o.host, o.log, this);
     this.#entrance = new Entrance(this.#gate, this.#pool, o.settings.requestsMax);
-    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, (m) => stillHeld(m, o.local, this.targets.values()));
+    const held = (m: MirrorRequest): boolean => stillHeld(m, o.local, this.targets.values());
+    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, held, () => {
+      if (this.#gate.stopped === 0) this.#stall.look();
+    });
     this.#replies.answered = () => {
       const next = this.#entrance.next();
       if (next !== undefined) this.#admit(next);
@@ -263,7 +266,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   #settle(m: MirrorRequest, errno: number): void {
     m.errno = errno;
     this.#releaseRange(m);
-    if (this.#gate.stopped === 0) this.#stall.look();
     this.#replies.give(m);
   }
 

@@ -14,16 +14,20 @@ export class Replies {
   errors = 0;
   /** Called after each answer. */
   answered: () => void = () => undefined;
+  /** Called before each answer, also of what has waited: whether this process has stood still too long to give any (M9). */
+  readonly #look: () => void;
 
-  constructor(gate: Gate, pool: RequestPool, engine: Engine, held: (m: MirrorRequest) => boolean) {
+  constructor(gate: Gate, pool: RequestPool, engine: Engine, held: (m: MirrorRequest) => boolean, look: () => void) {
     this.#gate = gate;
     this.#pool = pool;
     this.#engine = engine;
     this.#held = held;
+    this.#look = look;
   }
 
   /** The legs have done with it: it is answered now, or when it may be. */
   give(m: MirrorRequest): void {
+    this.#look();
     if (this.#gate.mayReply(m.kind !== RequestKind.READ)) this.#reply(m);
     else this.#parked.push(m);
   }
@@ -40,6 +44,7 @@ export class Replies {
 
   /** What waits and changes data, or says that it is durable, is answered with an error; while suspended, afterwards. */
   failWrites(errno: number): void {
+    this.#look();
     const parked = this.#parked;
     for (const m of parked) if (m.kind !== RequestKind.READ) m.errno = errno;
     if (!this.#gate.mayReply(false)) return;

@@ -83,6 +83,42 @@ describe('a target is lost (M2)', () => {
     expect(f.errno).toBe(0);
   });
 
+  it('an answer that waited for the settlement is not given when the process stood still meanwhile (M9)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' }, stallLimitMs: 1000 });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.client('b').lose();
+    await rig.endAll();
+    // What settles the loss has come while it stood still, and is seen before anybody looks at the clock.
+    rig.clock.advance(1000);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect(w.errno).toBeUndefined();
+    expect(rig.host.stalls).toBe(1);
+    rig.device.tick();
+    rig.device.unsuspend('stalled');
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
+  it('nor is one that waited until the own leg had left (M9)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' }, stallLimitMs: 1000 });
+    const w = rig.write(0, 512, 1);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.clock.advance(1000);
+    rig.host.ownLeg[0]?.resolve(true);
+    await rig.endAll();
+    expect(w.errno).toBeUndefined();
+    expect(rig.host.stalls).toBe(1);
+    rig.device.tick();
+    rig.device.unsuspend('stalled');
+    await rig.endAll();
+    expect(w.errno).toBe(0);
+  });
+
   it('a write that comes while the loss is being settled waits, and is marked for the lost target', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     rig.client('b').lose();
