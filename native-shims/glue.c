@@ -401,11 +401,12 @@ failed:
 }
 
 napi_value fallocate_init(napi_env env, napi_value exports);
+napi_value descriptor_init(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   napi_value f;
 
   if (napi_create_function(env, "createEngine", NAPI_AUTO_LENGTH, create_engine, NULL, &f) != napi_ok ||
       napi_set_named_property(env, exports, "createEngine", f) != napi_ok) return NULL;
-  return fallocate_init(env, exports);
+  return fallocate_init(env, exports) == NULL ? NULL : descriptor_init(env, exports);
 }

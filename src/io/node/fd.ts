@@ -1,30 +1,24 @@
 /**
  * What node:fs cannot do with a descriptor: locks, and seeking for sizes, data and holes. Only short calls that do not
- * block, on the main thread (in a worker thread the library aborts). Seeking moves the file offset, which nobody uses.
+ * block. Seeking moves the file offset, which nobody uses.
  */
-import { flockSync, seekSync } from 'fs-ext';
-import { Errno } from '../types.ts';
-import { errnoOf } from './errors.ts';
+import { Errno, IoError } from '../types.ts';
+import { loadDescriptors, SEEK_DATA, SEEK_END, SEEK_HOLE } from './descriptors.ts';
 
-const SEEK_END = 2;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 /** No data, or no hole, from there to the end. */
 const ENXIO = 6;
 
 /** False when another descriptor holds the lock. */
-export function tryLockFd(fd: number): boolean {
-  try {
-    flockSync(fd, 'exnb');
-    return true;
-  } catch (e: unknown) {
-    if (errnoOf(e) === Errno.EAGAIN) return false;
-    throw e;
-  }
+export function tryLockFd(fd: number, calls = loadDescriptors()): boolean {
+  const errno = calls.tryLock(fd);
+  if (errno !== 0 && errno !== Errno.EAGAIN) throw new IoError(errno, 'flock');
+  return errno === 0;
 }
 
-export function deviceSizeBytes(fd: number): number {
-  return seekSync(fd, 0, SEEK_END);
+export function deviceSizeBytes(fd: number, calls = loadDescriptors()): number {
+  const found = calls.seek(fd, 0, SEEK_END);
+  if (found < 0) throw new IoError(-found, 'lseek');
+  return found;
 }
 
 /** Where data begins at or after `position`; undefined: none up to the end of the file. */
@@ -38,10 +32,8 @@ export function seekHole(fd: number, position: number): number | undefined {
 }
 
 function seek(fd: number, position: number, whence: number): number | undefined {
-  try {
-    return seekSync(fd, position, whence);
-  } catch (e: unknown) {
-    if (errnoOf(e) === ENXIO) return undefined;
-    throw e;
-  }
+  const found = loadDescriptors().seek(fd, position, whence);
+  if (found >= 0) return found;
+  if (found === -ENXIO) return undefined;
+  throw new IoError(-found, 'lseek');
 }

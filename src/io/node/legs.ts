@@ -1,5 +1,5 @@
 /**
- * Legs on node:fs, callback style. Files and block devices; holes by the native shim where it was built.
+ * Legs on node:fs, callback style. Files and block devices; holes by the native shim where there is one.
  *
  *   read, write, sync -> libuv's pool      zero -> fallocate, on the same pool      extents -> lseek, in short rounds
  */
@@ -8,6 +8,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { LegDone, LegFile, LegFileInfo, LegOpener } from '../leg-file.ts';
 import { Errno, type Extent, IoError, type LegOptions } from '../types.ts';
+import { deviceFolder } from './descriptors.ts';
 import { errnoOf, toIoError, withIoErrors } from './errors.ts';
 import { type Fallocate, loadFallocate } from './fallocate.ts';
 import { deviceSizeBytes, seekData, seekHole, tryLockFd } from './fd.ts';
@@ -218,9 +219,7 @@ async function deviceInfo(fd: number, s: Stats): Promise<LegFileInfo> {
 
 /** A partition has no queue of its own: its disk, one folder up, has. */
 async function deviceBlockBytes(rdev: number): Promise<number> {
-  const major = (rdev >> 8) & 0xfff;
-  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
-  const device = `/sys/dev/block/${String(major)}:${String(minor)}`;
+  const device = deviceFolder(rdev);
   for (const queue of [`${device}/queue`, `${device}/../queue`]) {
     try {
       const bytes = Number.parseInt(await readFile(`${queue}/logical_block_size`, 'ascii'), 10);
