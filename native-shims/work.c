@@ -126,8 +126,7 @@ static void run_extents(struct job *j) {
 
   while (j->moved < j->length && j->extent_count < EXTENTS_MAX) {
     uint64_t at = j->offset + j->moved;
-    struct stat s;
-    off_t to = j->leg->device ? -1 : lseek(fd, (off_t)at, SEEK_DATA);
+    off_t size, to = j->leg->device ? -1 : lseek(fd, (off_t)at, SEEK_DATA);
     bool held = true;
 
     if (to >= 0) {
@@ -139,11 +138,11 @@ static void run_extents(struct job *j) {
     } else if (j->leg->device || errno == EINVAL || errno == EOPNOTSUPP) held = add_extent(j, end, false);
     else if (errno == ENXIO) {
       /* No data from here on. What lies beyond the end of the file is no hole: reading it is an error, and is left to show. */
-      if (fstat(fd, &s) != 0) {
+      if ((size = lseek(fd, 0, SEEK_END)) < 0) {
         j->error = errno;
         return;
       }
-      if ((uint64_t)s.st_size > at) held = add_extent(j, least(end, (uint64_t)s.st_size), true);
+      if ((uint64_t)size > at) held = add_extent(j, least(end, (uint64_t)size), true);
       if (held) held = add_extent(j, end, false);
     } else {
       j->error = errno;

@@ -1,4 +1,4 @@
-# Sourced by scripts/test and scripts/demo, from the top of the tree: sets up what they both need, or says what is lacking.
+# Sourced by scripts/test, scripts/demo and scripts/prebuild, from the top of the tree: sets up what they both need, or says what is lacking.
 # Nothing here ends the caller: a function answers by its status, and has then said why.
 
 export DEBIAN_FRONTEND=noninteractive npm_config_update_notifier=false npm_config_fund=false npm_config_audit=false
@@ -78,7 +78,7 @@ setup_npm() {
     run_quietly npm ci
   elif [[ -f native-shims/binding.gyp ]]; then
     built=$(find native-shims/build/Release -name '*.node' -print -quit 2>/dev/null)
-    if [[ -z $built || -n $(find native-shims -path native-shims/build -prune -o -type f -newer "$built" -print -quit) ]]; then
+    if [[ -z $built || -n $(find native-shims \( -path native-shims/build -o -path native-shims/prebuilds \) -prune -o -type f -newer "$built" -print -quit) ]]; then
       say 'building the native shim'
       run_quietly npm run install
     fi

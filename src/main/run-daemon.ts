@@ -25,7 +25,7 @@ Usage: netraidd [--root DIR] [--log text|json]
   --version       the version
 
 NETRAID_ENGINE in the environment: native (default), the engine in the native shim, or portable, which is slower and needs no
-shim, and serves where that was not built.
+shim, and serves where there is none for the machine.
 
 The configuration is DIR/etc/netraid.yaml, for example:
   version: 1

@@ -14,8 +14,8 @@ const LOG_SHOWN_LINES = 15;
 /** The built programs: of this tree, or of the folder that NETRAID_DIST names. */
 const dist = process.env['NETRAID_DIST'] ?? path.join(import.meta.dirname, '..', '..', 'dist');
 
-export function builtProgram(name: string): string {
-  const file = path.join(dist, 'main', `${name}.js`);
+export function builtProgram(name: string, from = dist): string {
+  const file = path.join(from, 'main', `${name}.js`);
   if (!existsSync(file)) throw new Error(`${file} is not there: npm run build`);
   return file;
 }
@@ -27,10 +27,13 @@ export class NodeProcess {
   readonly logPath: string;
   readonly control: HttpControlClient;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #dist: string;
   #child: ChildProcess | undefined;
 
-  constructor(name: string, folder: string, port: number, root = path.join(folder, name), env: Readonly<Record<string, string>> = {}) {
+  /** `from`: the built programs that are run. */
+  constructor(name: string, folder: string, port: number, root = path.join(folder, name), env: Readonly<Record<string, string>> = {}, from = dist) {
     this.#env = env;
+    this.#dist = from;
     this.name = name;
     this.root = root;
     this.port = port;
@@ -53,7 +56,7 @@ export class NodeProcess {
     if (this.running) throw new Error(`${this.name} runs already`);
     const log = openSync(this.logPath, 'a');
     // The daemon dies with the process that started it, also when that is killed.
-    const args = ['--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd'), '--root', this.root];
+    const args = ['--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd', this.#dist), '--root', this.root];
     const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
     closeSync(log);
     this.#child = child;
@@ -122,7 +125,7 @@ export class NodeProcess {
 
   /** One of the commands people type, `netraid` and the others, on this node. */
   cli(program: string, args: readonly string[], o: RunOptions = {}): Promise<Ran> {
-    return run(process.execPath, [builtProgram(program), ...args, '--root', this.root], o);
+    return run(process.execPath, [builtProgram(program, this.#dist), ...args, '--root', this.root], o);
   }
 
   /** Answers the device, such as /dev/loop3. */

@@ -1,5 +1,5 @@
 /**
- * The part of the native shim that makes holes. A machine without a compiler has none: then legs are not sparse, and zeroes
+ * The part of the native shim that makes holes. Where there is none, legs are not sparse, and zeroes
  * are written.
  */
 import { loadShim } from './native-shim.ts';
@@ -12,7 +12,7 @@ export interface Fallocate {
   readonly zeroRange: FallocateCall;
 }
 
-/** Undefined when the shim was not built for this machine. */
+/** Undefined when there is no shim for this machine. */
 export function loadFallocate(): Fallocate | undefined {
   const shim = loadShim();
   return shim !== undefined && isFallocate(shim) ? shim : undefined;

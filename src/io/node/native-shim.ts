@@ -1,6 +1,6 @@
 /**
- * The native shim (native-shims/), loaded once. A machine without a compiler has none: then the portable engine serves, legs
- * are not sparse, and zeroes are written.
+ * The native shim (native-shims/), loaded once: built at installation, or else the one in the package that fits this machine.
+ * Where neither is, or neither loads, the portable engine serves, legs are not sparse, and zeroes are written.
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -43,7 +43,7 @@ export interface NativeEngineShim {
 
 let loaded: { shim: object | undefined } | undefined;
 
-/** Undefined when the shim was not built for this machine. */
+/** Undefined when there is no shim for this machine. */
 export function loadShim(): object | undefined {
   loaded ??= { shim: load() };
   return loaded.shim;
@@ -65,7 +65,7 @@ function load(): object | undefined {
   }
 }
 
-/** Undefined when the shim was not built, is older than the native engine, or this is not the main thread. */
+/** Undefined when there is no shim, it is older than the native engine, or this is not the main thread. */
 export function loadNativeEngine(): NativeEngineShim | undefined {
   if (!isMainThread) return undefined;
   const shim = loadShim();

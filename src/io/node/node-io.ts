@@ -29,7 +29,10 @@ export function engineChoice(asked: string | undefined, shim: () => object | und
   if (asked === 'portable') return { engine: 'portable' };
   if (asked !== undefined && asked !== '' && asked !== 'native') throw new Error(`NETRAID_ENGINE=${asked}: allowed are native and portable`);
   if (shim() !== undefined) return { engine: 'native' };
-  return { engine: 'portable', instead: 'the native shim was not built for this machine; the portable engine serves, more slowly' };
+  return {
+    engine: 'portable',
+    instead: 'there is no native shim for this machine, neither packed nor built; the portable engine serves, more slowly',
+  };
 }
 
 export function createNodeIo(o: NodeIoOptions = {}): Io {
