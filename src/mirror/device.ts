@@ -85,16 +85,13 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.sizeBytes = o.sizeBytes;
     this.sectorBytes = o.sectorBytes;
     this.#stall = new StallGuard(o.clock, o.stallLimitMs, () => {
-      if (this.#gate.suspended.has('stalled')) return;
+      if (this.#gate.stopped !== 0 || this.#gate.suspended.has('stalled')) return;
       this.suspend('stalled');
       this.#host.stalled();
     });
     this.#queue = new IssueQueue(this.#gate, o.host, o.log, this);
     this.#entrance = new Entrance(this.#gate, this.#pool, o.settings.requestsMax);
-    const held = (m: MirrorRequest): boolean => stillHeld(m, o.local, this.targets.values());
-    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, held, () => {
-      if (this.#gate.stopped === 0) this.#stall.look();
-    });
+    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, this.#stall, (m) => stillHeld(m, o.local, this.targets.values()));
     this.#replies.answered = () => {
       const next = this.#entrance.next();
       if (next !== undefined) this.#admit(next);
@@ -251,9 +248,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   #legsDone(m: MirrorRequest): void {
     const v = verdict(m, this.local, this.targets.values(), this.settings.localErrors);
     if (v.kind === 'own-leg-failed') {
-      m.errno = v.errno;
-      this.#replies.park(m);
-      this.#releaseRange(m);
+      this.#park(m, v.errno);
       this.localFailed(v.why);
       return;
     }
@@ -267,6 +262,12 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     m.errno = errno;
     this.#releaseRange(m);
     this.#replies.give(m);
+  }
+
+  #park(m: MirrorRequest, errno: number): void {
+    m.errno = errno;
+    this.#releaseRange(m);
+    this.#replies.park(m);
   }
 
   #releaseRange(m: MirrorRequest): void {
@@ -308,10 +309,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   failWaitingWrites(): void {
     this.#replies.failWrites(Errno.EIO);
-    for (const m of this.#queue.take('writes')) {
-      this.#releaseRange(m);
-      m.errno = Errno.EIO;
-      this.#replies.park(m);
+    for (const m of this.#queue.take(this.ownLegSettling === undefined ? 'writes' : 'all')) {
+      if (m.kind === RequestKind.READ) this.#settle(m, Errno.EIO);
+      else this.#park(m, Errno.EIO);
     }
     this.#replies.failWrites(Errno.EIO);
   }
@@ -407,7 +407,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Whether what is known here may be told now: false while suspended, or when this process stood still (M9). */
   mayTell(): boolean {
-    if (this.#gate.stopped === 0) this.#stall.look();
+    this.#stall.look();
     return this.#gate.stopped === 0 && this.#gate.mayReply(false);
   }
 

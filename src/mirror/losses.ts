@@ -5,6 +5,8 @@
  *   own leg fails --> an in-sync target records it --> own leg out, reads and writes go on there
  *                 `-> nobody can record it --> the error is passed on; after a write or sync every target leaves,
  *                                              after a read nothing differs, and all stay
+ *
+ * Until such targets are out, nothing is read either: by their records they may go in service with what this leg lacks.
  */
 import type { Log } from '../io/log.ts';
 import { type Clock, Errno } from '../io/types.ts';
@@ -47,6 +49,8 @@ export class Losses {
   marksFailed = false;
   /** The own leg's fate, while it is being decided. */
   #ownLeg: Promise<void> | undefined;
+  /** Targets that may have what the own leg lacks are leaving. */
+  #apart: Promise<void> | undefined;
   /** While that is being decided: what of a failed write or sync targets may have and the own leg may lack. */
   #lacking: string | undefined;
 
@@ -57,6 +61,11 @@ export class Losses {
 
   /** The target leaves now; it counts as absent for everything that marks from this turn on. */
   target(t: TargetLeg, why: string, syncFailed: boolean, onPurpose = false): void {
+    void this.#leaves(t, why, syncFailed, onPurpose);
+  }
+
+  /** Resolves when it is settled; never rejects. */
+  async #leaves(t: TargetLeg, why: string, syncFailed: boolean, onPurpose: boolean): Promise<void> {
     if (!t.inSession) return;
     t.leftOnPurpose = onPurpose;
     const wasInSync = t.phase === 'in-sync';
@@ -77,7 +86,7 @@ export class Losses {
     queue?.end(Errno.ESHUTDOWN);
     client?.close(Errno.ESHUTDOWN);
     if (wasInSync) this.#stopWithoutCopy();
-    void this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+    await this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
   }
 
   /** The last usable copy is never told that it is out: the device ends, and the copy may go in service by itself. */
@@ -120,9 +129,9 @@ export class Losses {
     return this.#o.gate.stopped !== 0;
   }
 
-  /** The own leg has failed, and whether it leaves is being decided; undefined: it is not. Never rejects. */
+  /** The own leg has failed, and until this ends it is not known what may be read; undefined: it is. Never rejects. */
   get ownLegSettling(): Promise<void> | undefined {
-    return this.#ownLeg;
+    return this.#ownLeg ?? this.#apart;
   }
 
   /** `onRead`: nothing has come to differ by it. */
@@ -143,14 +152,21 @@ export class Losses {
     try {
       taken = await host.localLegLost(why, onRead);
     } catch (e: unknown) {
-      log.error('no target could record that the local leg is behind', { error: String(e) });
+      // A target may have recorded it all the same: neither this leg nor a mirror without that target is to be trusted (M2).
+      log.error('that the local leg has failed could not be written down; the device stops answering', { error: String(e) });
+      this.#owner.stop(Errno.ESHUTDOWN);
     }
     if (taken) {
       local.state = 'out';
       this.#owner.ownLegLeft();
       this.#stopWithoutCopy();
     } else if (this.#lacking !== undefined) {
-      for (const t of targets.values()) this.target(t, this.#lacking, true);
+      const why = this.#lacking;
+      const leaving = [...targets.values()].map((t) => this.#leaves(t, why, true, false));
+      this.#apart = Promise.all(leaving).then(() => {
+        this.#apart = undefined;
+        this.#owner.goOn();
+      });
     }
     this.#lacking = undefined;
     this.#ownLeg = undefined;

@@ -2,6 +2,7 @@
 import type { Engine } from '../io/types.ts';
 import { Errno } from '../io/types.ts';
 import type { Gate } from './gate.ts';
+import type { StallGuard } from './stall-guard.ts';
 import { type MirrorRequest, NOT_ASKED, RequestKind, type RequestPool } from './request.ts';
 
 export class Replies {
@@ -14,20 +15,20 @@ export class Replies {
   errors = 0;
   /** Called after each answer. */
   answered: () => void = () => undefined;
-  /** Called before each answer, also of what has waited: whether this process has stood still too long to give any (M9). */
-  readonly #look: () => void;
+  /** Asked before each answer, also of what has waited: whether this process has stood still too long to give any (M9). */
+  readonly #stall: StallGuard;
 
-  constructor(gate: Gate, pool: RequestPool, engine: Engine, held: (m: MirrorRequest) => boolean, look: () => void) {
+  constructor(gate: Gate, pool: RequestPool, engine: Engine, stall: StallGuard, held: (m: MirrorRequest) => boolean) {
     this.#gate = gate;
     this.#pool = pool;
     this.#engine = engine;
     this.#held = held;
-    this.#look = look;
+    this.#stall = stall;
   }
 
   /** The legs have done with it: it is answered now, or when it may be. */
   give(m: MirrorRequest): void {
-    this.#look();
+    this.#stall.look();
     if (this.#gate.mayReply(m.kind !== RequestKind.READ)) this.#reply(m);
     else this.#parked.push(m);
   }
@@ -44,7 +45,7 @@ export class Replies {
 
   /** What waits and changes data, or says that it is durable, is answered with an error; while suspended, afterwards. */
   failWrites(errno: number): void {
-    this.#look();
+    this.#stall.look();
     const parked = this.#parked;
     for (const m of parked) if (m.kind !== RequestKind.READ) m.errno = errno;
     if (!this.#gate.mayReply(false)) return;

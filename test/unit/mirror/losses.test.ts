@@ -394,17 +394,64 @@ describe('the own leg fails (M2)', () => {
     expect(rig.oos('b')).toEqual([0]);
   });
 
-  it('and the host fails to ask: as if nobody could record it', async () => {
+  it('and the host can not write it down: a target may have, so that the device stops, and tells nobody that it is out (M2)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    const r = rig.read(0, 512);
+    await settle();
+    rig.host.easy = true;
+    rig.host.ownLeg[0]?.reject(new Error('no'));
+    await rig.endAll();
+    expect([w.errno, r.errno]).toEqual([Errno.ESHUTDOWN, Errno.ESHUTDOWN]);
+    expect(rig.device.stopped).toBe(true);
+    expect(rig.host.lost).toEqual([]);
+  });
+
+  it('and nobody recorded it, for all that is known: nothing is read until the targets are out, by whose records they may serve what is lacking here', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     const w = rig.write(0, 512, 4);
     await settle();
     rig.end('own', 'write', Errno.EIO);
     rig.end('b', 'write');
     await settle();
-    rig.host.easy = true;
-    rig.host.ownLeg[0]?.reject(new Error('no'));
+    rig.host.ownLeg[0]?.resolve(false);
+    await settle();
+    const r = rig.read(0, 512);
     await rig.endAll();
-    expect(w.errno).toBe(Errno.EIO);
+    expect(rig.host.lost).toMatchObject([{ node: 'b', newGeneration: true }]);
+    expect([w.errno, r.errno]).toEqual([undefined, undefined]);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect([w.errno, r.errno]).toEqual([Errno.EIO, 0]);
+    expect(rig.device.ownLegSettling).toBeUndefined();
+  });
+
+  it('and the marks can not be written either: what is read meanwhile is answered with an error rather than never (M14)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    rig.files.fault = (op) => (op === 'sync' ? { errno: Errno.EIO } : undefined);
+    rig.host.ownLeg[0]?.resolve(false);
+    await settle();
+    const r = rig.read(0, 512);
+    for (let i = 0; i < 4; i += 1) {
+      rig.clock.advance(1000);
+      await rig.endAll();
+    }
+    expect([w.errno, r.errno]).toEqual([Errno.EIO, Errno.EIO]);
+    rig.files.fault = () => undefined;
+    rig.host.easy = true;
+    rig.clock.advance(1000);
+    await rig.endAll();
+    const again = rig.read(0, 512);
+    await rig.endAll();
+    expect(again.errno).toBe(0);
   });
 
   it('without any target: EIO at once', async () => {
