@@ -43,6 +43,7 @@ uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payl
   struct conn *c;
   uint32_t place = 0;
 
+  slabs_ahead(e);
   while (place < CONNS_MAX && e->conns[place] != NULL) place += 1;
   if (place == CONNS_MAX || !events_promise(e)) return 0;
   c = calloc(1, sizeof *c);

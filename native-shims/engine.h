@@ -7,6 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
+ *   pressure.c  what keeps us from waiting for ourselves when memory is short
  *   glue.c    N-API
  *
  * Rules of all parts:
@@ -74,12 +75,14 @@ struct shared {
 struct slab {
   uint8_t *data;
   size_t size;
+  bool ahead;         /* one of the first, whose bytes are the engine's own (slabs_ahead) */
   uint32_t refs;      /* the handles in it, and the connection that receives into it */
   napi_ref view;      /* its ArrayBuffer, made when first asked for; then V8 frees the bytes, when nobody sees them */
   struct slab *next;  /* in the list of kept ones */
 };
 
 #define SLAB_LEVELS 23
+#define SLABS_AHEAD_BYTES (1792u * 1024)
 
 struct handle {
   struct slab *slab; /* NULL: no bytes */
@@ -161,6 +164,9 @@ struct engine {
 
   struct slab *kept[SLAB_LEVELS];
   size_t kept_bytes;
+  uint8_t *ahead; /* SLABS_AHEAD_BYTES, not touched before the first connection */
+  bool ahead_cut;
+  int keep_error; /* of the first part of our memory that should stay, and can not be made to */
   struct handle *handles;
   uint32_t handle_free, handle_top;
 
@@ -189,6 +195,7 @@ struct engine {
 /* slab.c; a slot is the low part of a handle, 0 is none */
 struct slab *slab_take(struct engine *e, size_t size);
 void slab_release(struct engine *e, struct slab *s);
+void slabs_ahead(struct engine *e); /* once: the memory that is there before it is needed */
 uint32_t handle_over(struct engine *e, struct slab *s, uint8_t *data, size_t length); /* takes over a slab reference; 0: none free */
 uint32_t handle_allocate(struct engine *e, size_t length);
 void handle_release(struct engine *e, uint32_t slot);
@@ -224,6 +231,10 @@ bool io_look(struct engine *e); /* takes what is done; true when something was *
 int io_start(struct engine *e, unsigned threads);
 void io_stop(struct engine *e);
 void io_free(struct engine *e);
+
+/* pressure.c: once touched it stays in memory, where the process has asked for that; 0 or an errno */
+int memory_keep(void *at, size_t bytes);
+napi_value pressure_init(napi_env env, napi_value exports);
 
 /* conn.c, server.c, client.c: see conn.h */
 uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max);

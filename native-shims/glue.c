@@ -18,6 +18,17 @@
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
+/* Address space: a page costs memory when it is first used. */
+static void *map_table(struct engine *e, size_t bytes) {
+  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  int error;
+
+  if (p == MAP_FAILED) return NULL;
+  error = memory_keep(p, bytes);
+  if (e->keep_error == 0) e->keep_error = error;
+  return p;
+}
+
 struct part { void *at; size_t bytes; }; /* `at` a pointer of its own type */
 
 static bool map_region(struct engine *e, napi_value *layout) {
@@ -48,12 +59,8 @@ static bool map_region(struct engine *e, napi_value *layout) {
   size_t size = 0;
 
   for (size_t i = 0; i < count; i += 1) size += (parts[i].bytes + 63) & ~(size_t)63;
-  /* Address space: a page costs memory when it is first used. */
-  e->region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (e->region == MAP_FAILED) {
-    e->region = NULL;
-    return false;
-  }
+  e->region = map_table(e, size);
+  if (e->region == NULL) return false;
   e->region_size = size;
   if (napi_create_array(e->env, layout) != napi_ok) return false;
   size = 0;
@@ -80,6 +87,7 @@ static void engine_free(struct engine *e) {
   free(e->events);
   if (e->handles != NULL) munmap(e->handles, HANDLES_MAX * sizeof *e->handles);
   if (e->requests != NULL) munmap(e->requests, REQUESTS_MAX * sizeof *e->requests);
+  if (e->ahead != NULL) munmap(e->ahead, SLABS_AHEAD_BYTES);
   free(e);
 }
 
@@ -95,12 +103,6 @@ static void on_end(void *argument) {
   conns_silence(e);
   uv_check_stop(&e->check);
   uv_idle_stop(&e->idle);
-}
-
-static void *map_table(size_t bytes) {
-  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-  return p == MAP_FAILED ? NULL : p;
 }
 
 /* --------------------------------------------------------------------------------------------------------------- calls */
@@ -242,7 +244,7 @@ static void free_slab(napi_env env, void *data, void *hint) {
   (void)env;
   /* At the environment's end: an I/O thread may be writing from it. */
   if (s->refs > 0) return;
-  free(data);
+  if (!s->ahead) free(data);
   free(s);
 }
 
@@ -368,14 +370,16 @@ static napi_value create_engine(napi_env env, napi_callback_info info) {
   e->handle_top = 1;
   e->request_free = UINT32_MAX;
   e->request_serial = 1;
-  e->handles = map_table(HANDLES_MAX * sizeof *e->handles);
-  e->requests = map_table(REQUESTS_MAX * sizeof *e->requests);
-  if (e->handles == NULL || e->requests == NULL || !map_region(e, &layout) || !events_promise(e)) goto failed;
+  e->handles = map_table(e, HANDLES_MAX * sizeof *e->handles);
+  e->requests = map_table(e, REQUESTS_MAX * sizeof *e->requests);
+  e->ahead = map_table(e, SLABS_AHEAD_BYTES);
+  if (e->handles == NULL || e->requests == NULL || e->ahead == NULL || !map_region(e, &layout) || !events_promise(e)) goto failed;
   events_unpromise(e);
   if (napi_get_uv_event_loop(env, &e->loop) != napi_ok || napi_create_object(env, &object) != napi_ok ||
       napi_create_external_arraybuffer(env, e->region, e->region_size, unmap_region, (void *)(uintptr_t)e->region_size, &buffer) != napi_ok) goto failed;
   e->region = NULL;
-  if (napi_set_named_property(env, object, "buffer", buffer) != napi_ok || napi_set_named_property(env, object, "layout", layout) != napi_ok) goto failed;
+  if (napi_set_named_property(env, object, "buffer", buffer) != napi_ok || napi_set_named_property(env, object, "layout", layout) != napi_ok ||
+      napi_create_int32(env, e->keep_error, &f) != napi_ok || napi_set_named_property(env, object, "keepErrno", f) != napi_ok) goto failed;
   for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i += 1) {
     if (napi_create_function(env, calls[i].name, NAPI_AUTO_LENGTH, calls[i].f, e, &f) != napi_ok ||
         napi_set_named_property(env, object, calls[i].name, f) != napi_ok) goto failed;
@@ -408,5 +412,6 @@ NAPI_MODULE_INIT() {
 
   if (napi_create_function(env, "createEngine", NAPI_AUTO_LENGTH, create_engine, NULL, &f) != napi_ok ||
       napi_set_named_property(env, exports, "createEngine", f) != napi_ok) return NULL;
-  return fallocate_init(env, exports) == NULL ? NULL : descriptor_init(env, exports);
+  if (fallocate_init(env, exports) == NULL || descriptor_init(env, exports) == NULL) return NULL;
+  return pressure_init(env, exports);
 }

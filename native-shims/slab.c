@@ -7,6 +7,7 @@
  * only when the last reference goes does the slot come back here. A slab's old content stays in it, so whoever allocates
  * fills the whole length before anybody reads it.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include "engine.h"
 
@@ -19,6 +20,12 @@
 #else
 #define KEPT_MAX_BYTES (32u * 1024 * 1024)
 #endif
+
+/*
+ * What there is ahead: two slabs to receive into, and some for what is read. Enough to go on with while memory is short, and
+ * below what a daemon that does anything keeps anyway.
+ */
+static const struct { size_t size; unsigned count; } ahead[] = {{512 * 1024, 2}, {128 * 1024, 4}, {16 * 1024, 8}, {4096, 32}};
 
 static unsigned level_of(size_t size) {
   unsigned level = LEVEL_MIN;
@@ -54,6 +61,34 @@ struct slab *slab_take(struct engine *e, size_t size) {
   return s;
 }
 
+static void slab_keep(struct engine *e, struct slab *s) {
+  unsigned level = level_of(s->size);
+
+  s->next = e->kept[level];
+  e->kept[level] = s;
+  e->kept_bytes += s->size;
+}
+
+void slabs_ahead(struct engine *e) {
+  uint8_t *at = e->ahead;
+
+  if (e->ahead_cut || KEPT_MAX_BYTES == 0) return;
+  e->ahead_cut = true;
+  for (size_t i = 0; i < sizeof ahead / sizeof ahead[0]; i += 1) {
+    for (unsigned n = 0; n < ahead[i].count; n += 1) {
+      struct slab *s = calloc(1, sizeof *s);
+      if (s == NULL) return;
+      s->ahead = true;
+      s->data = at;
+      s->size = ahead[i].size;
+      for (size_t page = 0; page < s->size; page += PAGE) ((volatile uint8_t *)at)[page] = 0;
+      slab_keep(e, s);
+      at += s->size;
+    }
+  }
+  assert(at == e->ahead + SLABS_AHEAD_BYTES);
+}
+
 static void slab_free(struct engine *e, struct slab *s) {
   if (s->view != NULL) {
     /* The ArrayBuffer's finalizer frees the bytes, once no JavaScript can reach them. */
@@ -69,11 +104,8 @@ void slab_release(struct engine *e, struct slab *s) {
   if (s == NULL) return;
   s->refs -= 1;
   if (s->refs > 0) return;
-  if (s->size <= (size_t)1 << LEVEL_MAX && e->kept_bytes + s->size <= KEPT_MAX_BYTES) {
-    unsigned level = level_of(s->size);
-    s->next = e->kept[level];
-    e->kept[level] = s;
-    e->kept_bytes += s->size;
+  if (s->ahead || (s->size <= (size_t)1 << LEVEL_MAX && e->kept_bytes + s->size <= KEPT_MAX_BYTES)) {
+    slab_keep(e, s);
     return;
   }
   slab_free(e, s);

@@ -10,6 +10,7 @@ import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { makeFolders } from '../failover/flags.ts';
 import { nodePaths } from '../failover/paths.ts';
 import { FaultEngine } from '../io/fault-engine.ts';
+import { memoryShield, shieldChoice, shieldLines } from '../io/node/memory-shield.ts';
 import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
@@ -92,12 +93,14 @@ async function main(): Promise<number> {
   const args = readArguments();
   if (typeof args === 'number') return args;
   const { root } = args;
+  const shield = memoryShield();
   const faults = process.env['NETRAID_TEST_FAULTS'];
   let engine;
   let io: Io;
   let loaded;
   try {
     engine = engineChoice(process.env['NETRAID_ENGINE']);
+    if (shieldChoice(process.env['NETRAID_MEMORY_SHIELD'])) shield.raise();
     io = createNodeIo({
       engine,
       ...(faults === undefined ? {} : { wrapEngine: (inner, files, clock) => new FaultEngine(inner, files, clock, faults) }),
@@ -119,6 +122,7 @@ async function main(): Promise<number> {
   try {
     lock = await lockRoot(io, root);
     daemon = new Daemon({ io, root, ...config, settings: loaded.settings, tunables: loaded.nodeTunables, log });
+    for (const { level, message, fields } of shieldLines(shield.facts)) log[level](message, fields);
     const client = new DaemonControl(daemon, {
       version: version(),
       regionBytes: tunables.regionBytes,

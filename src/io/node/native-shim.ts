@@ -11,6 +11,8 @@ export interface NativeCalls {
   /** Shared with the native side, and where in it each array begins, in the order of `native-memory.ts`. */
   readonly buffer: ArrayBuffer;
   readonly layout: readonly number[];
+  /** Why its memory can not be kept from being swapped out; 0: it is, or nobody asked for that (`memory-shield.ts`). */
+  readonly keepErrno: number;
   /** Begins what the ring holds. */
   submit(): void;
   /** `deliver` is called with the number of events in the batch arrays, once a loop iteration. */

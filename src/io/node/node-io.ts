@@ -7,7 +7,8 @@ import { nodeFiles } from './files.ts';
 import { readBootId } from './boot-id.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { NativeEngine } from './native-engine.ts';
-import { loadNativeEngine } from './native-shim.ts';
+import { memoryShield } from './memory-shield.ts';
+import { loadNativeEngine, type NativeEngineShim } from './native-shim.ts';
 import { nodeNet } from './net.ts';
 import { nodePrograms } from './programs.ts';
 
@@ -35,11 +36,22 @@ export function engineChoice(asked: string | undefined, shim: () => object | und
   };
 }
 
+/** The process's shield hears whether the memory of an engine could be locked. */
+function telling(shim: NativeEngineShim): NativeEngineShim {
+  return {
+    createEngine: (...args) => {
+      const calls = shim.createEngine(...args);
+      memoryShield().engineMade(calls.keepErrno);
+      return calls;
+    },
+  };
+}
+
 export function createNodeIo(o: NodeIoOptions = {}): Io {
   const { engine } = o.engine ?? engineChoice(process.env['NETRAID_ENGINE']);
   const shim = engine === 'native' ? loadNativeEngine() : undefined;
   const legs = createNodeLegOpener();
-  const bare = (): Engine => (shim === undefined ? new PortableEngine({ clock: nodeClock, legs }) : new NativeEngine(shim));
+  const bare = (): Engine => (shim === undefined ? new PortableEngine({ clock: nodeClock, legs }) : new NativeEngine(telling(shim)));
   const { wrapEngine } = o;
   const createEngine = wrapEngine === undefined ? bare : (): Engine => wrapEngine(bare(), nodeFiles, nodeClock);
   return { clock: nodeClock, chance: nodeChance, files: nodeFiles, net: nodeNet, bootId: readBootId(), programs: nodePrograms, createEngine };

@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { Errno, IoError, type ProgramEnd, type ProgramLimits, type Programs } from '../types.ts';
 import { errnoOf, toIoError, withIoErrors } from './errors.ts';
+import { memoryShield } from './memory-shield.ts';
 
 /** The usual folders; behind them the one of this very Node, for programs that are written for it. */
 const PATH = `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:${dirname(process.execPath)}`;
@@ -76,7 +77,9 @@ class Output {
 
 function run(path: string, args: readonly string[], env: Readonly<Record<string, string>>, limits: ProgramLimits): Promise<ProgramEnd> {
   return new Promise((resolve, reject) => {
-    const child = spawn(path, args, { cwd: '/', env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = memoryShield().outside(() =>
+      spawn(path, args, { cwd: '/', env: { PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true }),
+    );
     const output = new Output(limits.outputMaxBytes, [child.stdout, child.stderr]);
     let timedOut = false;
     let kill: NodeJS.Timeout | undefined;
