@@ -14,6 +14,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DEFAULT_SECTOR_BYTES, deviceNumberOf, loopsBelow, refuseWhenClaimed } from './block-devices.ts';
+import type { Background } from './command.ts';
 import { AttachError, isErrno, reasonOf } from './errors.ts';
 import { dropLoop, makeLoop, mountFuse, removeMountDir, unmountFuse } from './fuse-loop.ts';
 import { connectNbd, disconnectNbd, freeNbdDevice, heldBy, kernelNbdAvailable } from './kernel-nbd.ts';
@@ -39,6 +40,8 @@ export interface AttachOptions {
   sectorBytes?: number;
   /** For each step. */
   timeoutMs?: number;
+  /** Told of what the helper program lacks, and works without. */
+  onLack?: (what: string) => void;
 }
 
 export interface Attached {
@@ -97,11 +100,12 @@ export async function attach(o: AttachOptions): Promise<Attached> {
   await writeState(p, state, { exclusive: true });
   try {
     let device = state.device;
-    let pid: number;
-    if (device !== null) {
-      ({ pid } = await connectNbd({ ...common, device, sectorBytes }));
-    } else {
-      ({ pid } = await mountFuse({ ...common, mountDir: p.mountDir }));
+    let helper: Background;
+    if (device !== null) helper = await connectNbd({ ...common, device, sectorBytes });
+    else helper = await mountFuse({ ...common, mountDir: p.mountDir });
+    const { pid, unshielded } = helper;
+    if (unshielded.length > 0) o.onLack?.(`it is not shielded against a lack of memory (${unshielded.join(', ')}): that takes CAP_SYS_RESOURCE`);
+    if (device === null) {
       await writeState(p, { ...state, pid }, { exclusive: false });
       device = await makeLoop(p.mountDir, sectorBytes, timeoutMs);
     }

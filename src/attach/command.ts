@@ -1,8 +1,10 @@
 /**
  * Runs a program of the system: with a deadline, without a shell and without stdin, and with what it said in the error.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { open, readFile } from 'node:fs/promises';
+import { memoryShield, shieldChoice } from '../io/node/memory-shield.ts';
+import { errnoName } from '../io/types.ts';
 import { AttachError } from './errors.ts';
 
 /** The Debian package of each program that this room starts. */
@@ -120,17 +122,21 @@ export interface Background {
   ended(): string | undefined;
   /** The last lines of its log, on one line; empty when it said nothing. */
   said(): Promise<string>;
+  /** Errnos of what it was to have of the memory shield (src/io/node/memory-shield.ts) and could not be given. */
+  unshielded: readonly string[];
 }
 
 /**
- * Starts a program that outlives this process; what it says goes to `logPath`. `mark` is put in its environment, where
+ * Starts a program that carries a device, and outlives this process; what it says goes to `logPath`. `mark` is put in its environment, where
  * another process finds it again (`processes.ts`).
  */
 export async function startBackground(program: string, args: readonly string[], logPath: string, mark: Record<string, string>): Promise<Background> {
   const log = await open(logPath, 'w', 0o600);
   try {
     return await new Promise<Background>((resolve, reject) => {
-      const child = spawn(program, args, { env: environment(mark), stdio: ['ignore', log.fd, log.fd], cwd: '/', detached: true });
+      const start = (): ChildProcess => spawn(program, args, { env: environment(mark), stdio: ['ignore', log.fd, log.fd], cwd: '/', detached: true });
+      const shielded = shieldChoice(process.env['NETRAID_MEMORY_SHIELD']);
+      const { result: child, errnos } = shielded ? memoryShield().inside(start) : { result: start(), errnos: [] };
       let end: string | undefined;
       child.on('error', (e: NodeJS.ErrnoException) => {
         reject(e.code === 'ENOENT' ? missingProgram(program) : new AttachError('failed', `${program}: ${e.message}`));
@@ -141,7 +147,13 @@ export async function startBackground(program: string, args: readonly string[], 
       child.on('spawn', () => {
         child.unref();
         if (child.pid === undefined) reject(new AttachError('failed', `${program}: started without a process id`));
-        else resolve({ pid: child.pid, ended: () => end, said: async () => oneLine((await readFile(logPath, 'utf8')).slice(-outputMaxBytes)) });
+        else
+          resolve({
+            pid: child.pid,
+            ended: () => end,
+            said: async () => oneLine((await readFile(logPath, 'utf8')).slice(-outputMaxBytes)),
+            unshielded: errnos.map(errnoName),
+          });
       });
     });
   } finally {

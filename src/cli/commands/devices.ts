@@ -38,6 +38,9 @@ async function attachTag(
     sectorBytes: s.sectorBytes,
     runDir: runDirOf(ctx),
     tag,
+    onLack: (what) => {
+      ctx.terminal.error(`${tag} is attached, but ${what}`);
+    },
     ...(method === undefined ? {} : { method }),
   });
 }

@@ -40,7 +40,15 @@ describe('netraid attach and detach', () => {
     expect(devices.calls).toEqual([
       [
         'attach',
-        { socketPath: '/r/run/nbd.sock', exportName: 'datarep-ext3', sectorBytes: 4096, runDir: '/r/run', tag: 'datarep-ext3', method: 'fuse' },
+        {
+          socketPath: '/r/run/nbd.sock',
+          exportName: 'datarep-ext3',
+          sectorBytes: 4096,
+          runDir: '/r/run',
+          tag: 'datarep-ext3',
+          method: 'fuse',
+          onLack: expect.any(Function) as () => void,
+        },
       ],
     ]);
   });
