@@ -5,8 +5,9 @@
  *   cat -> page cache, dirty -> ext4 -> /dev/loopN -> nbdfuse -> server1 -> own leg, server2
  *   `-- 192 MiB ----------------------'               `-- 192 MiB, or the same ones ---'
  *
- * With the same ones, daemons that are no I/O flushers wait for themselves for ever (seen), and with control groups of the
- * first version, which wait for no dirty page in time, somebody is killed (seen): that is asked of neither.
+ * With the same ones, daemons that are no I/O flushers wait for themselves: for ever in control groups of the first version,
+ * and in those of the second for most of the time, as whoever has dirtied too much. In those of the first, flushers find no
+ * memory that could come free, and somebody is killed. All three were seen; none is asked of this test.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
