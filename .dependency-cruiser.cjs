@@ -86,7 +86,14 @@ module.exports = {
       comment: 'src imports only what an installation has',
       severity: 'error',
       from: { path: '^src/' },
-      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'npm-optional'], dependencyTypesNot: ['type-only'] },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'optional-packages',
+      comment: 'what an installation may lack is loaded by who does without it',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/io/node/descriptors[.]ts$' },
+      to: { dependencyTypes: ['npm-optional'] },
     },
   ],
   options: {

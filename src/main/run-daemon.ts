@@ -27,6 +27,8 @@ Usage: netraidd [--root DIR] [--log text|json]
 
 NETRAID_ENGINE in the environment: native (default), the engine in the native shim, or portable, which is slower and needs no
 shim, and serves where there is none for the machine.
+NETRAID_MEMORY_SHIELD in the environment: on (default), the daemon keeps itself from waiting for itself and from being killed when
+memory is short, as far as it may, and says what it may not; or off.
 
 The configuration is DIR/etc/netraid.yaml, for example:
   version: 1

@@ -6,6 +6,7 @@
  *   tryLock    flock(2)                the program `flock`, on our descriptor: the lock is of the open file, and outlives the program
  *   seek       lseek(2)                a device's size from /sys; nothing is known of holes: EINVAL, as on file systems without
  */
+import type * as FsExt from 'fs-ext';
 import { spawnSync } from 'node:child_process';
 import { fstatSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -81,9 +82,9 @@ function isDescriptors(shim: object): shim is DescriptorCalls {
 /** Undefined where fs-ext is not installed or does not load, and in worker threads, where it aborts. */
 export function fsExtDescriptors(): DescriptorCalls | undefined {
   if (!isMainThread) return undefined;
-  let fsExt: typeof import('fs-ext');
+  let fsExt: typeof FsExt;
   try {
-    fsExt = createRequire(import.meta.url)('fs-ext') as typeof import('fs-ext');
+    fsExt = createRequire(import.meta.url)('fs-ext') as typeof FsExt;
   } catch (e: unknown) {
     // The package that is absent, and the library that is for another Node, are told as an Error.
     if (e instanceof Error) return undefined;
