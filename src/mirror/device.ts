@@ -252,7 +252,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.localFailed(v.why);
       return;
     }
-    if (v.kind === 'diverged') for (const t of this.targets.values()) this.targetFailed(t, v.why, m.kind === RequestKind.FLUSH);
+    if (v.kind === 'diverged') this.#losses.diverged(v.why, m.kind === RequestKind.FLUSH);
     if (v.kind === 'success' && provesAll(m, this.local, this.targets.values())) this.marks.intent.proven(m.seal);
     this.#settle(m, v.kind === 'success' ? 0 : v.errno);
   }

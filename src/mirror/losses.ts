@@ -125,6 +125,17 @@ export class Losses {
     }
   }
 
+  /** Targets may have what the own leg lacks, and it goes on: all leave, and until they and those before them are out nothing is read. */
+  diverged(why: string, syncFailed: boolean): void {
+    const leaving = [...this.#o.targets.values()].map((t) => this.#leaves(t, why, syncFailed, false));
+    const all = Promise.all([this.#apart, ...leaving]).then(() => {
+      if (this.#apart !== all) return;
+      this.#apart = undefined;
+      this.#owner.goOn();
+    });
+    this.#apart = all;
+  }
+
   #isStopped(): boolean {
     return this.#o.gate.stopped !== 0;
   }
@@ -147,7 +158,7 @@ export class Losses {
   }
 
   async #settleOwn(why: string, onRead: boolean): Promise<void> {
-    const { gate, host, local, log, targets } = this.#o;
+    const { gate, host, local, log } = this.#o;
     let taken = false;
     try {
       taken = await host.localLegLost(why, onRead);
@@ -161,12 +172,7 @@ export class Losses {
       this.#owner.ownLegLeft();
       this.#stopWithoutCopy();
     } else if (this.#lacking !== undefined) {
-      const why = this.#lacking;
-      const leaving = [...targets.values()].map((t) => this.#leaves(t, why, true, false));
-      this.#apart = Promise.all(leaving).then(() => {
-        this.#apart = undefined;
-        this.#owner.goOn();
-      });
+      this.diverged(this.#lacking, true);
     }
     this.#lacking = undefined;
     this.#ownLeg = undefined;
