@@ -25,6 +25,8 @@ function whyNotPacked() {
   const env = { ...process.env, PREBUILDS_ONLY: '1' };
   const r = spawnSync(process.execPath, ['-e', program, shims], { cwd: root, encoding: 'utf8', timeout: TRY_MAX_MS, env });
   if (r.status === 0) return undefined;
+  // What ends the process that tries it, or never comes back, would do that to the daemon as well.
+  if (r.status === null) rmSync(packed, { recursive: true, force: true });
   return r.error?.message ?? /^(?:\w*Error): (.*)$/m.exec(r.stderr)?.[1] ?? `it ended the process that tried it: ${r.signal ?? r.status}`;
 }
 

@@ -66,7 +66,7 @@ async function growAll(s: SourceRole, sizeBytes: number, makeFile: MakeFile): Pr
     await growHere(s, sizeBytes, makeFile);
     grown = true;
   } finally {
-    await device.ownLegSettling;
+    await device.losses.ownLegSettling;
     // Without the own leg these are the only copies: what they took is given back when the mirror goes in service again.
     if (grown || device.local.state === 'in') for (const l of asked) device.targetFailed(l.leg, grown ? GROWN : NOT_GROWN, false, true);
   }

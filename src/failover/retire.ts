@@ -6,8 +6,8 @@ import type { NodeName } from './types.ts';
 
 /** Why these targets can not be done without; null: each block that was acknowledged is somewhere else, too (M2). */
 export function refusedLastCopy(s: SourceRole, nodes: readonly NodeName[]): string | null {
-  const { local, ownLegSettling } = s.device;
-  if (local.state === 'in' && ownLegSettling === undefined) return null;
+  const { local, losses } = s.device;
+  if (local.state === 'in' && losses.ownLegSettling === undefined) return null;
   const good = [...s.links.values()].filter((l) => l.leg.phase === 'in-sync' && l.leg.mode === 'sync').map((l) => l.node);
   if (!good.some((n) => nodes.includes(n)) || good.some((n) => !nodes.includes(n))) return null;
   const { env, tag } = s.ctx;

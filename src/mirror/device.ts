@@ -63,7 +63,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   sizeBytes: number;
   readonly #gate = new Gate();
   readonly #legs: LegIo;
-  readonly #losses: Losses;
+  readonly losses: Losses;
   readonly #entrance: Entrance;
   readonly #queue: IssueQueue;
   readonly #replies: Replies;
@@ -100,7 +100,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     this.sessions = new Sessions(o.hub, o.settings.async, this);
     this.#legs = new LegIo(o.hub, this, o.local, this.sessions.targets);
     const { clock, log, host, local } = o;
-    this.#losses = new Losses({ gate: this.#gate, host, log, clock, local, targets: this.sessions.targets, retryMs: o.settings.marksRetryMs }, this);
+    this.losses = new Losses({ gate: this.#gate, host, log, clock, local, targets: this.sessions.targets, retryMs: o.settings.marksRetryMs }, this);
   }
 
   // -------------------------------------------------------------------------------------------- a request's way
@@ -119,7 +119,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, this.#gate.refusal);
     } else if (!this.#entrance.admits(m)) {
       return;
-    } else if (m.kind === RequestKind.READ && this.ownLegSettling === undefined) {
+    } else if (m.kind === RequestKind.READ && this.losses.readsWait === undefined) {
       this.#issueRead(m);
     } else if (m.kind === RequestKind.READ || m.kind === RequestKind.FLUSH || m.length === 0) {
       this.#queue.enter(m);
@@ -156,10 +156,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   // What the queue asks of the device.
   hasRoom(m: MirrorRequest): boolean {
     return this.#legs.hasRoom(m);
-  }
-
-  get refusing(): boolean {
-    return this.#losses.marksFailed;
   }
 
   refuse(m: MirrorRequest): void {
@@ -252,7 +248,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.localFailed(v.why);
       return;
     }
-    if (v.kind === 'diverged') this.#losses.diverged(v.why, m.kind === RequestKind.FLUSH);
+    if (v.kind === 'diverged') this.losses.diverged(v.why, m.kind === RequestKind.FLUSH);
     if (v.kind === 'success' && provesAll(m, this.local, this.targets.values())) this.marks.intent.proven(m.seal);
     this.#settle(m, v.kind === 'success' ? 0 : v.errno);
   }
@@ -290,16 +286,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** A target can't be trusted to have what it should: it leaves now, and the loss is settled (M2). `onPurpose`: see TargetLeg. */
   targetFailed(t: TargetLeg, why: string, syncFailed: boolean, onPurpose = false): void {
-    this.#losses.target(t, why, syncFailed, onPurpose);
-  }
-
-  /** The own leg has failed, and may lack what a target has; ends when either has left (M5). */
-  get ownLegSettling(): Promise<void> | undefined {
-    return this.#losses.ownLegSettling;
+    this.losses.target(t, why, syncFailed, onPurpose);
   }
 
   localFailed(why: string, onRead = false): void {
-    this.#losses.ownLeg(why, onRead);
+    this.losses.ownLeg(why, onRead);
   }
 
   writesInHand(): boolean {
@@ -309,7 +300,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   failWaitingWrites(): void {
     this.#replies.failWrites(Errno.EIO);
-    for (const m of this.#queue.take(this.ownLegSettling === undefined ? 'writes' : 'all')) {
+    for (const m of this.#queue.take(this.losses.readsWait === undefined ? 'writes' : 'all')) {
       if (m.kind === RequestKind.READ) this.#settle(m, Errno.EIO);
       else this.#park(m, Errno.EIO);
     }
@@ -318,7 +309,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** While a lost target is alive and can't confirm that it is out, writes are answered with an error. */
   refuseWrites(on: boolean): void {
-    this.#losses.marksFailed = on;
+    this.losses.marksFailed = on;
     if (on) this.failWaitingWrites();
   }
 

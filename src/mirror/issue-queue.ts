@@ -9,8 +9,12 @@ import { type MirrorRequest, RequestKind } from './request.ts';
 
 export interface IssueOwner {
   hasRoom(m: MirrorRequest): boolean;
-  /** Writes can't be made safe now: they are answered with an error. */
-  readonly refusing: boolean;
+  readonly losses: {
+    /** Writes can't be made safe now: they are answered with an error. */
+    readonly marksFailed: boolean;
+    /** Until this ends, nothing is read; undefined: reads need not wait. */
+    readonly readsWait: Promise<void> | undefined;
+  };
   issue(m: MirrorRequest): void;
   refuse(m: MirrorRequest): void;
   /** No generation could be committed. */
@@ -25,6 +29,7 @@ export class IssueQueue {
   readonly #log: Log;
   readonly #owner: IssueOwner;
   #ready: MirrorRequest[] = [];
+  #reads = 0;
   #needsGeneration = false;
 
   constructor(gate: Gate, host: MirrorHost, log: Log, owner: IssueOwner) {
@@ -35,11 +40,12 @@ export class IssueQueue {
   }
 
   enter(m: MirrorRequest): void {
-    if (this.#ready.length === 0 && this.#gate.mayIssue && !this.#needsGeneration && !this.#owner.refusing && this.#owner.hasRoom(m)) {
+    if (this.#ready.length === 0 && this.#gate.mayIssue && !this.#needsGeneration && !this.#owner.losses.marksFailed && this.#owner.hasRoom(m)) {
       this.#owner.issue(m);
       return;
     }
     this.#ready.push(m);
+    if (m.kind === RequestKind.READ) this.#reads += 1;
     this.drain();
   }
 
@@ -49,11 +55,15 @@ export class IssueQueue {
   }
 
   drain(): void {
+    // They have waited for the own leg's fate, and wait for no target's.
+    if (this.#reads > 0 && this.#owner.losses.readsWait === undefined && this.#gate.suspended.size === 0) {
+      for (const m of this.take('reads')) this.#owner.issue(m);
+    }
     while (this.#ready.length > 0 && this.#gate.mayIssue) {
       const m = this.#ready[0];
       if (m === undefined) return;
       const changes = m.kind !== RequestKind.READ && m.kind !== RequestKind.FLUSH;
-      if (this.#owner.refusing && m.kind !== RequestKind.READ) {
+      if (this.#owner.losses.marksFailed && m.kind !== RequestKind.READ) {
         this.#ready.shift();
         this.#owner.refuse(m);
         continue;
@@ -64,15 +74,18 @@ export class IssueQueue {
       }
       if (!this.#owner.hasRoom(m)) return;
       this.#ready.shift();
+      if (m.kind === RequestKind.READ) this.#reads -= 1;
       this.#owner.issue(m);
     }
   }
 
-  /** Takes out what waits, all of it or only what changes data or says that it is durable. */
-  take(which: 'all' | 'writes'): MirrorRequest[] {
-    const ready = this.#ready;
-    this.#ready = which === 'all' ? [] : ready.filter((m) => m.kind === RequestKind.READ);
-    return which === 'all' ? ready : ready.filter((m) => m.kind !== RequestKind.READ);
+  /** Takes out what waits, all of it, or only reads, or only what changes data or says that it is durable. */
+  take(which: 'all' | 'reads' | 'writes'): MirrorRequest[] {
+    const taken = (m: MirrorRequest): boolean => which === 'all' || (m.kind === RequestKind.READ) === (which === 'reads');
+    const out = this.#ready.filter(taken);
+    this.#ready = this.#ready.filter((m) => !taken(m));
+    if (which !== 'writes') this.#reads = 0;
+    return out;
   }
 
   #commitGeneration(): void {

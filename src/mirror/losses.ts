@@ -51,6 +51,8 @@ export class Losses {
   #ownLeg: Promise<void> | undefined;
   /** Targets that may have what the own leg lacks are leaving. */
   #apart: Promise<void> | undefined;
+  /** The losses that are being settled. */
+  readonly #leaving = new Set<Promise<void>>();
   /** While that is being decided: what of a failed write or sync targets may have and the own leg may lack. */
   #lacking: string | undefined;
 
@@ -64,7 +66,6 @@ export class Losses {
     void this.#leaves(t, why, syncFailed, onPurpose);
   }
 
-  /** Resolves when it is settled; never rejects. */
   async #leaves(t: TargetLeg, why: string, syncFailed: boolean, onPurpose: boolean): Promise<void> {
     if (!t.inSession) return;
     t.leftOnPurpose = onPurpose;
@@ -86,7 +87,10 @@ export class Losses {
     queue?.end(Errno.ESHUTDOWN);
     client?.close(Errno.ESHUTDOWN);
     if (wasInSync) this.#stopWithoutCopy();
-    await this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+    const settled = this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+    this.#leaving.add(settled);
+    await settled;
+    this.#leaving.delete(settled);
   }
 
   /** The last usable copy is never told that it is out: the device ends, and the copy may go in service by itself. */
@@ -125,10 +129,10 @@ export class Losses {
     }
   }
 
-  /** Targets may have what the own leg lacks, and it goes on: all leave, and until they and those before them are out nothing is read. */
+  /** Targets may have what the own leg lacks, and it goes on: all leave; until they are out, and those that left before, nothing is read. */
   diverged(why: string, syncFailed: boolean): void {
-    const leaving = [...this.#o.targets.values()].map((t) => this.#leaves(t, why, syncFailed, false));
-    const all = Promise.all([this.#apart, ...leaving]).then(() => {
+    for (const t of this.#o.targets.values()) this.target(t, why, syncFailed);
+    const all = Promise.all([this.#apart, ...this.#leaving]).then(() => {
       if (this.#apart !== all) return;
       this.#apart = undefined;
       this.#owner.goOn();
@@ -140,8 +144,13 @@ export class Losses {
     return this.#o.gate.stopped !== 0;
   }
 
-  /** The own leg has failed, and until this ends it is not known what may be read; undefined: it is. Never rejects. */
+  /** The own leg has failed, and whether it leaves is being decided; undefined: it is not. Never rejects. */
   get ownLegSettling(): Promise<void> | undefined {
+    return this.#ownLeg;
+  }
+
+  /** Until this ends it is not known what may be read; undefined: it is. Never rejects. */
+  get readsWait(): Promise<void> | undefined {
     return this.#ownLeg ?? this.#apart;
   }
 

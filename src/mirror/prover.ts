@@ -115,7 +115,7 @@ export class Prover {
     }
     const all = await Promise.all(legs);
     // What the own leg has failed to write a target may have: until either has left, no sync makes the two alike.
-    if (!all.every(Boolean) || d.stopped || d.ownLegSettling !== undefined) return false;
+    if (!all.every(Boolean) || d.stopped || d.losses.ownLegSettling !== undefined) return false;
     intent.proven(seal);
     return true;
   }

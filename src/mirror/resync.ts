@@ -189,6 +189,8 @@ export class Resync {
   }
 
   async #copy(offset: number, length: number): Promise<void> {
+    // Not under the lock, which the application's writes would wait for: this may take as long as a target's loss.
+    while (this.#d.losses.readsWait !== undefined && this.#alive()) await this.#d.losses.readsWait;
     const slot = await this.#locked(offset, offset + length);
     try {
       if (!this.#alive()) return;
@@ -237,7 +239,9 @@ export class Resync {
   /** What the mirror holds there: from the own leg, else from an in-sync target. Undefined: the session is over. */
   async #readOwn(offset: number, length: number): Promise<OpResult | 'hole' | undefined> {
     // A leg that has failed lacks what it failed to write, and targets have; whether it goes on is being decided (M5).
-    while (this.#d.ownLegSettling !== undefined) await this.#d.ownLegSettling;
+    // A failed write or sync that nobody recorded has ended this session by then.
+    while (this.#d.losses.ownLegSettling !== undefined) await this.#d.losses.ownLegSettling;
+    if (!this.#alive()) return undefined;
     if (this.#d.local.state === 'in') return await this.#readLeg(offset, length);
     for (const other of this.#d.targets.values()) {
       const client = other.client;

@@ -36,6 +36,7 @@ export interface VerifyReport {
 
 const RANGES_MAX = 1000;
 /** A target that has left so often in one run is not waited for again: it differs in too many places. */
+const OWN_LEG_FAILED = 'the local leg has failed, and may lack what a target has';
 const LEFT_MAX = 8;
 /** How long a target that left may take to come back in sync. */
 const BACK_MAX_MS = 60_000;
@@ -146,6 +147,7 @@ export class Verify {
       if (d.stopped) throw new Error('the mirror has left service');
       // A leg that has left is behind: nothing may be judged by it.
       if (d.local.state === 'out') throw new Error('the local leg is out of the mirror; there is nothing to compare the targets with');
+      if (d.losses.readsWait !== undefined) throw new Error(`${OWN_LEG_FAILED}; there is nothing to compare the targets with`);
       const own = await d.hub.must('read of the local leg', (op) => {
         d.hub.engine.read(op, d.local.info.leg, offset, length);
       });
@@ -210,7 +212,8 @@ export class Verify {
     }
     try {
       // Either side may have left while it was being read.
-      if (d.local.state === 'out' || t.session !== session) this.#miss(t, offset, length, t.whyOut);
+      if (d.local.state === 'out' || d.losses.readsWait !== undefined) this.#miss(t, offset, length, OWN_LEG_FAILED);
+      else if (t.session !== session) this.#miss(t, offset, length, t.whyOut);
       else this.#compare(t, own, theirs.h, offset, length);
     } finally {
       d.hub.engine.release(theirs.h);

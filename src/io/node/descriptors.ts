@@ -52,7 +52,8 @@ export const plainDescriptors: DescriptorCalls = {
     const s = fstatSync(fd);
     if (whence !== SEEK_END) return -Errno.EINVAL;
     if (!s.isBlockDevice()) return s.size;
-    return Number.parseInt(readFileSync(`${deviceFolder(s.rdev)}/size`, 'ascii'), 10) * SYS_UNIT_BYTES;
+    const bytes = Number.parseInt(readFileSync(`${deviceFolder(s.rdev)}/size`, 'ascii'), 10) * SYS_UNIT_BYTES;
+    return Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : -Errno.EIO;
   },
 };
 

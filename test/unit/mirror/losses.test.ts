@@ -426,7 +426,7 @@ describe('the own leg fails (M2)', () => {
     rig.host.lost[0]?.resolve();
     await rig.endAll();
     expect([w.errno, r.errno]).toEqual([Errno.EIO, 0]);
-    expect(rig.device.ownLegSettling).toBeUndefined();
+    expect(rig.device.losses.readsWait).toBeUndefined();
   });
 
   it('and the marks can not be written either: what is read meanwhile is answered with an error rather than never (M14)', async () => {
@@ -642,6 +642,39 @@ describe('the own leg fails (M2)', () => {
     expect([w.errno, held.errno]).toEqual([Errno.EIO, 0]);
     expect(rig.host.ownLeg).toEqual([]);
     expect(rig.oos('b')).toEqual([0]);
+  });
+
+  it('and the connection to the only one that could record it is lost with the question: nothing is read before that one is out', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    const w = rig.write(0, 512, 4);
+    await settle();
+    rig.end('own', 'write', Errno.EIO);
+    rig.end('b', 'write');
+    await settle();
+    const asked = rig.read(0, 512);
+    rig.client('b').lose();
+    rig.host.ownLeg[0]?.resolve(false);
+    await settle();
+    const later = rig.read(0, 512);
+    await rig.endAll();
+    expect([w.errno, asked.errno, later.errno]).toEqual([undefined, undefined, undefined]);
+    rig.host.lost[0]?.resolve();
+    await rig.endAll();
+    expect([w.errno, asked.errno, later.errno]).toEqual([Errno.EIO, 0, 0]);
+  });
+
+  it('a read that waited for its fate waits for no target that was lost before (M14)', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync', c: 'sync' } });
+    rig.client('c').lose();
+    const r = rig.read(0, 512);
+    await settle();
+    rig.end('own', 'read', Errno.EIO);
+    await settle();
+    const during = rig.read(REGION, 512);
+    rig.host.ownLeg[0]?.resolve(false);
+    await rig.endAll();
+    expect(rig.host.lost.map((l) => l.node)).toEqual(['c']);
+    expect([r.errno, during.errno]).toEqual([0, 0]);
   });
 
   it('that fails twice: nothing is read before all targets of both times are out', async () => {
