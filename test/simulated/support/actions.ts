@@ -3,6 +3,7 @@
  * again from a list, and from a shorter one. Where an action does not apply any more, because what led to it has been left
  * out, nothing happens.
  */
+import { dirname } from 'node:path';
 import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno, IoError } from '../../../src/io/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
@@ -143,10 +144,13 @@ async function damage(c: Cluster, m: Machine, path: string, at: number, bit: num
   m.sim.repairDisk();
   const { boots } = m.sim;
   try {
-    const file = await m.sim.localIo().files.open(path, { write: true });
+    const { files } = m.sim.localIo();
+    const file = await files.open(path, { write: true });
     try {
       await file.write(Uint8Array.of((bytes[at] ?? 0) ^ bit), at);
       await file.sync();
+      // It is the disk that is damaged: a power failure does not bring back the file that this one was to replace.
+      await files.syncDirectory(dirname(path));
     } finally {
       await file.close();
     }
