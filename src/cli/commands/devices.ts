@@ -38,8 +38,9 @@ async function attachTag(
     sectorBytes: s.sectorBytes,
     runDir: runDirOf(ctx),
     tag,
+    // For a person who looks on; the daemon's log has said it of itself, and a program takes any word here for a failure.
     onLack: (what) => {
-      ctx.terminal.error(`${tag} is attached, but ${what}`);
+      if (ctx.terminal.isTTY) ctx.terminal.error(`${tag} is attached, but ${what}`);
     },
     ...(method === undefined ? {} : { method }),
   });

@@ -7,13 +7,17 @@ import { FakeDaemon, mirror, run } from '../fake-daemon.ts';
 class FakeDevices implements BlockDevices {
   readonly calls: [string, unknown][] = [];
   known: AttachStatus[] = [];
+  lack = '';
 
   #did<T>(name: string, o: unknown, result: T): Promise<T> {
     this.calls.push([name, o]);
     return Promise.resolve(result);
   }
 
-  attach: BlockDevices['attach'] = (o) => this.#did('attach', o, { device: '/dev/loop7', method: 'fuse' as const });
+  attach: BlockDevices['attach'] = (o) => {
+    if (this.lack !== '') o.onLack?.(this.lack);
+    return this.#did('attach', o, { device: '/dev/loop7', method: 'fuse' as const });
+  };
   detach: BlockDevices['detach'] = (o) => this.#did('detach', o, { wasAttached: this.known.length > 0, forced: [] });
   mount: BlockDevices['mount'] = (o) => this.#did('mount', o, { type: 'ext4', mountPoint: o.dir });
   unmount: BlockDevices['unmount'] = (o) => this.#did('unmount', o, { wasMounted: true });
@@ -51,6 +55,16 @@ describe('netraid attach and detach', () => {
         },
       ],
     ]);
+  });
+
+  it.each([
+    [true, ['datarep-ext3 is attached, but it lacks something']],
+    [false, []],
+  ])('tell a person, and no program, what the device lacks (on a terminal: %s)', async (isTTY, errors) => {
+    const devices = new FakeDevices();
+    devices.lack = 'it lacks something';
+    const r = await run('netraid attach datarep-ext3', daemon(), { devices, isTTY });
+    expect([r.code, r.errors]).toEqual([0, errors]);
   });
 
   it('make none of what is not', async () => {
