@@ -20,7 +20,9 @@ export function splitBrainShown(c: Cluster, winner: Machine): void {
 /** M10: the same in the middle of a history, before a full resync is ordered of nodes whose split brain `source` shows. */
 export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly string[]): Branch[] {
   const links = [...(source.mirror?.source?.links.values() ?? [])];
-  const shown = links.filter((l) => l.answer?.kind === 'refuse' && l.answer.rule === 'split-brain').map((l) => l.node);
+  // A paused one is not compared with: there the source's own decision shows it.
+  const decided = source.mirror?.decision?.rule === 'split-brain';
+  const shown = links.filter((l) => decided || (l.answer?.kind === 'refuse' && l.answer.rule === 'split-brain')).map((l) => l.node);
   const kept = c.branches.of(source);
   const victims = c.branches.open.filter((b) => b !== kept && shown.includes(b.node) && (nodes.length === 0 || nodes.includes(b.node)));
   for (const b of victims) {
