@@ -43,14 +43,20 @@ export function givenUpWithItsRecord(c: Cluster, source: Machine, m: Machine): v
 }
 
 function asItWas(c: Cluster, b: Branch): void {
-  // A source whose own leg had failed went on with that of a target, which has what it answered.
-  const behind = c.machine(b.node).mirror?.record().legBehind;
-  const m = c.machine(behind?.newest ?? b.node);
   if (!wroteApart(b)) return;
   // Power may have gone while it was not the newest.
   if (c.plan.kinds.has('power')) b.model.powerWasLost();
-  const bad = firstWrong(c, b, m);
-  if (bad !== undefined) c.violated('M10', `a split brain was shown, and ${m.name} no longer has what it answered in epoch ${b.key}: ${bad}`);
+  const bad = holdersOf(c, b).map((name) => ({ name, wrong: firstWrong(c, b, c.machine(name)) }));
+  const [first] = bad;
+  if (first !== undefined && bad.every((x) => x.wrong !== undefined))
+    c.violated('M10', `a split brain was shown, and ${first.name} no longer has what ${b.node} answered in epoch ${b.key}: ${String(first.wrong)}`);
+}
+
+/** Its own node; one whose leg had failed went on with those of its targets, and of these with the ones that it has not lost since. */
+function holdersOf(c: Cluster, b: Branch): string[] {
+  const r = c.machine(b.node).mirror?.record();
+  if (r === undefined || r.legBehind === null) return [b.node];
+  return [...r.inSync.filter((n) => n !== b.node), r.legBehind.newest];
 }
 
 export function firstWrong(c: Cluster, b: Branch, m: Machine, excused: (sector: number, value: number) => boolean = () => false): string | undefined {
