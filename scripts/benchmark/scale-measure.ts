@@ -10,7 +10,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { bitmapPath } from '../../src/failover/paths.ts';
 import { engineChoice } from '../../src/io/node/node-io.ts';
-import type { NodeProcess } from '../../test/support/daemons.ts';
+import { memoryAtRest } from '../../test/support/memory-at-rest.ts';
 import { write4kQd32 } from './cells.ts';
 import { cpuMicros } from './cpu.ts';
 import { markDirty } from './dirty-regions.ts';
@@ -26,11 +26,6 @@ const MiB = 1024 ** 2;
 const TOUCHED_MAX_BYTES = 256 * MiB;
 /** For what is written all over a device, bitmap files and logs. */
 const ROOM_BESIDES_BYTES = 1536 * MiB;
-const REST_MS = 2000;
-const REST_LOOK_MS = 100;
-const REST_MAX_MS = 30_000;
-/** What the collector takes and gives back in a process that does nothing. */
-const REST_SLACK_BYTES = MiB;
 const OPEN_MAX_MS = 60_000;
 const DECIDE_MAX_MS = 60_000;
 
@@ -52,22 +47,6 @@ const touchedBytes = (p: Point): number => Math.min(p.deviceBytes, TOUCHED_MAX_B
 /** Room that a point takes, as far as it is known beforehand; bytes. */
 export function roomOfPoint(p: Point): number {
   return (1 + p.targets) * touchedBytes(p) + ROOM_BESIDES_BYTES;
-}
-
-/** Resident memory once it has stayed as it is for a while. */
-async function memoryAtRest(node: NodeProcess): Promise<number> {
-  const end = performance.now() + REST_MAX_MS;
-  let since = performance.now();
-  let [low, high] = [Infinity, 0];
-  for (;;) {
-    const { residentBytes } = node.memory();
-    [low, high] = [Math.min(low, residentBytes), Math.max(high, residentBytes)];
-    const now = performance.now();
-    if (high - low > REST_SLACK_BYTES) [since, low, high] = [now, residentBytes, residentBytes];
-    else if (now - since >= REST_MS) return high;
-    if (now > end) throw new Error(`${node.name} does not come to rest: its memory goes from ${String(low)} to ${String(high)} bytes`);
-    await sleep(REST_LOOK_MS);
-  }
 }
 
 class PointRun {

@@ -1,15 +1,13 @@
 /** What a daemon costs a machine while nothing happens, and after a good deal has. */
-import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Daemons } from '../support/daemons.ts';
+import { memoryAtRest } from '../support/memory-at-rest.ts';
 import { findProgram, runOk } from '../support/programs.ts';
 
 const MIB = 1024 * 1024;
 const AT_REST_MAX_MIB = 90;
 const TAG = 'data';
 const NODES = ['server1', 'server2'];
-const REST_MS = 3000;
 const LOAD_SEC = 5;
 
 const lacking = ['setpriv', 'fio'].filter((p) => findProgram(p) === undefined).join(', ');
@@ -29,19 +27,14 @@ describe.skipIf(lacking !== '')(`memory of daemons with one mirror and one targe
     await daemons.close();
   });
 
-  function residentMib(node: string): number {
-    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${String(daemons.node(node).pid)}/status`, 'utf8'))?.[1];
-    if (kib === undefined) throw new Error(`no VmRSS of ${node}`);
-    return Number(kib) / 1024;
-  }
+  const atRestMib = (): Promise<number[]> => Promise.all(NODES.map(async (n) => (await memoryAtRest(daemons.node(n))) / MIB));
 
   it('at rest each keeps less than 90 MiB', async () => {
-    await sleep(REST_MS);
-    expect(Math.max(...NODES.map(residentMib))).toBeLessThan(AT_REST_MAX_MIB);
+    expect(Math.max(...(await atRestMib()))).toBeLessThan(AT_REST_MAX_MIB);
   });
 
   it('a load of small writes leaves little behind', async () => {
-    const before = NODES.map(residentMib);
+    const before = await atRestMib();
     const job = [
       '--name=load',
       '--ioengine=nbd',
@@ -52,8 +45,7 @@ describe.skipIf(lacking !== '')(`memory of daemons with one mirror and one targe
       '--size=256M',
     ];
     await runOk('fio', [...job, '--time_based', `--runtime=${String(LOAD_SEC)}`], { timeoutMs: 60_000 });
-    await sleep(REST_MS);
-    const grown = NODES.map((n, i) => residentMib(n) - (before[i] ?? 0));
+    const grown = (await atRestMib()).map((mib, i) => mib - (before[i] ?? 0));
     // Buffers of requests are kept for a while, and compiled code for good.
     expect(Math.max(...grown)).toBeLessThan(16);
   });
