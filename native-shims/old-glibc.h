@@ -4,14 +4,20 @@
  * loads on one as old as Node itself bears, glibc 2.28. Node brings the library that they were in before.
  */
 #if defined(__x86_64__)
-#define SINCE(name, x64, arm64) __asm__(".symver " #name "," #name "@GLIBC_" x64)
+#define AS(name, old, x64, arm64) __asm__(".symver " #name "," #old "@GLIBC_" x64)
 #elif defined(__aarch64__)
-#define SINCE(name, x64, arm64) __asm__(".symver " #name "," #name "@GLIBC_" arm64)
+#define AS(name, old, x64, arm64) __asm__(".symver " #name "," #old "@GLIBC_" arm64)
 #else
 #error "shims are packed for x64 and arm64 alone"
 #endif
+
+#define SINCE(name, x64, arm64) AS(name, name, x64, arm64)
 
 SINCE(pthread_create, "2.2.5", "2.17");
 SINCE(pthread_join, "2.2.5", "2.17");
 SINCE(pthread_setname_np, "2.12", "2.17");
 SINCE(pthread_sigmask, "2.2.5", "2.17");
+
+/* Headers from glibc 2.38 on call these by names of their own, which read binary numbers as well. Nothing here holds any. */
+AS(__isoc23_strtol, strtol, "2.2.5", "2.17");
+AS(__isoc23_sscanf, sscanf, "2.2.5", "2.17");
