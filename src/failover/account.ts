@@ -13,7 +13,7 @@ export function termOf(r: StateRecord): Epoch | null {
 
 /** Epochs that, by this record, somebody served for certain. */
 export function provenEpochs(r: StateRecord): Epoch[] {
-  return [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.legBehind?.since].filter((e) => e !== null && e !== undefined);
+  return [r.epochServed, r.epochInSync, r.toldOut?.epoch, r.witnessed?.epoch, r.legBehind?.since].filter((e) => e !== null && e !== undefined);
 }
 
 /** The highest of them. */

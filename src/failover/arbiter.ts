@@ -6,14 +6,15 @@
  *   grants         in the middle of a claim, after all were told    is exactly this epoch allowed?
  *   standsBy       a source that was cut off, or leaves a target    has nobody been allowed a higher epoch since?
  *   heardUsSince   before a new generation counts                   is what we said then known there?
+ *   allowsNobody   the same, after a member left in silence         can nobody be allowed who asks those that do not know of it?
  *
  * An outside program would be asked over the network: `grants` and `standsBy` may take their time, at most failureTimeout
- * (M14), and answer no when it is silent. `heard` and `heardUsSince` answer at once, out of what it has said by itself; they
- * never wait. A word once given for an epoch is durable with whoever gave it: it never grants another one of that number.
+ * (M14), and answer no when it is silent. `heard`, `heardUsSince` and `allowsNobody` answer at once, out of what it has said by
+ * itself; they never wait. A word once given for an epoch is durable with whoever gave it: it never grants another one of that number.
  */
 import type { NodeContext } from './context.ts';
 import { isSame } from './epoch.ts';
-import { hearsMajority, majorityHeardUsSince, majorityStandsBy, votersOf } from './quorum.ts';
+import { hearsMajority, majorityHeardUsSince, majorityStandsBy, noMajorityWithout, votersOf } from './quorum.ts';
 import type { ArbiterKind, Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 /** A claim when everybody who can be reached has been told of it. */
@@ -34,6 +35,8 @@ export interface Arbiter {
   standsBy(ctx: NodeContext, epoch: Epoch): Promise<boolean>;
   /** `since`: of our own clock, ms. */
   heardUsSince(ctx: NodeContext, since: number): boolean;
+  /** `knowing`: this node, and those that have written it down or can allow nobody. */
+  allowsNobody(ctx: NodeContext, knowing: ReadonlySet<NodeName>): boolean;
 }
 
 const none: Arbiter = {
@@ -41,6 +44,7 @@ const none: Arbiter = {
   grants: () => Promise.resolve(null),
   standsBy: () => Promise.resolve(true),
   heardUsSince: () => true,
+  allowsNobody: () => true,
 };
 
 /** `Arbiter.heard` of `majority`. Pure. */
@@ -54,6 +58,7 @@ const majority: Arbiter = {
   grants: (_ctx, { accepted, voters }) => Promise.resolve(accepted.length * 2 > voters),
   standsBy: majorityStandsBy,
   heardUsSince: majorityHeardUsSince,
+  allowsNobody: (ctx, knowing) => noMajorityWithout(ctx.record().definition, knowing),
 };
 
 const ARBITERS: Record<ArbiterKind, Arbiter> = { none, majority };

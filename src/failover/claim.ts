@@ -73,6 +73,8 @@ export class Claims {
   entering = false;
   /** Somebody who was not heard when the last claim was made has seen an epoch that it is not above. */
   #outbid = false;
+  /** The arbiter's word on the claim in hand. */
+  #granted: boolean | null = null;
 
   constructor(n: Claimant) {
     this.#n = n;
@@ -160,6 +162,7 @@ export class Claims {
     const { refused, accepted } = await this.#tellClaim(epoch);
     const told = { epoch, accepted, voters: this.#n.others().length + 1 };
     const majority = refused === '' ? await arbiterOf(this.#n).grants(this.#n, told) : null;
+    this.#granted = majority;
     const facts = { ...this.#n.facts(command, true), majority };
     return refused === '' ? this.#decided(facts) : { action: 'wait', rule: first.rule, why: refused };
   }
@@ -234,7 +237,7 @@ export class Claims {
       paused: grantHeld(r)?.paused ?? r.paused,
       fullOrdered: ordersThatHold(before, o.seen),
       stoppedOnPurpose: false,
-      overruled: o.forced && namedArbiter(this.#n).heard(this.#n, true) === false ? epoch : null,
+      overruled: o.forced && (this.#granted === false || namedArbiter(this.#n).heard(this.#n, true) === false) ? epoch : null,
       session: { role: 'source', clean: false },
       sessionBoot: this.#n.env.io.bootId,
     }));
@@ -257,7 +260,7 @@ export class Claims {
     source.device.tick();
     if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
     // Before there are sessions, whose losses it would have to wait for.
-    if (o.forced) await source.commitGeneration();
+    if (o.forced) await source.commitAtOnce();
     source.start();
     // Not trusted, they stay: the regions that are still to be written again on the own leg.
     if (o.trusted && inherited.count > 0)

@@ -74,6 +74,13 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     await mirror(p.tag).asTarget(p.epoch, (t) => t.out(p));
     return true;
   });
+  cluster.handle('witness', methods.witness, async (peer, p) => {
+    const node = mirror(p.tag);
+    if (p.epoch.owner !== peer) throw new ClusterError('refused', `${peer} speaks for ${p.epoch.owner}`);
+    if (p.createId !== node.record().definition.createId) throw new ClusterError('unrelated', `mirror ${p.tag} here was created apart`);
+    await node.asTarget(p.epoch, (t) => t.witness(p), false);
+    return true;
+  });
   cluster.handle('session.stop', methods['session.stop'], async (_peer, p) => {
     await mirror(p.tag).asTarget(p.epoch, (t) => t.stop(p));
     return true;

@@ -13,7 +13,7 @@ import { holdsNothingMore, splitBrain, termOf } from './account.ts';
 import { compare } from './compare.ts';
 import { epochText } from './epoch.ts';
 import { heldGeneration } from './generation.ts';
-import { contradiction, isForeign, isNewer, type Needed, type Situation, unfit } from './situation.ts';
+import { contradiction, isForeign, isNewer, type Needed, type Situation, unfit, witnessesUnknown } from './situation.ts';
 import type { NodeName, NodeView } from './types.ts';
 
 export interface MayBeNewer {
@@ -34,6 +34,11 @@ type Answer = Omit<MayBeNewer, 'node'>;
 function ofHeard(s: Situation, v: NodeView): Answer {
   const split = v.record.hadData && s.record.hadData ? splitBrain(s.record, v.record) : null;
   if (split !== null) return { newer: 'has', why: `it wrote apart from this node: ${split}` };
+  const { witnessed } = v.record;
+  if (witnessed !== undefined && witnessesUnknown(v.record, s.record)) {
+    const why = `${witnessed.epoch.owner} told it of generation ${witnessed.generation} in epoch ${epochText(witnessed.epoch)}, and this node lacks that`;
+    return { newer: 'has', why };
+  }
   if (isNewer(v, s)) {
     const cut = v.record.resyncingFrom;
     const what = cut === null ? `it holds generation ${heldGeneration(v.record)}` : `it was being resynced to generation ${cut.generation}`;

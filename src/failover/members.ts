@@ -9,14 +9,17 @@ import type { Changes, NodeContext } from './context.ts';
 import { outranking } from './definition.ts';
 import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
 import { Mutex } from './mutex.ts';
-import { endsEpoch } from './protocol.ts';
+import { endsEpoch, type WitnessParams } from './protocol.ts';
+import { votersOf } from './quorum.ts';
 import type { TargetLink } from './target-link.ts';
-import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
+import type { Outs } from './told-out.ts';
+import type { Epoch, Generation, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 export interface MembersOwner {
   readonly ctx: NodeContext;
   readonly epoch: Epoch;
   readonly device: MirrorDevice;
+  readonly outs: Pick<Outs, 'isHeeded'>;
   readonly links: ReadonlyMap<NodeName, TargetLink>;
   readonly timeoutMs: number;
   readonly stopped: boolean;
@@ -40,6 +43,10 @@ export class Members {
   readonly #records = new Mutex();
   /** Sessions that have joined: only these are told. */
   readonly sessionIds = new Map<NodeName, string>();
+  /** Nodes that have written down a generation which members that left in silence lack, and which. */
+  readonly #witnesses = new Map<NodeName, Generation>();
+  /** Writes are answered with an error, because too few nodes could write a generation down. */
+  #refusing = false;
   /** A loss asked for a generation that waits for other losses: the last of them makes it, before any reply is given. */
   #owed = false;
 
@@ -47,15 +54,25 @@ export class Members {
     this.#o = o;
   }
 
-  left(node: NodeName, how: { confirmed: boolean; foreign: boolean }, newGeneration: boolean): Promise<void> {
-    return this.#records.run(async () => {
+  async left(node: NodeName, how: { confirmed: boolean; foreign: boolean }, newGeneration: boolean): Promise<void> {
+    await this.#records.run(async () => {
       await this.#o.ctx.store.update((r) => targetLeft(r, node, how));
       const link = this.#o.links.get(node);
       if (link !== undefined) link.leg.unsettled = false;
       this.#owed ||= newGeneration;
-      if (this.#owed && (await this.#commit())) this.#owed = false;
-      else await this.#tellMembers();
+      if (!(await this.#commitOwed())) await this.#tellMembers();
     });
+    // Too few could write it down. Replies wait for it, or are errors meanwhile.
+    while (this.#owed && !this.#unsettled()) {
+      if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');
+      await this.#records.run(() => this.#commitOwed());
+    }
+  }
+
+  async #commitOwed(): Promise<boolean> {
+    if (!this.#owed || !(await this.#commit())) return false;
+    this.#owed = false;
+    return true;
   }
 
   /** The target's session joins: our record, then its own, then those of the others. */
@@ -121,6 +138,11 @@ export class Members {
     }
   }
 
+  /** A forced source, before it has sessions. Where too few can write it down, its first write asks for it again. */
+  async commitAtOnce(): Promise<void> {
+    if (!(await this.#records.run(() => this.#commit()))) this.#o.device.needGeneration();
+  }
+
   #unsettled(): boolean {
     return [...this.#o.links.values()].some((l) => l.leg.unsettled);
   }
@@ -137,8 +159,75 @@ export class Members {
   }
 
   /**
+   * Nor while an arbiter could still allow a member that left in silence, and takes itself for one in sync, by the word of those alone that
+   * know of none (M2). One that heeds in memory that it is out is no candidate until it has joined again.
+   */
+  async #witnessed(next: StateRecord, told: readonly NodeName[], since: number): Promise<boolean> {
+    const { ctx, outs, changes, timeoutMs, retryMs } = this.#o;
+    const knowing = new Set([ctx.env.self, ...told]);
+    const harmless = new Set<NodeName>();
+    for (;;) {
+      const enough = (): boolean =>
+        next.droppedUnconfirmed.every((n) => knowing.has(n) || harmless.has(n) || outs.isHeeded(n)) || arbiterOf(ctx).allowsNobody(ctx, knowing);
+      if (!enough()) await this.#tellWitnesses(next, knowing, harmless, enough);
+      if (enough()) return true;
+      if (this.#o.stopped || this.#o.device.stopped || ctx.env.io.clock.now() - since > timeoutMs * 2) return false;
+      await changes.next(retryMs);
+    }
+  }
+
+  /** Asks until they are `enough`, or all have answered; who has written it down is added to `knowing`, and whoever is no candidate to `harmless`. */
+  async #tellWitnesses(next: StateRecord, knowing: Set<NodeName>, harmless: Set<NodeName>, enough: () => boolean): Promise<void> {
+    const { ctx, timeoutMs } = this.#o;
+    const asked = votersOf(next.definition).filter((n) => !knowing.has(n) && ctx.env.cluster.connected(n));
+    const answers = asked.map(async (n) => {
+      try {
+        await ctx.env.cluster.request(n, 'witness', this.#witnessParams(next.generation, true), timeoutMs);
+        knowing.add(n);
+        this.#witnesses.set(n, next.generation);
+      } catch (e: unknown) {
+        if (!(e instanceof ClusterError)) throw e;
+        this.judge(e);
+        // Without a sound record (M13) it never takes over itself. It may vote again, once the mirror is made known to it anew.
+        if (e.code === 'no-mirror') harmless.add(n);
+      }
+    });
+    await new Promise<void>((resolve, reject) => {
+      const look = (): void => {
+        if (enough()) resolve();
+      };
+      for (const answer of answers) answer.then(look, reject);
+      Promise.all(answers).then(() => {
+        resolve();
+      }, reject);
+    });
+  }
+
+  #witnessParams(generation: Generation, holds: boolean): WitnessParams {
+    const { ctx, epoch } = this.#o;
+    return { tag: ctx.tag, createId: ctx.record().definition.createId, epoch, generation, holds };
+  }
+
+  /** Nobody is left who lacks it and does not know: those who wrote it down need not hold it against anybody. One that can't be told now is told later. */
+  #releaseWitnesses(): void {
+    const { ctx, timeoutMs } = this.#o;
+    if (ctx.record().droppedUnconfirmed.length > 0) return;
+    for (const [node, generation] of this.#witnesses) {
+      ctx.env.cluster.request(node, 'witness', this.#witnessParams(generation, false), timeoutMs).then(
+        () => {
+          if (this.#witnesses.get(node) === generation) this.#witnesses.delete(node);
+        },
+        (e: unknown) => {
+          ctx.env.log.info('a node could not be told that a generation is known to all', { tag: ctx.tag, node, error: String(e) });
+        },
+      );
+    }
+  }
+
+  /**
    * False: not now. A member that is lost, and may live, has not heard of it: it could go in service and know nothing of a generation that its
-   * source committed (M10). Those who have taken it for committed meanwhile are told that it is not.
+   * source committed (M10); or too few know of it to keep one that left from that. Those who have taken it for committed meanwhile are told
+   * that it is not.
    */
   async #commit(): Promise<boolean> {
     if (this.#unsettled()) return false;
@@ -147,12 +236,19 @@ export class Members {
     const generation = chance.hex64();
     await this.#o.ctx.store.update((r) => generationOffered(r, generation));
     const next = generationCommitted(this.#o.ctx.record(), generation);
-    await this.#tellMembers(membershipOf(next));
+    const told = await this.#tellMembers(membershipOf(next));
     if (this.#unsettled()) {
       await this.#tellMembers();
       return false;
     }
     if (!(await this.#confirmedByArbiter(since))) throw new Error('no majority of the nodes was heard while a generation was being committed');
+    if (!(await this.#witnessed(next, told, since))) {
+      await this.#tellMembers();
+      // An error is an honest answer, and waiting has an end (M14).
+      this.#refuse(true);
+      return false;
+    }
+    this.#refuse(false);
     // A device that has stopped, for want of any leg, writes nothing under it: it stays an offer, which means nothing.
     if (this.#o.stopped || this.#o.device.stopped) throw new Error('the source is stopping');
     await this.#o.ctx.store.update((r) => generationCommitted(r, generation));
@@ -160,9 +256,20 @@ export class Members {
     return true;
   }
 
+  #refuse(on: boolean): void {
+    const { ctx, device } = this.#o;
+    if (!on && !this.#refusing) return;
+    if (on && !this.#refusing)
+      ctx.env.log.warn('writes are answered with an error: too few nodes can write down that a member has left in silence', { tag: ctx.tag });
+    this.#refusing = on;
+    device.refuseWrites(on);
+  }
+
   /** The definition has changed: every in-sync target writes it down, or leaves. */
   announce(): Promise<void> {
-    return this.#records.run(() => this.#tellMembers());
+    return this.#records.run(async () => {
+      await this.#tellMembers();
+    });
   }
 
   /**
@@ -180,8 +287,9 @@ export class Members {
     });
   }
 
-  /** Durable on every remaining in-sync target of these, or that target leaves. */
-  async #tellMembers(membership = membershipOf(this.#o.ctx.record()), whom: (n: NodeName) => boolean = () => true): Promise<void> {
+  /** Durable on every remaining in-sync target of these, which are named, or that target leaves. */
+  async #tellMembers(membership = membershipOf(this.#o.ctx.record()), whom: (n: NodeName) => boolean = () => true): Promise<NodeName[]> {
+    const told: NodeName[] = [];
     await Promise.all(
       [...this.#o.links.values()].map(async (l) => {
         const { leg } = l;
@@ -191,6 +299,7 @@ export class Members {
         const params = { tag: this.#o.ctx.tag, epoch: this.#o.epoch, session: id, membership };
         try {
           await this.#o.ctx.env.cluster.request(l.node, 'session.members', params, this.#o.timeoutMs);
+          told.push(l.node);
         } catch (e: unknown) {
           if (!(e instanceof ClusterError)) throw e;
           if (leg.session === session) this.#o.device.targetFailed(leg, `${l.node} did not write down a change of the mirror: ${e.message}`, false);
@@ -198,6 +307,7 @@ export class Members {
         }
       }),
     );
+    return told;
   }
 
   async #recordJoin(link: TargetLink, o: JoiningSession): Promise<void> {
@@ -226,6 +336,7 @@ export class Members {
       }
     }
     if (leg.session === session) this.sessionIds.set(node, id);
+    this.#releaseWitnesses();
     await this.#tellMembers(membershipOf(this.#o.ctx.record()), (n) => n !== node);
   }
 

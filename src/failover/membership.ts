@@ -189,6 +189,13 @@ export function membershipTaken(r: StateRecord, m: Membership, epoch: Epoch): St
   };
 }
 
+/** An earlier version, which knows of no such thing, can read it again. */
+export function withoutWitness(r: StateRecord): StateRecord {
+  const rest = { ...r };
+  delete rest.witnessed;
+  return rest;
+}
+
 /** The node is no longer part of the mirror. */
 export function withoutNode(r: StateRecord, node: NodeName): StateRecord {
   const other = ([n]: [string, unknown]): boolean => n !== node;

@@ -486,7 +486,7 @@ export class MirrorNode implements Claimant {
   }
 
   /** Runs one of the target's steps; a change of role in progress goes first. `epoch`: of the source that asks, which serves in it. */
-  async asTarget<T>(epoch: Epoch, f: (t: TargetRole) => Promise<T>): Promise<T> {
+  async asTarget<T>(epoch: Epoch, f: (t: TargetRole) => Promise<T>, ours = true): Promise<T> {
     this.#refuseAsSource(epoch);
     if (this.#roles.isFull) throw new ClusterError('io', `${this.env.self} is still at work on what it was asked before`);
     return await this.#roles.run(async () => {
@@ -494,7 +494,7 @@ export class MirrorNode implements Claimant {
       if (this.#stopped) throw new ClusterError('stopping', `${this.env.self} is stopping`);
       const answer = await f(this.target);
       // Whoever asks this of us and is not refused is our source.
-      this.#inContact();
+      if (ours) this.#inContact();
       return answer;
     });
   }

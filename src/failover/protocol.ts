@@ -97,6 +97,11 @@ export const methods = {
   'session.members': z.object({ tag: name, epoch: epochSchema, session: hex, membership: membershipSchema }),
   /** "You are out": durable before it is confirmed (M2). */
   'session.out': z.object({ tag: name, epoch: epochSchema, why: z.string().max(WHY_MAX_CHARACTERS) }),
+  /**
+   * To a node that has no part in it: a generation is about to be committed that a member which left in silence does not know of (M2). Not
+   * `holds`: all members know it now.
+   */
+  witness: z.object({ tag: name, createId: hex, epoch: epochSchema, generation: hex, holds: z.boolean() }),
   /** The source stops on purpose. */
   'session.stop': z.object({ tag: name, epoch: epochSchema, session: hex }),
   /** The source's own leg is behind this target from now on. */
@@ -124,6 +129,8 @@ export const methods = {
   /** Grows the leg. */
   grow: z.object({ tag: name, epoch: epochSchema, session: hex, sizeBytes: count, definition: z.unknown() }),
 } as const;
+
+export type WitnessParams = z.infer<(typeof methods)['witness']>;
 
 /** Purpose of a connection that becomes NBD. */
 export const nbdParamsSchema = z.object({ tag: name, token: hex });

@@ -17,13 +17,14 @@ export const NO_QUORUM = 'no quorum';
 
 export interface Serving {
   readonly epoch: Epoch;
-  readonly device: Pick<MirrorDevice, 'suspend' | 'unsuspend' | 'refuseWhileSuspended'>;
+  readonly device: Pick<MirrorDevice, 'suspend' | 'unsuspend' | 'refuseWhileSuspended' | 'needGeneration'>;
 }
 
 export class QuorumKeeper {
   readonly #ctx: NodeContext;
   readonly #inService: () => boolean;
   #missingSince: number | undefined;
+  #obeying = false;
   #asking = false;
 
   constructor(ctx: NodeContext, inService: () => boolean) {
@@ -43,7 +44,7 @@ export class QuorumKeeper {
 
   /** To be called again and again; `missing`: no majority is heard now. */
   keep(source: Serving, missing: boolean): void {
-    if (isOverruled(this.#ctx.record()) && namedArbiter(this.#ctx).heard(this.#ctx, true) === true) void this.#obeyAgain();
+    if (isOverruled(this.#ctx.record()) && namedArbiter(this.#ctx).heard(this.#ctx, true) === true) void this.#obeyAgain(source);
     const now = this.#ctx.env.io.clock.now();
     if (missing) this.#missingSince ??= now;
     if (this.#missingSince === undefined) return;
@@ -53,14 +54,21 @@ export class QuorumKeeper {
     if (!missing && !this.#asking) void this.#ask(source);
   }
 
-  /** Most nodes are heard: from now on the arbiter has its word again. */
-  async #obeyAgain(): Promise<void> {
+  /** Most nodes are heard, and stand by this epoch: from now on the arbiter has its word again. One that has lost its record stands by nobody. */
+  async #obeyAgain(source: Serving): Promise<void> {
     const { env, store, tag } = this.#ctx;
+    if (this.#obeying) return;
+    this.#obeying = true;
     try {
+      if (!(await namedArbiter(this.#ctx).standsBy(this.#ctx, source.epoch))) return;
       await store.update((r) => ({ ...r, overruled: null }));
+      // Of those that were made meanwhile, it knows nothing.
+      source.device.needGeneration();
     } catch (e: unknown) {
       // The next look tries again.
       env.log.warn('could not write down that the arbiter is asked again', { tag, error: String(e) });
+    } finally {
+      this.#obeying = false;
     }
   }
 

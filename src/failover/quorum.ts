@@ -36,6 +36,12 @@ export function majorityHeardUsSince(ctx: NodeContext, since: number): boolean {
   return heard * 2 > voters.length;
 }
 
+/** Those that are not of `knowing` are no majority: whoever is voted for hears one of them that is. */
+export function noMajorityWithout(definition: MirrorDefinition, knowing: ReadonlySet<NodeName>): boolean {
+  const voters = votersOf(definition);
+  return voters.filter((n) => !knowing.has(n)).length * 2 <= voters.length;
+}
+
 async function standsBy(ctx: NodeContext, node: NodeName, epoch: Epoch): Promise<boolean> {
   if (!ctx.env.cluster.connected(node)) return false;
   try {

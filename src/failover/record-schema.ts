@@ -82,6 +82,7 @@ const recordShape = {
   sessionBoot: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),
   resyncingFrom: z.strictObject({ node: name, kind: z.enum(['partial', 'full']), generation: hex64 }).nullable(),
   toldOut: z.strictObject({ by: name, epoch, why }).nullable(),
+  witnessed: z.exactOptional(z.strictObject({ epoch, generation: hex64 })),
   legBehind: z.strictObject({ since: epoch, newest: name }).nullable(),
   mergePending: z.array(z.strictObject({ from: name, for: nodeList })).max(MERGE_PENDING_MAX),
   // A record of before there were switchovers has none.

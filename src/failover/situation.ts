@@ -186,6 +186,7 @@ export function unfit(v: NodeView): string | null {
   const servedLast = termOf(r) !== null && isSame(r.epochServed, termOf(r));
   if (r.resyncingFrom !== null) return `its resync from ${r.resyncingFrom.node} was cut short`;
   if (r.toldOut !== null) return `it was told that it is out (${r.toldOut.why})`;
+  if (witnessesUnknown(r, r)) return 'it was told of a generation that it lacks';
   if (r.legBehind !== null) return `its own leg is behind ${r.legBehind.newest}`;
   if (!servedLast && !r.inSync.includes(v.node)) return 'it was not in sync';
   if (v.flags.dataCorrupt && !(servedLast && v.flags.lastOwner)) return 'its data_corrupt flag is set';
@@ -195,10 +196,17 @@ export function unfit(v: NodeView): string | null {
 /** `v` holds data, or knows of data, that this node lacks. */
 export function isNewer(v: NodeView, s: Situation): boolean {
   const { resyncingFrom } = v.record;
+  if (witnessesUnknown(v.record, s.record)) return true;
   if (resyncingFrom !== null) return !knowsGeneration(s.record, resyncingFrom.generation) && resyncingFrom.node !== s.self.node;
   if (!v.record.hadData) return false;
   if (holdsUnknown(v.record, s.record)) return true;
   return isHigher(termOf(v.record), s.term);
+}
+
+/** By the word of `witness` a source has committed a generation, or was about to, that `r` lacks, in an epoch that it knows no later one than. */
+export function witnessesUnknown(witness: StateRecord, r: StateRecord): boolean {
+  const w = witness.witnessed;
+  return w !== undefined && !isHigher(termOf(r), w.epoch) && !knowsGeneration(r, w.generation);
 }
 
 /** Exactly as new as this node: neither has anything that the other lacks. */

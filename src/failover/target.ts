@@ -6,12 +6,13 @@ import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
 import { compareEpoch } from './epoch.ts';
-import { membershipTaken } from './membership.ts';
+import { knowsGeneration } from './generation.ts';
+import { membershipTaken, withoutWitness } from './membership.ts';
 import type { Membership, SessionAnswer } from './protocol.ts';
 import { boundedWhy } from './record.ts';
 import type { Replica } from './replica.ts';
 import { sectorRefusal, sectorSizeOf, withOwnSectors } from './sectors.ts';
-import type { Epoch, MirrorDefinition, NodeName, StateRecord } from './types.ts';
+import type { Epoch, Generation, MirrorDefinition, NodeName, StateRecord } from './types.ts';
 
 export interface TargetDeps {
   ctx: NodeContext;
@@ -105,7 +106,7 @@ export class TargetRole {
       this.checkEpoch(p.epoch);
       if (s.device.syncFailed) throw new ClusterError('io', `a sync of the leg of ${ctx.env.self} has failed`);
       return {
-        ...membershipTaken(r, p.membership, p.epoch),
+        ...withoutWitness(membershipTaken(r, p.membership, p.epoch)),
         resyncingFrom: null,
         toldOut: null,
         legBehind: null,
@@ -155,6 +156,18 @@ export class TargetRole {
         toldOut: { by: p.epoch.owner, epoch: p.epoch, why: boundedWhy(p.why) },
         inSync: r.inSync.filter((n) => n !== ctx.env.self),
       };
+    });
+    ctx.changed();
+  }
+
+  /** Durable before it is confirmed: whoever lacks that generation, and asks for this node's word, hears of it. */
+  async witness(p: { epoch: Epoch; generation: Generation; holds: boolean }): Promise<void> {
+    const { ctx } = this.#d;
+    this.checkEpoch(p.epoch);
+    await ctx.store.update((r) => {
+      this.checkEpoch(p.epoch);
+      if (!p.holds) return r.witnessed?.generation === p.generation ? withoutWitness(r) : r;
+      return knowsGeneration(r, p.generation) ? r : { ...r, epochSeen: p.epoch, witnessed: { epoch: p.epoch, generation: p.generation } };
     });
     ctx.changed();
   }

@@ -116,6 +116,11 @@ export interface StateRecord {
   resyncingFrom: { node: NodeName; kind: 'partial' | 'full'; generation: Generation } | null;
   /** Written down before it was confirmed to the source. */
   toldOut: { by: NodeName; epoch: Epoch; why: string } | null;
+  /**
+   * A source asked this node, which has no part in it, to know of a generation that it was about to commit: a member that left in silence
+   * does not (M2). Absent in records of earlier versions.
+   */
+  witnessed?: { epoch: Epoch; generation: Generation };
   /** Own leg failed while a target went on: not the newest, whatever the flags say. */
   legBehind: { since: Epoch; newest: NodeName } | null;
   mergePending: MergePending[];

@@ -87,6 +87,7 @@ function recordCells(v: NodeView, h: Heard): string[] {
   const against = [
     ...(r.resyncingFrom === null ? [] : [`${r.resyncingFrom.kind} resync from ${r.resyncingFrom.node} not finished`]),
     ...(r.toldOut === null ? [] : [`told out by ${r.toldOut.by} in ${epoch(r.toldOut.epoch)}: ${oneLine(r.toldOut.why)}`]),
+    ...(r.witnessed === undefined ? [] : [`knows that ${r.witnessed.generation} was made in ${epoch(r.witnessed.epoch)}`]),
     ...(r.legBehind === null ? [] : [`own leg behind ${r.legBehind.newest}`]),
     ...(r.claim === null ? [] : [`claims ${epoch(r.claim)}`]),
     ...(r.stoppedOnPurpose ? ['stopped on purpose'] : []),

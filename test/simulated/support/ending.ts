@@ -116,6 +116,8 @@ async function help(c: Cluster): Promise<boolean> {
     if (record !== undefined && record.paused.length > 0)
       return await tell(c, source, 'resume', () => source.command('resume', { tag: TAG, nodes: [] }));
     if (damaged !== undefined) return await renew(c, source, damaged);
+    const unknown = [...(role?.links.values() ?? [])].find((l) => !l.leg.inSession && l.problem.includes('does not know this mirror'));
+    if (unknown !== undefined) return await renew(c, source, c.machine(unknown.node));
     if (role?.device.local.state === 'out') return await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
     for (const l of role?.links.values() ?? []) {
       if (l.leg.inSession || l.answer?.kind !== 'refuse') continue;
@@ -195,7 +197,13 @@ async function renew(c: Cluster, source: Machine, m: Machine): Promise<boolean> 
     const gone = await m.command('delete', { tag: TAG });
     c.say(`=== operator: delete on ${m.name}: ${gone === '' ? 'done' : gone}`);
   }
-  return await tell(c, source, `replace of ${m.name}`, () => source.command('replace', { tag: TAG, node: m.name, leg: LEG }));
+  const answer = await source.command('replace', { tag: TAG, node: m.name, leg: LEG });
+  c.say(`=== operator: replace of ${m.name} on ${source.name}: ${answer === '' ? 'done' : answer}`);
+  c.count(`end: operator says replace of ${m.name}`);
+  if (!answer.includes('hears no majority')) return true;
+  // Most are lost for good: he does what the refusal says.
+  await tell(c, source, 'out-of-service', () => source.command('out-of-service', { tag: TAG }));
+  return await force(c, source);
 }
 
 /** The data of that node is given up, by the command that is meant for it. False: refused. */

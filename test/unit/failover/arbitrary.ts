@@ -86,6 +86,7 @@ export const recordOf = (name: string): fc.Arbitrary<StateRecord> =>
         session: fc.record({ role: fc.constantFrom('none' as const, 'source' as const, 'target' as const), clean: fc.boolean() }),
         resyncingFrom: rarely(fc.record({ node, kind: fc.constantFrom('partial' as const, 'full' as const), generation })),
         toldOut: rarely(fc.record({ by: node, epoch: epochOf, why: fc.constant('dropped') })),
+        witnessed: fc.record({ epoch: epochOf, generation }),
         legBehind: rarely(fc.record({ since: epochOf, newest: node })),
         mergePending: fc.array(fc.record({ from: node, for: nodes }), { maxLength: 2 }),
         grant: rarely(fc.record({ epoch: epochOf, from: node, to: node, synced: nodes, paused: nodes }).filter(({ from, to }) => from !== to)),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { NodeView } from '../../../src/failover/types.ts';
+import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
 import { definition, epoch, g, TIMEOUT_MS, view, type ViewOver } from './build.ts';
 import { afterLoss, COMMAND, decided, lastSeen, LOST, orphan, s1, s2, THREE, TWO } from './decide-support.ts';
 
@@ -58,6 +58,38 @@ describe('takeover', () => {
     const self = orphan('server2', TWO, { record: { definition: definition(TWO, { failover }) } });
     expect(afterLoss(self)).toMatchObject({ action: 'wait', rule: 'takeover' });
     expect(afterLoss(self, [], COMMAND)).toMatchObject({ action: 'go-in-service', rule: 'takeover' });
+  });
+
+  it('waits while another was told of a generation that it lacks, in the epoch that it was in sync in (M2)', () => {
+    const told = { by: 'server1', epoch: epoch(1), why: 'paused' };
+    const out = (witnessed: StateRecord['witnessed'], over: Partial<StateRecord> = {}): NodeView =>
+      view('server3', THREE, {
+        silentForMs: { server1: LOST },
+        record: { inSync: ['server1'], toldOut: told, ...over, ...(witnessed === undefined ? {} : { witnessed }) },
+      });
+    const lacks = { epoch: epoch(1), generation: g(7) };
+    const self = orphan('server2', THREE);
+    expect(afterLoss(self, [out(undefined)])).toMatchObject({ action: 'go-in-service', rule: 'takeover' });
+    expect(afterLoss(self, [out(lacks)])).toMatchObject({
+      action: 'stay-out',
+      rule: 'better-candidate',
+      why: 'server3 knows of newer data, though it was told that it is out (paused)',
+    });
+    // Also of one that never had any data itself.
+    expect(afterLoss(self, [out(lacks, { hadData: false, toldOut: null, inSync: [] })])).toMatchObject({
+      action: 'stay-out',
+      rule: 'better-candidate',
+    });
+    // Also of one that was given up on in the middle of a resync, or is being resynced, to what this node has.
+    const cut: Partial<StateRecord> = { toldOut: null, inSync: [], resyncingFrom: { node: 'server1', kind: 'partial', generation: g(1) } };
+    expect(afterLoss(self, [out(undefined, cut)])).toMatchObject({ action: 'go-in-service', rule: 'takeover' });
+    expect(afterLoss(self, [out(lacks, cut)])).toMatchObject({ action: 'stay-out', rule: 'better-candidate' });
+    // It was told so itself.
+    expect(afterLoss(orphan('server2', THREE, { record: { witnessed: lacks } })).action).toBe('stay-out');
+    // It has that generation, or was part of a later epoch, whose owner has taken account of it.
+    expect(afterLoss(self, [out({ epoch: epoch(1), generation: self.record.generation })])).toMatchObject({ action: 'go-in-service' });
+    const later = orphan('server2', THREE, { record: { epochSeen: epoch(2, 'server1'), epochInSync: epoch(2, 'server1') } });
+    expect(afterLoss(later, [out(lacks)])).toMatchObject({ action: 'go-in-service', rule: 'takeover' });
   });
 
   it('never counts a foreign target, neither as a candidate nor as required', () => {

@@ -41,6 +41,14 @@ describe('a silent node', () => {
     expect(of('server2', s1({ record: behind })).why).toMatch(/it went on in epoch 1 \(server1\) when the leg of server1 failed/);
   });
 
+  it('that was told of a generation which this node lacks knows of newer data', () => {
+    const told = { inSync: ['server1'], witnessed: { epoch: epoch(1), generation: g(7) } };
+    expect(of('server2', s1(), [view('server2', TWO, { record: told })])).toMatchObject({
+      newer: 'has',
+      why: `server1 told it of generation ${g(7)} in epoch 1 (server1), and this node lacks that`,
+    });
+  });
+
   it('that had confirmed that it is out can not, when all others whose word is needed are heard', () => {
     const self = view('server1', THREE, { record: withoutServer3 });
     const answer = of('server3', self, [view('server2', THREE, { record: { inSync: withoutServer3.inSync } })]);

@@ -45,6 +45,7 @@ function rig(arbiter: 'none' | 'majority' = 'majority', inService = true): Rig {
   const device = {
     suspend: (reason: string) => told.push(`suspend: ${reason}`),
     unsuspend: (reason: string) => told.push(`unsuspend: ${reason}`),
+    needGeneration: () => told.push('need a generation'),
     refuseWhileSuspended: (errno: number) => told.push(`refuse: ${String(errno)}`),
   };
   return {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import type { NodeContext } from '../../../src/failover/context.ts';
-import { hearsMajority, majorityStandsBy } from '../../../src/failover/quorum.ts';
+import { hearsMajority, majorityStandsBy, noMajorityWithout } from '../../../src/failover/quorum.ts';
 import type { Epoch, MirrorDefinition } from '../../../src/failover/types.ts';
 
 function definition(names: string[], more: Partial<MirrorDefinition> = {}): MirrorDefinition {
@@ -30,6 +30,19 @@ it('needs more than half of the nodes, itself among them', () => {
   expect(hearsMajority(definition(['a', 'b', 'c']), 'a', silence({ b: 1000 }))).toBe(false);
   expect(hearsMajority(definition(['a', 'b']), 'a', silence({}))).toBe(false);
   expect(hearsMajority(definition(['a', 'b', 'c', 'd']), 'a', silence({ b: 0 }))).toBe(false);
+});
+
+it.each([
+  [['a'], ['a', 'b', 'c'], false],
+  [['a', 'b'], ['a', 'b', 'c'], true],
+  [['a'], ['a', 'b', 'c', 'd'], false],
+  // The other two are half, and no majority.
+  [['a', 'd'], ['a', 'b', 'c', 'd'], true],
+  [['a', 'b'], ['a', 'b', 'c', 'd', 'e'], false],
+  [['a', 'b', 'z'], ['a', 'b', 'c', 'd', 'e'], false],
+  [['a'], ['a', 'b'], true],
+])('where %j know of something, of %j, there is no majority without them: %s', (knowing, all, expected) => {
+  expect(noMajorityWithout(definition(all), new Set(knowing))).toBe(expected);
 });
 
 it('gives a foreign target no vote', () => {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ClusterError } from '../../../src/cluster/errors.ts';
+import { IoError } from '../../../src/io/types.ts';
 import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import { MIB, REGION, Sim } from '../control/sim.ts';
 
@@ -134,6 +136,67 @@ describe('a new generation', () => {
       expect(source?.record().generation).toBe(before);
       await written;
       expect(told?.record().generation).toBe(source?.record().generation);
+    });
+  });
+});
+
+describe('a new generation under an arbiter', () => {
+  const FOUR = ['server1', 'server2', 'server3', 'server4'];
+
+  /** server1 writes alone: two targets are paused, and the third has left in silence; everybody else hears everybody. */
+  async function writesAlone(sim: Sim): Promise<void> {
+    await sim.mirror({ arbiter: 'majority' });
+    await sim.call('server1', 'pause', { tag: 't', nodes: ['server2', 'server3'] });
+    await sim.write('server1', 0, REGION, 1);
+    sim.world.cut('server1', 'server4');
+    await sim.write('server1', 0, REGION, 2);
+  }
+
+  it('is known to so many that nobody is voted for who left in silence and lacks it (M2)', async () => {
+    await Sim.run({ nodes: FOUR }, async (sim) => {
+      /** An errno instead, of a source that answers nothing. */
+      const firstByte = (node: string): Promise<number | undefined> =>
+        sim.read(node, 0, 512).then(
+          (bytes) => bytes[0],
+          (e: unknown) => (e instanceof IoError ? -e.errno : Promise.reject(e instanceof Error ? e : new Error(String(e)))),
+        );
+      await writesAlone(sim);
+      const [source, away] = ['server1', 'server4'].map((n) => sim.daemon(n).mirrors.get('t'));
+      expect([source?.record().inSync, source?.record().droppedUnconfirmed]).toEqual([['server1'], ['server4']]);
+      // By its own record it lacks nothing.
+      expect(away?.record()).toMatchObject({ inSync: expect.arrayContaining(['server4']) as unknown, toldOut: null });
+      for (const n of ['server2', 'server3']) sim.world.cut('server1', n);
+      await sim.until('its source is lost', () => away?.decision?.rule === 'better-candidate' && away.decision.why.includes('knows of newer data'));
+      await sim.world.sleep(20_000);
+      expect(away?.inService).toBe(false);
+      for (const n of FOUR.slice(1)) sim.world.heal('server1', n);
+      await sim.until('its source has resynced it', () => away?.record().generation === source?.record().generation);
+      await sim.inSync('server1', 'server4');
+      await sim.until(
+        'most stand by its epoch again',
+        async () => (await sim.status('server1')).state === 'Source' && (await firstByte('server1')) === 2,
+      );
+      // In sync again, it may take over as ever.
+      sim.crash('server1');
+      await sim.until('it takes over', () => away?.inService === true);
+      expect(await firstByte('server4')).toBe(2);
+    });
+  });
+
+  it('is not committed, and nothing is answered under it, where too few can write it down (M2, M14)', async () => {
+    await Sim.run({ nodes: FOUR }, async (sim) => {
+      await sim.mirror({ arbiter: 'majority' });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2', 'server3'] });
+      await sim.write('server1', 0, REGION, 1);
+      const source = sim.daemon('server1').mirrors.get('t');
+      const before = source?.record().generation;
+      for (const n of ['server2', 'server3']) {
+        const store = sim.daemon(n).mirrors.get('t')?.store;
+        if (store !== undefined) store.update = () => Promise.reject(new ClusterError('io', 'the disk is full'));
+      }
+      sim.world.cut('server1', 'server4');
+      await expect(sim.write('server1', 0, REGION, 2)).rejects.toThrow();
+      expect(source?.record().generation).toBe(before);
     });
   });
 });
