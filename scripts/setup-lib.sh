@@ -87,7 +87,7 @@ setup_npm() {
 
 # Compiles src to dist, unless nothing has changed since the last time.
 setup_build() {
-  if [[ -f $build_stamp && -f dist/main/netraidd.js && -z $(find src package.json tsconfig*.json -newer "$build_stamp" -print -quit) ]]; then return 0; fi
+  if [[ -f $build_stamp && -f dist/main/netraidd.js && -z $(find src scripts/build.mjs package.json tsconfig*.json -newer "$build_stamp" -print -quit) ]]; then return 0; fi
   say 'npm run build'
   mkdir -p "${build_stamp%/*}"
   # Marked as of its beginning: what changes while it runs is compiled again.

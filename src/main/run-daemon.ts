@@ -1,6 +1,5 @@
 /** The daemon's composition root: configuration, wiring, signals. */
 import { parseArgs } from 'node:util';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DaemonControl } from '../control/actions.ts';
 import { loadConfig } from '../control/config.ts';
@@ -12,6 +11,7 @@ import { nodePaths } from '../failover/paths.ts';
 import { FaultEngine } from '../io/fault-engine.ts';
 import { memoryShield, shieldChoice, shieldLines } from '../io/node/memory-shield.ts';
 import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
+import { packageVersion } from '../io/node/package-folder.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
 import { devicesBelow, LostDevices } from './lost-devices.ts';
@@ -51,11 +51,6 @@ interface Arguments {
   log: LogFormat;
 }
 
-function version(): string {
-  const text: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return typeof text === 'object' && text !== null && 'version' in text ? String(text.version) : 'unknown';
-}
-
 /** What to run with, or the exit code when there is nothing to run. */
 function readArguments(): Arguments | number {
   try {
@@ -67,7 +62,7 @@ function readArguments(): Arguments | number {
       return 0;
     }
     if (values.version === true) {
-      process.stdout.write(`${version()}\n`);
+      process.stdout.write(`${packageVersion()}\n`);
       return 0;
     }
     const log = values.log ?? 'text';
@@ -126,7 +121,7 @@ async function main(): Promise<number> {
     daemon = new Daemon({ io, root, ...config, settings: loaded.settings, tunables: loaded.nodeTunables, log });
     for (const { level, message, fields } of shieldLines(shield.facts)) log[level](message, fields);
     const client = new DaemonControl(daemon, {
-      version: version(),
+      version: packageVersion(),
       regionBytes: tunables.regionBytes,
       waitForPreviousSourceSec: tunables.waitForPreviousSourceSec,
     });

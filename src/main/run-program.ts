@@ -1,20 +1,14 @@
 /** Runs one of the command line's programs in the world as it is, and sets the exit code. */
-import { readFileSync } from 'node:fs';
 import { HttpControlClient } from '../control/http-client.ts';
 import { nodeClock } from '../io/node/clock.ts';
 import { nodeFiles } from '../io/node/files.ts';
+import { packageVersion } from '../io/node/package-folder.ts';
 import { RealTerminal } from '../cli/real-terminal.ts';
 import { runCommandLine } from '../cli/run.ts';
 import type { BlockDevices, World } from '../cli/world.ts';
 
 const HOUR_MS = 3_600_000;
 const OUTPUT_GONE = 141;
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const value: unknown = JSON.parse(text);
-  return typeof value === 'object' && value !== null && 'version' in value ? String(value.version) : 'unknown';
-}
 
 async function blockDevices(): Promise<BlockDevices> {
   const [{ attach, detach }, { mountFilesystem, unmount }, { status }] = await Promise.all([
@@ -37,7 +31,7 @@ export async function runProgram(program: string): Promise<void> {
     clock: nodeClock,
     files: nodeFiles,
     devices: blockDevices,
-    version: version(),
+    version: packageVersion(),
     ...(root === undefined || root === '' ? {} : { defaultRoot: root }),
   };
   // The clock's timers do not keep a process alive; a command that waits must.

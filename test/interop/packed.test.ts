@@ -99,6 +99,15 @@ describe.skipIf(lacking !== '')(`the package on a machine without a compiler${la
     expect(await install('required')).toMatchObject({ code: 0 });
   });
 
+  it('has the licences of the libraries that are in its programs', () => {
+    const { dependencies } = JSON.parse(readFileSync(inside('package.json'), 'utf8')) as { dependencies: Record<string, string> };
+    const notices = readFileSync(inside('dist', 'THIRD-PARTY-NOTICES.txt'), 'utf8');
+    for (const library of ['fastify', 'sparse-bitfield', 'winston', 'zod']) {
+      expect(dependencies[library]).toBeUndefined();
+      expect(notices).toMatch(new RegExp(`^${library} [0-9.]+ \\((MIT|ISC)\\)$`, 'm'));
+    }
+  });
+
   it('says in one line each that a shim for another system does not load, and that none can be built', async () => {
     const own = path.join(prebuilds(), `linux-${process.arch}`);
     for (const file of readdirSync(own)) writeFileSync(path.join(own, file), 'for another system');

@@ -3,8 +3,9 @@
  * Where neither is, or neither loads, the portable engine serves, legs are not sparse, and zeroes are written.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
+import { packageFolder } from './package-folder.ts';
 
 /** One engine's calls; see native-shims/engine.h for what goes through shared memory instead. */
 export interface NativeCalls {
@@ -52,9 +53,8 @@ export function loadShim(): object | undefined {
 }
 
 function load(): object | undefined {
-  // The same distance from src/io/node and from dist/io/node.
   // Tests have it elsewhere, built with sanitizers.
-  const folder = process.env['NETRAID_TEST_SHIM'] ?? fileURLToPath(new URL('../../../native-shims', import.meta.url));
+  const folder = process.env['NETRAID_TEST_SHIM'] ?? join(packageFolder(), 'native-shims');
   const require = createRequire(import.meta.url);
   try {
     const loadNative = require('node-gyp-build') as (folder: string) => unknown;
