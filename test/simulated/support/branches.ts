@@ -4,7 +4,7 @@
  *   epoch 1 --- its source lost ---> epoch 2 --- ... one lineage, as long as no network is cut
  *      `------- and still answering: two branches side by side, which must be detected as a split brain (M10)
  */
-import type { Epoch } from '../../../src/failover/types.ts';
+import type { Epoch, StateRecord } from '../../../src/failover/types.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { epochKey } from './cluster.ts';
 import { Model, Moments, readSectors, SECTOR_BYTES, type Value } from './model.ts';
@@ -38,7 +38,7 @@ export function wroteApart(b: Branch): boolean {
 
 /** The last epoch that it was part of before the one that it serves. */
 function lastTerm(m: Machine): Epoch | undefined {
-  const r = m.beforeServing;
+  const r = m.beforeTerm;
   return [r?.epochServed, r?.epochInSync].filter((x) => x !== null && x !== undefined).sort((x, y) => y.number - x.number)[0];
 }
 
@@ -47,6 +47,8 @@ export class Branches {
   readonly #c: Cluster;
   readonly #all: Branch[] = [];
   #tip: Branch | undefined;
+  /** Of all that there have been. */
+  readonly #begun = new Set<string>();
   /** Those that no node has gone on from since power was lost somewhere. */
   readonly #powerLost = new Set<Branch>();
 
@@ -79,6 +81,14 @@ export class Branches {
       const b = m.inService ? this.of(m) : undefined;
       if (b !== undefined) b.stalled = true;
     }
+  }
+
+  /** The last epoch that the record names was to be served by its node, which was lost before it answered anything. */
+  servedInVain(r: StateRecord | undefined): boolean {
+    if (r === undefined) return false;
+    const { epochServed, epochInSync } = r;
+    if (epochServed === null || (epochInSync !== null && epochInSync.number > epochServed.number)) return false;
+    return !this.#begun.has(epochKey(epochServed));
   }
 
   /** The branch that this node serves now. */
@@ -175,6 +185,7 @@ export class Branches {
 
   #begin(b: Branch): void {
     this.#all.push(b);
+    this.#begun.add(b.key);
     // One that was held up on its way in service, until a later epoch was served, is not gone on from.
     if (this.#tip === undefined || b.forced || b.number >= this.#tip.number) this.#tip = b;
     else Object.assign(b, { forkedAt: this.moments.next(), answeredAtFork: b.model.acknowledged });

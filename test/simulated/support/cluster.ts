@@ -36,7 +36,7 @@ export class Machine {
   readonly sim: SimNode;
   readonly #c: Cluster;
   readonly reader: BitmapReader;
-  readonly #leftOut: LeftOut;
+  readonly leftOut: LeftOut;
   daemon: Daemon | undefined;
   control: DaemonControl | undefined;
   /** Its start has not ended yet, or it is being stopped in order. */
@@ -44,6 +44,8 @@ export class Machine {
   /** The record as last written, and the one before it served the epoch that it serves now. */
   record: StateRecord | undefined;
   beforeServing: StateRecord | undefined;
+  /** The same, but for epochs that it wrote down and never went in service in: before the first of them. */
+  beforeTerm: StateRecord | undefined;
   /** When its record first said so. */
   servingSince = 0;
   /** An operator is forcing it online. */
@@ -60,7 +62,7 @@ export class Machine {
     this.name = name;
     this.sim = c.world.node(name);
     this.reader = new BitmapReader(Math.ceil(c.plan.sizeBytes / c.plan.regionBytes));
-    this.#leftOut = new LeftOut(c, this);
+    this.leftOut = new LeftOut(c, this);
   }
 
   get mirror(): MirrorNode | undefined {
@@ -227,7 +229,7 @@ export class Machine {
         this.#answers();
         if (CHANGES.has(request.cmd) && request.length > 0) this.#answersWrite(request.offset, request.length);
         const epoch = this.mirror?.source?.epoch;
-        if (epoch !== undefined && request.cmd !== NBD_CMD_READ) this.#leftOut.answers(epochKey(epoch), epoch.number);
+        if (epoch !== undefined && request.cmd !== NBD_CMD_READ) this.leftOut.answers(epochKey(epoch), epoch.number);
       },
       renamed: (to) => {
         if (to === PATHS.state) this.#recordWritten();
@@ -333,6 +335,7 @@ export class Machine {
       (before?.epochServed === undefined || before.epochServed === null || epochKey(before.epochServed) !== epochKey(next.epochServed))
     ) {
       this.beforeServing = before;
+      if (!this.#c.branches.servedInVain(before)) this.beforeTerm = before;
       this.servingSince = this.#c.world.now();
     }
     this.#c.records.written(this, next);
@@ -445,6 +448,7 @@ export class Cluster {
       this.count(`compare ${String(rule)}/${String(fields['kind'])}`);
       if (/waits no longer|the wait for it ended/u.test(String(fields['why']))) this.count('waits for a previous source that ended');
     }
+    if (fields['event'] === 'in-sync' && typeof fields['node'] === 'string') m.leftOut.joined(fields['node']);
     if (rule === 'split-brain' && !this.apart && !this.forced) {
       this.violated('M10', `${m.name} sees a split brain that can't be: ${message} ${JSON.stringify(fields)}`);
     }

@@ -49,6 +49,12 @@ export class LeftOut {
     }
   }
 
+  /** It is in sync again, whether or not anything is answered before it leaves once more. */
+  joined(node: string): void {
+    this.#heeding.delete(node);
+    this.#inSync(node, this.#c.world.now());
+  }
+
   #inSync(node: string, at: number): void {
     this.#members.set(node, { at, boots: this.#c.machine(node).sim.boots });
   }
