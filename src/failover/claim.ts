@@ -159,7 +159,10 @@ export class Claims {
 
   async #decideAgain(epoch: Epoch, command: Facts['command'], first: Decision): Promise<Decision> {
     this.#n.env.cluster.heartbeatNow();
-    const { refused, accepted } = await this.#tellClaim(epoch);
+    const { refused, accepted: all } = await this.#tellClaim(epoch);
+    // A vote counts with what its record says: not of one that has fallen silent since.
+    const { failureTimeoutMs } = this.#n.record().definition;
+    const accepted = all.filter((n) => n === this.#n.env.self || this.#n.mirrorSilentForMs(n) < failureTimeoutMs);
     const told = { epoch, accepted, voters: this.#n.others().length + 1 };
     const majority = refused === '' ? await arbiterOf(this.#n).grants(this.#n, told) : null;
     this.#granted = majority;
@@ -260,7 +263,7 @@ export class Claims {
     source.device.tick();
     if (this.#stoodStill(o.stalls)) source.device.stalledFor(before.definition.failureTimeoutMs);
     // Before there are sessions, whose losses it would have to wait for.
-    if (o.forced) await source.commitAtOnce();
+    if (o.forced) await source.members.commitAtOnce();
     source.start();
     // Not trusted, they stay: the regions that are still to be written again on the own leg.
     if (o.trusted && inherited.count > 0)

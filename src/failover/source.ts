@@ -213,10 +213,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     return this.members.commitGeneration();
   }
 
-  commitAtOnce(): Promise<void> {
-    return this.members.commitAtOnce();
-  }
-
   /** Seen is not served: who the last owner is, the records will say. */
   epochOver(why: string): void {
     this.ctx.superseded(this.epoch, why, false);
