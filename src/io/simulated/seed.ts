@@ -63,14 +63,16 @@ export class Stream implements Chance {
     return found;
   }
 
-  /** Milliseconds: mostly within the range, one in twenty much longer, so that orders differ between seeds. */
+  /** Milliseconds: mostly within the range, one in twenty much longer unless it is bounded, so that orders differ between seeds. */
   latency(range: LatencyMs): number {
     const ms = range.fromMs + this.float() * (range.toMs - range.fromMs);
-    return this.coin(0.05) ? ms * (1 + 9 * this.float()) : ms;
+    return this.coin(0.05) && range.bounded !== true ? ms * (1 + 9 * this.float()) : ms;
   }
 }
 
 export interface LatencyMs {
   fromMs: number;
   toMs: number;
+  /** Never longer. */
+  bounded?: boolean;
 }

@@ -124,7 +124,9 @@ function onNode(c: Cluster, m: Machine, a: Extract<Action, { node: string }>): v
       else m.sim.fail(a.pattern, { op: a.op, errno: Errno.EIO, ...(a.times === null ? {} : { times: a.times }) });
       return;
     case 'slow-disk':
-      m.sim.setDisk({ latencies: a.ms === null ? DEFAULT_LATENCIES : { ...DEFAULT_LATENCIES, write: { fromMs: a.ms / 2, toMs: a.ms } } });
+      m.sim.setDisk({
+        latencies: a.ms === null ? DEFAULT_LATENCIES : { ...DEFAULT_LATENCIES, write: { fromMs: a.ms / 2, toMs: a.ms, bounded: true } },
+      });
       return;
     case 'short':
       m.sim.setDisk({ shortTransfers: a.share });
