@@ -166,8 +166,10 @@ async function help(c: Cluster): Promise<boolean> {
   const promised = tip === undefined ? undefined : { ...tip, model: tip.model.fork() };
   promised?.model.epochOver();
   if (tip !== undefined && c.branches.hasLostPower(tip)) promised?.model.powerWasLost();
-  const whole = promised === undefined ? undefined : c.all.find((m) => m.mirror !== undefined && firstWrong(c, promised, m) === undefined);
-  if (whole !== undefined) return await force(c, whole);
+  // One that never had the data may hold the same by chance, and is refused.
+  const whole = promised === undefined ? [] : c.all.filter((m) => m.mirror?.record().hadData === true && firstWrong(c, promised, m) === undefined);
+  for (const m of whole) if (await force(c, m)) return true;
+  if (whole.length > 0) return false;
   if (c.plan.kinds.has('force') || c.plan.kinds.has('damage') || c.plan.kinds.has('async')) {
     for (const m of byFlag) if (await force(c, m)) return true;
   }

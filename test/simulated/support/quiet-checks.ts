@@ -10,7 +10,10 @@ export function checkQuietly(c: Cluster): void {
   const [source] = sources;
   if (source === undefined || sources.length !== 1) return;
   const role = source.mirror?.source;
-  if (role === undefined || role.device.requestsInHand > 0 || role.device.local.state !== 'in') return;
+  const device = role?.device;
+  if (role === undefined || device === undefined || device.requestsInHand > 0 || device.local.state !== 'in') return;
+  // Its own leg has failed a write that targets may have: either is about to leave.
+  if (device.losses.ownLegSettling !== undefined) return;
   for (const link of role.links.values()) {
     const target = c.machine(link.node);
     const { leg } = link;
