@@ -17,15 +17,12 @@
  * - marks of an earlier life are *held*: no sync proves them, because a write may have reached one leg and not another;
  *   they go when their holder says with `release` that a durable account elsewhere has them
  *
- * With a region that needs a flush its neighbours may be marked, *ahead* (MarkAhead). They are idle, and the first to be collected.
- *
  * What is on disk is known in one of two ways. By default a mark that is cleared counts as gone from disk at once, because
  * somebody else's flush of the same file may have written the clear. With `exactFlushes`, every flush of the file is
  * announced here at the moment its content is fixed (BitmapFile.observe), and a mark that is cleared and set again between
  * two flushes is known to be still there.
  */
 import { DirtyBitmap, type Run } from './dirty-bitmap.ts';
-import { MarkAhead } from './mark-ahead.ts';
 import { checkRegions } from './regions.ts';
 
 export interface IntentLogOptions {
@@ -33,8 +30,6 @@ export interface IntentLogOptions {
   markedMax: number;
   /** Every flush of the file is announced by the file itself; see above. */
   exactFlushes?: boolean;
-  /** Regions that one flush may mark for one write, those around it among them; a power of two; 1. */
-  aheadMax?: number;
 }
 
 export interface CollectOptions {
@@ -53,10 +48,8 @@ class Entry {
   pending = 0;
   /** Set on disk whatever a crash does now, and so until the entry goes: nothing clears the mark of a region that has one. */
   durable = false;
-  /** The number that was current when the last write ended; 0: there was none. */
+  /** The number that was current when the last write ended. */
   endSeq = 0;
-  /** Marked with a neighbour, and not written since. */
-  ahead = false;
   /** Neighbours among the idle; itself when it is not linked. */
   previous: Entry = this;
   next: Entry = this;
@@ -66,7 +59,6 @@ export class IntentLog {
   readonly #marks: DirtyBitmap;
   readonly #markedMax: number;
   readonly #exact: boolean;
-  readonly #ahead: MarkAhead;
   readonly #entries = new Map<number, Entry>();
   /** Entries found lately, by the lowest bits of their region: most looks of a hot set end here. */
   #recent: (Entry | undefined)[] = new Array<Entry | undefined>(RECENT_FIRST).fill(undefined);
@@ -93,7 +85,6 @@ export class IntentLog {
     this.#marks = marks;
     this.#markedMax = o.markedMax;
     this.#exact = o.exactFlushes === true;
-    this.#ahead = new MarkAhead(o.aheadMax ?? 1);
     this.#held = marks.clone();
     this.#durable = marks.clone();
     this.#fresh = new DirtyBitmap(marks.regionCount);
@@ -118,31 +109,11 @@ export class IntentLog {
         this.#pendingRegions += 1;
       }
       e.pending += 1;
-      if (e.ahead) {
-        e.ahead = false;
-        this.#ahead.used();
-      }
       if (e.durable) continue;
       if (this.#durable.get(r)) e.durable = true;
       else mustFlush = true;
     }
-    if (mustFlush) this.#markAhead(last);
     return mustFlush;
-  }
-
-  /** What that flush can mark as well. Half of what may be marked is left to writes. */
-  #markAhead(region: number): void {
-    const group = this.#ahead.missed();
-    if (group === 1) return;
-    const from = region - (region % group);
-    const to = Math.min(from + group, this.#marks.regionCount);
-    for (let r = from; r < to && this.#entries.size < this.#markedMax / 2; r += 1) {
-      if (this.#marks.get(r)) continue;
-      const e = this.#newEntry(r);
-      e.ahead = true;
-      this.#mark(r, r);
-      linkBefore(this.#idle.next, e);
-    }
   }
 
   /** That write is over on every leg, well or not: its data is "in" as of the current number. */
@@ -186,7 +157,6 @@ export class IntentLog {
     for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > keepMax; e = this.#idle.next) {
       unlink(e);
       const { region } = e;
-      if (e.ahead) this.#ahead.unused();
       this.#entries.delete(region);
       // So that no look through `#recent` finds it.
       e.region = -1;
@@ -325,7 +295,6 @@ export class IntentLog {
     e.pending = 0;
     e.durable = false;
     e.endSeq = 0;
-    e.ahead = false;
     this.#entries.set(region, e);
     if (this.#entries.size > this.#recent.length && this.#recent.length < RECENT_MAX) {
       this.#recent = new Array<Entry | undefined>(this.#recent.length * 2).fill(undefined);

@@ -13,14 +13,6 @@ import { IntentLog } from '../bitmap/intent-log.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { Log } from '../io/log.ts';
 
-/** What one flush may mark for one write: what DRBD's activity log takes for one extent. */
-const AHEAD_BYTES = 4 * 1024 * 1024;
-const AHEAD_REGIONS = 16;
-
-function aheadMax(regionBytes: number): number {
-  return Math.max(1, Math.min(AHEAD_REGIONS, AHEAD_BYTES / regionBytes));
-}
-
 export interface DurableWaiter {
   onDurable(tag: number, ok: boolean): void;
 }
@@ -50,10 +42,7 @@ export class Marks {
     this.regions = o.regions;
     this.#log = o.log;
     this.#limits = o.limits;
-    this.intent = new IntentLog(o.file.map('intent'), {
-      markedMax: o.limits.markedMax,
-      aheadMax: aheadMax(o.regions.regionBytes),
-    });
+    this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
   }
 
   /** To look at, and to clear. What is marked is marked by the functions below: a write must not take it for durable already (M2, M5). */
