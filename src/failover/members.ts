@@ -140,7 +140,10 @@ export class Members {
 
   /** A forced source, before it has sessions. Where too few can write it down, its first write asks for it again. */
   async commitAtOnce(): Promise<void> {
-    if (!(await this.#records.run(() => this.#commit()))) this.#o.device.needGeneration();
+    if (await this.#records.run(() => this.#commit())) return;
+    // Refused before it could ask, a write would never ask again.
+    this.#refuse(false);
+    this.#o.device.needGeneration();
   }
 
   #unsettled(): boolean {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import { IoError } from '../../../src/io/types.ts';
 import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
@@ -197,6 +197,35 @@ describe('a new generation under an arbiter', () => {
       sim.world.cut('server1', 'server4');
       await expect(sim.write('server1', 0, REGION, 2)).rejects.toThrow();
       expect(source?.record().generation).toBe(before);
+    });
+  });
+});
+
+describe('a forced source whose generation too few can write down', () => {
+  it('answers writes again as soon as they can (M14)', async () => {
+    await Sim.run({ nodes: ['server1', 'server2', 'server3', 'server4'] }, async (sim) => {
+      await sim.mirror({ arbiter: 'majority' });
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2', 'server3'] });
+      await sim.write('server1', 0, REGION, 1);
+      sim.world.cut('server1', 'server4');
+      sim.crash('server1');
+      await sim.start('server1');
+      const full = ['server2', 'server3'].map((n) => {
+        const target = sim.daemon(n).mirrors.get('t')?.target;
+        if (target === undefined) throw new Error(`no mirror on ${n}`);
+        return vi.spyOn(target, 'witness').mockRejectedValue(new ClusterError('io', 'the disk is full'));
+      });
+      await sim.until('both are heard', () => ['server2', 'server3'].every((n) => sim.daemon('server1').env.cluster.connected(n)));
+      await sim.call('server1', 'force', { tag: 't', withoutLastOwner: true, confirmed: ['force', 'no-majority'] });
+      await expect(sim.write('server1', 0, REGION, 2)).rejects.toThrow();
+      expect(full[0]).toHaveBeenCalled();
+      for (const f of full) f.mockRestore();
+      const written = (): Promise<boolean> =>
+        sim.write('server1', 0, REGION, 3).then(
+          () => true,
+          (e: unknown) => (e instanceof IoError ? false : Promise.reject(e instanceof Error ? e : new Error(String(e)))),
+        );
+      await sim.until('a write is answered', written);
     });
   });
 });
