@@ -177,7 +177,7 @@ export class DaemonControl implements ControlClient {
       waitForPreviousSourceSec: p.waitForPreviousSourceSec ?? this.#defaults.waitForPreviousSourceSec,
       takeoverAfterCleanStop: p.takeoverAfterCleanStop ?? false,
     };
-    return this.#status(await this.#d.install(definition, made || p.zeroed, !(made || p.zeroed)));
+    return this.#status(await this.#d.install(definition, { made, zeroed: p.zeroed }, !(made || p.zeroed)));
   }
 
   async #delete(p: Actions['delete']['params']): Promise<Actions['delete']['result']> {

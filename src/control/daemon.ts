@@ -24,8 +24,9 @@ import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
 import { removeFiles } from './forget.ts';
+import { doubtLegs, legsInDoubt } from './legs-in-doubt.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
-import { lookAtLeg, type LegNeeds, needsOf, requireFit } from './leg-fit.ts';
+import { lookAtLeg, type LegNeeds, needsOf, requireFit, makeLegFile } from './leg-fit.ts';
 import { shortestTimeout } from './timeouts.ts';
 
 export interface DaemonOptions {
@@ -241,10 +242,13 @@ export class Daemon {
   // ------------------------------------------------------------------------------------------------- mirrors
 
   /** Makes the files of a mirror that is new on this node. A first leg that is not known to be zeroes holds somebody's data. */
-  async install(definition: MirrorDefinition, zeroed: boolean, hadData: boolean): Promise<MirrorNode> {
-    const { io, root, node } = this.options;
+  async install(definition: MirrorDefinition, leg: { made: boolean; zeroed: boolean }, hadData: boolean): Promise<MirrorNode> {
+    const { io, root, node, log } = this.options;
     const { tag } = definition;
-    const record = { ...newRecord(definition, node, io.chance), legZeroed: zeroed, hadData };
+    const doubt = !leg.made && (await legsInDoubt(io.files, root, io.bootId));
+    if (doubt) log.warn('legs of this node are in doubt since a mirror was deleted in this boot: all of this one is written, zeroes too', { tag });
+    const legZeroed = leg.made || (leg.zeroed && !doubt);
+    const record = { ...newRecord(definition, node, io.chance), legZeroed, hadData, ...(doubt ? { legInDoubt: io.bootId } : {}) };
     const file = await BitmapFile.create(
       io.files,
       bitmapPath(root, tag),
@@ -282,7 +286,7 @@ export class Daemon {
     if (own === undefined || definition.nodes[peer] === undefined)
       throw new ClusterError('bad-definition', `the definition does not name ${node} and ${peer}`);
     const { made } = await this.prepareLeg(own.leg, needsOf(definition));
-    await this.install(definition, made || zeroed, false);
+    await this.install(definition, { made, zeroed }, false);
   }
 
   /** Looks at a leg before it is used; makes a file that is absent. `made`: just now, of zeroes. */
@@ -293,20 +297,7 @@ export class Daemon {
         throw new ClusterError('leg-in-use', `${path} is the leg of mirror ${m.tag}`);
       }
     }
-    let made = false;
-    try {
-      await io.files.stat(path);
-    } catch (e: unknown) {
-      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
-      const f = await io.files.open(path, { write: true, create: true, exclusive: true });
-      try {
-        await f.truncate(needs.sizeBytes);
-        await f.sync();
-      } finally {
-        await f.close();
-      }
-      made = true;
-    }
+    const made = await makeLegFile(io.files, path, needs.sizeBytes);
     const { engine } = this.env.hub;
     const info = await engine.openLeg(path, { write: true, lock: true });
     await engine.closeLeg(info.leg);
@@ -338,6 +329,8 @@ export class Daemon {
     }
     this.broken.delete(tag);
     try {
+      // With a record goes what it says of its leg.
+      if (m === undefined || m.replica.doubtful || (m.replica.unsynced()?.count ?? 0) > 0) await doubtLegs(io.files, root, io.bootId);
       await removeFiles(io.files, root, tag);
     } catch (e: unknown) {
       // Nothing uses them any more, and whoever asks once more finds what is left (M14).

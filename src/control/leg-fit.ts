@@ -1,8 +1,9 @@
 /** Whether a leg that is there can be one of a mirror. */
+import { dirname } from 'node:path';
 import { ClusterError } from '../cluster/errors.ts';
 import { sectorRefusal, sectorSizeOf } from '../failover/sectors.ts';
 import type { MirrorDefinition } from '../failover/types.ts';
-import { type Engine, Errno, IoError, type LegInfo } from '../io/types.ts';
+import { type Engine, Errno, type Files, IoError, type LegInfo } from '../io/types.ts';
 
 export interface LegNeeds {
   tag: string;
@@ -22,6 +23,34 @@ export function requireFit(path: string, leg: LegInfo, needs: LegNeeds): void {
   }
   const refused = sectorRefusal(`${path} has sectors`, leg.blockSizeBytes, needs.tag, needs.sectorBytes);
   if (refused !== undefined) throw new ClusterError('sector-size', refused);
+}
+
+/**
+ * Makes the file of a leg that is absent, of zeroes; false: there is something already. Durable, its name too, once it resolves (M1: what
+ * is answered later must find its file again). Rejects with IoError, and leaves no file then.
+ */
+export async function makeLegFile(files: Files, path: string, sizeBytes: number): Promise<boolean> {
+  try {
+    await files.stat(path);
+    return false;
+  } catch (e: unknown) {
+    if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+  }
+  const f = await files.open(path, { write: true, create: true, exclusive: true });
+  try {
+    try {
+      await f.truncate(sizeBytes);
+      await f.sync();
+    } finally {
+      await f.close();
+    }
+    await files.syncDirectory(dirname(path));
+  } catch (e: unknown) {
+    // Of what was made here nobody has used anything. Where it can't be removed either, the first error says more.
+    await files.unlink(path).catch(() => undefined);
+    throw e;
+  }
+  return true;
 }
 
 /** Looks at a leg without locking it, since it may be in use; one that is absent would be made, and fits. */

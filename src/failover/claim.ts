@@ -25,7 +25,7 @@ import { syncInherited } from './inherited.ts';
 import { ordersThatHold, termsOfEarlierVersion, termsUnited } from './membership.ts';
 import { enteringAccount, servedLastOfAll } from './merge.ts';
 import { claimAnswerSchema } from './protocol.ts';
-import { viewSchema } from './record.ts';
+import { viewSchema, withoutDoubt } from './record.ts';
 import type { QuorumKeeper } from './quorum-keeper.ts';
 import type { Replica } from './replica.ts';
 import { sectorSizeOf } from './sectors.ts';
@@ -219,7 +219,7 @@ export class Claims {
     if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
     await this.#n.store.update((r) => ({
-      ...r,
+      ...(o.trusted ? withoutDoubt(r) : r),
       ...enteringService(
         withUnconfirmed(
           { ...before, mergePending: r.mergePending },

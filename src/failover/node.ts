@@ -80,10 +80,8 @@ export class MirrorNode implements Claimant {
     this.tag = store.record.definition.tag;
     this.#onChanged = onChanged;
     this.#startedAt = env.io.clock.now();
-    const doubtful = endedInDoubt(store.record, env.io.bootId);
     this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '', {
-      doubtful,
-      unknown: doubtful && store.record.session.role === 'target',
+      ...endedInDoubt(store.record, env.io.bootId),
       regions: () => this.#bitmap.regions(),
       onSyncFailed: (s) => {
         this.#replicaSyncFailed(s);

@@ -59,6 +59,11 @@ export function statePath(root: string, tag: string): string {
   return mirrorPaths(root, tag).state;
 }
 
+/** Says that legs of this node are in doubt (src/control/legs-in-doubt.ts). */
+export function legsInDoubtPath(root: string): string {
+  return join(root, 'legs_in_doubt');
+}
+
 /** What `netraid attach` keeps of a block device made of this mirror (src/attach/state-file.ts). */
 export function attachRecordPath(root: string, tag: string): string {
   return join(nodePaths(root).run, `${validateTag(tag)}.attach.json`);

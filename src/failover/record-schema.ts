@@ -80,6 +80,7 @@ const recordShape = {
   claim: epoch.nullable(),
   session: z.strictObject({ role: z.enum(['none', 'source', 'target']), clean: z.boolean() }),
   sessionBoot: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),
+  legInDoubt: z.exactOptional(z.string().max(BOOT_ID_MAX_CHARACTERS)),
   resyncingFrom: z.strictObject({ node: name, kind: z.enum(['partial', 'full']), generation: hex64 }).nullable(),
   toldOut: z.strictObject({ by: name, epoch, why }).nullable(),
   witnessed: z.exactOptional(z.strictObject({ epoch, generation: hex64 })),

@@ -96,9 +96,21 @@ export function boundedWhy(why: string): string {
   return why.length <= WHY_MAX_CHARACTERS ? why : `${why.slice(0, WHY_MAX_CHARACTERS - 1)}…`;
 }
 
-/** Whether the page cache of this boot may hold what a sync that failed, and that nobody has heard of, has given up (M3). */
-export function endedInDoubt(r: StateRecord, bootId: string): boolean {
-  return r.session.role !== 'none' && !r.session.clean && (r.sessionBoot ?? bootId) === bootId;
+/**
+ * Whether the page cache of this boot may hold what a sync that failed, and that nobody has heard of, has given up (M3). `lost`: anywhere,
+ * and a sync that succeeds now says nothing of it; `unsynced`: it was a target, and no map says what it was writing.
+ */
+export function endedInDoubt(r: StateRecord, bootId: string): { doubtful: boolean; earlier: 'none' | 'unsynced' | 'lost' } {
+  if (r.legInDoubt === bootId) return { doubtful: true, earlier: 'lost' };
+  const doubtful = r.session.role !== 'none' && !r.session.clean && (r.sessionBoot ?? bootId) === bootId;
+  return { doubtful, earlier: doubtful && r.session.role === 'target' ? 'unsynced' : 'none' };
+}
+
+/** The leg has been written, and synced, all over. */
+export function withoutDoubt(r: StateRecord): StateRecord {
+  const rest = { ...r };
+  delete rest.legInDoubt;
+  return rest;
 }
 
 /** The record of a mirror that is new on `node`. Only a node that is alone in the definition is in sync with itself. */

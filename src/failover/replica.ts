@@ -30,8 +30,8 @@ export interface ReplicaSession {
 export interface ReplicaOptions {
   /** An earlier process may have left on the leg what a failed sync gave up. */
   doubtful: boolean;
-  /** It was a target: no map says what it was writing. */
-  unknown: boolean;
+  /** Where that may be, beside what the bitmap file marks. */
+  earlier: 'none' | 'unsynced' | 'lost';
   regions: () => RegionMap;
   /** Told before the source is. */
   onSyncFailed: (s: ReplicaSession | undefined) => void;
@@ -64,7 +64,7 @@ export class Replica {
     this.#env = env;
     this.#path = legPath;
     this.doubtful = o.doubtful;
-    this.#earlier = o.unknown ? 'unsynced' : 'none';
+    this.#earlier = o.earlier;
     this.#regions = o.regions;
     this.#onSyncFailed = o.onSyncFailed;
   }

@@ -9,7 +9,7 @@ import { compareEpoch } from './epoch.ts';
 import { knowsGeneration } from './generation.ts';
 import { membershipTaken, withoutWitness } from './membership.ts';
 import type { Membership, SessionAnswer } from './protocol.ts';
-import { boundedWhy } from './record.ts';
+import { boundedWhy, withoutDoubt } from './record.ts';
 import type { Replica } from './replica.ts';
 import { sectorRefusal, sectorSizeOf, withOwnSectors } from './sectors.ts';
 import type { Epoch, Generation, MirrorDefinition, NodeName, StateRecord } from './types.ts';
@@ -106,7 +106,7 @@ export class TargetRole {
       this.checkEpoch(p.epoch);
       if (s.device.syncFailed) throw new ClusterError('io', `a sync of the leg of ${ctx.env.self} has failed`);
       return {
-        ...withoutWitness(membershipTaken(r, p.membership, p.epoch)),
+        ...withoutDoubt(withoutWitness(membershipTaken(r, p.membership, p.epoch))),
         resyncingFrom: null,
         toldOut: null,
         legBehind: null,

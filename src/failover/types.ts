@@ -112,6 +112,8 @@ export interface StateRecord {
   session: { role: 'none' | 'source' | 'target'; clean: boolean };
   /** Boot of the machine in which that session began; absent in records of earlier versions. */
   sessionBoot?: string;
+  /** Boot in which a leg of this node, perhaps this one, was left in doubt by a mirror that was forgotten since (M3). */
+  legInDoubt?: string;
   /** A resync onto this node was begun and not finished (M7). */
   resyncingFrom: { node: NodeName; kind: 'partial' | 'full'; generation: Generation } | null;
   /** Written down before it was confirmed to the source. */

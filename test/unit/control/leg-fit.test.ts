@@ -1,4 +1,5 @@
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { Errno } from '../../../src/io/types.ts';
 import { MIB, Sim } from './sim.ts';
 
 /** Names what has which sectors, what is allowed, and the remedy. */
@@ -50,6 +51,26 @@ describe('a foreign target of blocks larger than the sectors of the mirror', () 
       const foreign = sim.extendParams('elsewhere', 10, { leg: null, foreignUri: 'nbd+unix:///u?socket=/var/run/nbd.sock' });
       const message = /^elsewhere can not be a target of t: nbd\+unix.* takes only blocks of 4096 bytes, and mirror t of 512: .*--sector-size 4096$/;
       await sim.refuses('server1', 'extend', foreign, 'refused', message);
+    });
+  });
+});
+
+describe('a leg file that is made', () => {
+  it('is still there, under its name, after a power failure (M1)', async () => {
+    for (let seed = 1; seed <= 8; seed += 1) {
+      await Sim.run({ seed }, async (sim) => {
+        await sim.mirror();
+        for (const n of sim.names) sim.world.node(n).powerFail();
+        expect(sim.names.map((n) => sim.world.node(n).peek('/leg')?.length)).toEqual([MIB, MIB]);
+      });
+    }
+  });
+
+  it('is gone again where it can not be made durable', async () => {
+    await Sim.run({}, async (sim) => {
+      sim.world.node('server1').fail('/', { op: 'sync', errno: Errno.EIO, times: 1 });
+      await sim.refuses('server1', 'create', sim.createParams(), 'io', /EIO/);
+      await sim.mirror();
     });
   });
 });

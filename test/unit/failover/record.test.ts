@@ -245,8 +245,9 @@ describe('a new record', () => {
 });
 
 describe('what a leg may hold that no sync has kept (M3)', () => {
+  const doubt = (o: Partial<StateRecord>): ReturnType<typeof endedInDoubt> => endedInDoubt(record('server1', TWO, o), 'this boot');
   const ended = (role: 'none' | 'source' | 'target', clean: boolean, sessionBoot?: string): boolean =>
-    endedInDoubt(record('server1', TWO, { session: { role, clean }, ...(sessionBoot === undefined ? {} : { sessionBoot }) }), 'this boot');
+    doubt({ session: { role, clean }, ...(sessionBoot === undefined ? {} : { sessionBoot }) }).doubtful;
 
   it('is in doubt after a life that did not end cleanly, in the same boot or in one that nobody wrote down', () => {
     expect([ended('source', false, 'this boot'), ended('target', false, 'this boot'), ended('source', false)]).toEqual([true, true, true]);
