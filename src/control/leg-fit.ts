@@ -29,7 +29,11 @@ export function requireFit(path: string, leg: LegInfo, needs: LegNeeds): void {
  * Makes the file of a leg that is absent, of zeroes; false: there is something already. Durable, its name too, once it resolves (M1: what
  * is answered later must find its file again). Rejects with IoError, and leaves no file then.
  */
-export async function makeLegFile(files: Files, path: string, sizeBytes: number): Promise<boolean> {
+export async function makeLegFile(
+  files: Pick<Files, 'stat' | 'open' | 'syncDirectory' | 'unlink'>,
+  path: string,
+  sizeBytes: number,
+): Promise<boolean> {
   try {
     await files.stat(path);
     return false;
@@ -46,8 +50,10 @@ export async function makeLegFile(files: Files, path: string, sizeBytes: number)
     }
     await files.syncDirectory(dirname(path));
   } catch (e: unknown) {
-    // Of what was made here nobody has used anything. Where it can't be removed either, the first error says more.
-    await files.unlink(path).catch(() => undefined);
+    // Nobody has used any of it.
+    await files.unlink(path).catch((left: unknown) => {
+      throw new IoError(e instanceof IoError ? e.errno : Errno.EIO, `${String(e)}; and ${path} is left there: ${String(left)}`);
+    });
     throw e;
   }
   return true;

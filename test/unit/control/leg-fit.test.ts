@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Errno } from '../../../src/io/types.ts';
+import { makeLegFile } from '../../../src/control/leg-fit.ts';
+import { Errno, IoError, type OpenOptions } from '../../../src/io/types.ts';
 import { MIB, Sim } from './sim.ts';
 
 /** Names what has which sectors, what is allowed, and the remedy. */
@@ -71,6 +72,21 @@ describe('a leg file that is made', () => {
       sim.world.node('server1').fail('/', { op: 'sync', errno: Errno.EIO, times: 1 });
       await sim.refuses('server1', 'create', sim.createParams(), 'io', /EIO/);
       await sim.mirror();
+    });
+  });
+
+  it('and can not be removed is left, and said to be', async () => {
+    await Sim.run({}, async (sim) => {
+      const { files } = sim.world.client('server1');
+      const broken = {
+        stat: (path: string) => files.stat(path),
+        open: (path: string, o: OpenOptions) => files.open(path, o),
+        syncDirectory: () => Promise.reject(new IoError(Errno.EIO, 'the folder')),
+        unlink: () => Promise.reject(new IoError(Errno.EROFS, 'the file')),
+      };
+      const why = /the folder; and \/leg is left there: .*the file/;
+      await expect(makeLegFile(broken, '/leg', MIB)).rejects.toMatchObject({ errno: Errno.EIO, message: expect.stringMatching(why) as unknown });
+      expect(sim.world.node('server1').peek('/leg')?.length).toBe(MIB);
     });
   });
 });
