@@ -46,13 +46,15 @@ function isAccounted(source: Machine, target: Machine): boolean {
     role.links.get(target.name)?.fullWanted !== true &&
     !role.damagedFor.has(target.name) &&
     record.hadData &&
+    // Without a record that can be read it is out until it is made anew, and then all is copied.
+    target.record !== undefined &&
     knowsLastSession(record, target.record)
   );
 }
 
 /** Whether it knows of the epoch in which the target was last copied to: of what another source did, it has no account. */
-function knowsLastSession(record: StateRecord, target: StateRecord | undefined): boolean {
-  const last = target?.sessionIn ?? null;
+function knowsLastSession(record: StateRecord, target: StateRecord): boolean {
+  const last = target.sessionIn ?? null;
   return last === null || record.terms === undefined || record.terms.includes(last.random);
 }
 
