@@ -245,10 +245,13 @@ export class Daemon {
   async install(definition: MirrorDefinition, leg: { made: boolean; zeroed: boolean }, hadData: boolean): Promise<MirrorNode> {
     const { io, root, node, log } = this.options;
     const { tag } = definition;
-    const doubt = !leg.made && (await legsInDoubt(io.files, root, io.bootId));
-    if (doubt) log.warn('legs of this node are in doubt since a mirror was deleted in this boot: all of this one is written, zeroes too', { tag });
-    const legZeroed = leg.made || (leg.zeroed && !doubt);
-    const record = { ...newRecord(definition, node, io.chance), legZeroed, hadData, ...(doubt ? { legInDoubt: io.bootId } : {}) };
+    const doubt = leg.made ? null : await legsInDoubt(io.files, root, io.bootId);
+    if (doubt !== null) {
+      const unless = 'unless the machine is started anew first, or its file is removed, so that one is made';
+      log.warn(`all of the leg will be written, zeroes too, ${unless}: ${doubt}`, { tag });
+    }
+    const legZeroed = leg.made || (leg.zeroed && doubt === null);
+    const record = { ...newRecord(definition, node, io.chance), legZeroed, hadData, ...(doubt === null ? {} : { legInDoubt: io.bootId }) };
     const file = await BitmapFile.create(
       io.files,
       bitmapPath(root, tag),
@@ -324,18 +327,19 @@ export class Daemon {
         if (why !== null) throw new ClusterError('refused', why);
       };
       await m.stop(true, on === null ? undefined : refuse);
-      this.mirrors.delete(tag);
-      this.env.cluster.timeoutsChanged();
     }
-    this.broken.delete(tag);
+    // With a record goes what it says of its leg.
+    const inDoubt = m === undefined || m.replica.doubtful || (m.replica.unsynced()?.count ?? 0) > 0;
     try {
-      // With a record goes what it says of its leg.
-      if (m === undefined || m.replica.doubtful || (m.replica.unsynced()?.count ?? 0) > 0) await doubtLegs(io.files, root, io.bootId);
-      await removeFiles(io.files, root, tag);
+      await removeFiles(io.files, root, tag, () => (inDoubt ? doubtLegs(io.files, root, io.bootId) : Promise.resolve()));
+      this.broken.delete(tag);
     } catch (e: unknown) {
       // Nothing uses them any more, and whoever asks once more finds what is left (M14).
       this.#breaks(tag, `it was to be forgotten, and its files could not be removed: ${e instanceof Error ? e.message : String(e)}`);
       throw e;
+    } finally {
+      this.mirrors.delete(tag);
+      this.env.cluster.timeoutsChanged();
     }
   }
 

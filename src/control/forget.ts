@@ -31,15 +31,22 @@ export async function forgetElsewhere(m: MirrorNode): Promise<ForgottenElsewhere
   return out;
 }
 
-/** Flags, bitmap and record of a mirror, durably; those that are gone already are no error. Rejects with IoError. */
-export async function removeFiles(files: Files, root: string, tag: string): Promise<void> {
+/**
+ * Flags, bitmap and record of a mirror, durably; those that are gone already are no error. `beforeRecord`: what must be durable once there
+ * is none; it finds the room of the others. Rejects with IoError.
+ */
+export async function removeFiles(files: Files, root: string, tag: string, beforeRecord: () => Promise<void>): Promise<void> {
   await new FlagFiles(files, root, tag).removeAll();
-  for (const path of [bitmapPath(root, tag), statePath(root, tag)]) {
-    try {
-      await files.unlink(path);
-    } catch (e: unknown) {
-      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
-    }
-  }
+  await removeIfThere(files, bitmapPath(root, tag));
+  await beforeRecord();
+  await removeIfThere(files, statePath(root, tag));
   await files.syncDirectory(root);
+}
+
+async function removeIfThere(files: Files, path: string): Promise<void> {
+  try {
+    await files.unlink(path);
+  } catch (e: unknown) {
+    if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+  }
 }

@@ -18,19 +18,27 @@ function lineOf(bootId: string): string {
 
 /** Durable once it resolves. Rejects with IoError. */
 export async function doubtLegs(files: Files, root: string, bootId: string): Promise<void> {
-  if (!(await legsInDoubt(files, root, bootId))) await replaceFile(files, legsInDoubtPath(root), new TextEncoder().encode(lineOf(bootId)));
+  await replaceFile(files, legsInDoubtPath(root), new TextEncoder().encode(lineOf(bootId)));
 }
 
-/** Whether the legs of this node are in doubt in the boot `bootId`. Also when the file is damaged. Rejects with IoError. */
-export async function legsInDoubt(files: Files, root: string, bootId: string): Promise<boolean> {
-  let text: string;
+/**
+ * Why the legs of this node are in doubt in the boot `bootId`; null: they are not. A file that is damaged may have named this boot: it is
+ * replaced by one that does, and that ends with it. Rejects with IoError.
+ */
+export async function legsInDoubt(files: Files, root: string, bootId: string): Promise<string | null> {
+  const path = legsInDoubtPath(root);
+  let text = '';
   try {
-    text = new TextDecoder().decode(await files.readFile(legsInDoubtPath(root), LINE_MAX_BYTES));
+    text = new TextDecoder().decode(await files.readFile(path, LINE_MAX_BYTES));
   } catch (e: unknown) {
-    if (e instanceof IoError && e.errno === Errno.ENOENT) return false;
-    if (e instanceof IoError && e.errno === Errno.EFBIG) return true;
-    throw e;
+    if (e instanceof IoError && e.errno === Errno.ENOENT) return null;
+    if (!(e instanceof IoError && e.errno === Errno.EFBIG)) throw e;
   }
   const boot = / boot=(.*)\n$/.exec(text)?.[1];
-  return boot === undefined || text !== lineOf(boot) || boot === bootId;
+  if (boot === undefined || text !== lineOf(boot)) {
+    await doubtLegs(files, root, bootId);
+    return `${path} was damaged, and may have named this boot of the machine`;
+  }
+  if (boot !== bootId) return null;
+  return 'in this boot of the machine a mirror was deleted here whose leg had seen a sync fail, or whose record could not be read';
 }

@@ -219,7 +219,7 @@ export class Claims {
     if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
     await this.#n.store.update((r) => ({
-      ...(o.trusted ? withoutDoubt(r) : r),
+      ...r,
       ...enteringService(
         withUnconfirmed(
           { ...before, mergePending: r.mergePending },
@@ -310,6 +310,13 @@ export class Claims {
     if (marks.count > 0) {
       await replica.endWithin(this.#n.record().definition.failureTimeoutMs);
       env.log.info('writing again on the own leg what the last session was writing', { tag, regions: marks.count });
+      // The kernel tells the first who syncs what it could not write back: of this leg all is in doubt already.
+      if (this.#n.record().legInDoubt !== undefined) {
+        const heard = await env.hub.run((op) => {
+          env.hub.engine.sync(op, leg.leg);
+        });
+        if (heard.errno !== 0) env.log.warn('an earlier sync of the own leg has failed', { tag, error: errnoName(heard.errno) });
+      }
       const errno = await rewriteRegions(env.hub, leg, keeper.regions(), marks);
       if (errno !== 0) {
         env.emit(
@@ -321,6 +328,7 @@ export class Claims {
         return false;
       }
       replica.forgetUnsynced();
+      if (this.#n.record().legInDoubt !== undefined) await this.#n.store.update(withoutDoubt);
     }
     replica.doubtful = false;
     return true;

@@ -537,8 +537,10 @@ export class MirrorNode implements Claimant {
       if (this.#source !== undefined) await this.leaveService(clean, false);
       const wasTarget = this.replica.session;
       await this.replica.endWithin(this.record().definition.failureTimeoutMs);
-      if (clean && wasTarget !== undefined && !this.replica.doubtful) {
-        await this.replica.sync();
+      // Also what was written in a session that has ended: nobody may know of it any more.
+      const unsynced = (this.replica.unsynced()?.count ?? 0) > 0;
+      if (clean && !this.replica.doubtful && (wasTarget !== undefined || unsynced)) await this.replica.sync();
+      if (clean && !this.replica.doubtful && wasTarget !== undefined) {
         await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
       }
     } finally {

@@ -223,9 +223,10 @@ export class TargetLink {
   }
 
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {
+    // Whoever compared the legs has read a page cache that may hold what the disk does not (M3).
+    if (view.legDoubtful) return false;
     if (isSeeded(this.#s.ctx.record(), this.node)) return true;
-    if (answer.rule !== 'blank') return false;
-    return this.#s.zeroedAlike(view) || this.#s.ctx.env.tunables.noFullSync;
+    return answer.rule === 'blank' && (this.#s.zeroedAlike(view) || this.#s.ctx.env.tunables.noFullSync);
   }
 
   #heard(answer: CompareAnswer): void {

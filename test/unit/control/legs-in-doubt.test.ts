@@ -8,6 +8,8 @@ import { MIB, Sim } from './sim.ts';
 
 const FILE = legsInDoubtPath('/var');
 
+const BOOT: unknown = expect.stringMatching(/^in this boot of the machine a mirror was deleted here/);
+
 async function inWorld(story: (io: Io, world: SimWorld) => Promise<void>): Promise<void> {
   const world = new SimWorld(1);
   const io = world.node('n').boot();
@@ -22,12 +24,12 @@ async function inWorld(story: (io: Io, world: SimWorld) => Promise<void>): Promi
 describe('legs in doubt (M3)', () => {
   it('are so in that boot and in no other', async () => {
     await inWorld(async ({ files }) => {
-      expect(await legsInDoubt(files, '/var', 'a')).toBe(false);
+      expect(await legsInDoubt(files, '/var', 'a')).toBeNull();
       await doubtLegs(files, '/var', 'a');
       await doubtLegs(files, '/var', 'a');
-      expect([await legsInDoubt(files, '/var', 'a'), await legsInDoubt(files, '/var', 'b')]).toEqual([true, false]);
+      expect([await legsInDoubt(files, '/var', 'a'), await legsInDoubt(files, '/var', 'b')]).toEqual([BOOT, null]);
       await doubtLegs(files, '/var', 'b');
-      expect([await legsInDoubt(files, '/var', 'a'), await legsInDoubt(files, '/var', 'b')]).toEqual([false, true]);
+      expect([await legsInDoubt(files, '/var', 'a'), await legsInDoubt(files, '/var', 'b')]).toEqual([null, BOOT]);
     });
   });
 
@@ -45,7 +47,8 @@ describe('legs in doubt (M3)', () => {
         const f = await files.open(FILE, { write: true, create: true });
         if (damaged.length > 0) await f.write(damaged, 0);
         await f.close();
-        expect(await legsInDoubt(files, '/var', 'z')).toBe(true);
+        expect(await legsInDoubt(files, '/var', 'z')).toMatch(/legs_in_doubt was damaged/);
+        expect([await legsInDoubt(files, '/var', 'z'), await legsInDoubt(files, '/var', 'next')]).toEqual([BOOT, null]);
       }
       world.node('n').fail(FILE, { op: 'read', errno: Errno.EIO });
       await expect(legsInDoubt(files, '/var', 'a')).rejects.toMatchObject({ errno: Errno.EIO });
@@ -96,6 +99,42 @@ describe('a leg that lost what it held, whose record an operator deletes', () =>
       });
     });
   }
+
+  it('is written all over also where an operator says that nothing is to be copied', async () => {
+    await Sim.run({ tunables: { noFullSync: true } }, async (sim) => {
+      await lost(sim, 'damaged');
+      await sim.call('server2', 'delete', { tag: 't' });
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
+      await sim.call('server1', 'extend', sim.extendParams('server2', 10, { zeroed: false }));
+      await sim.inSync('server1', 'server2');
+      expect(keptByTheDisk(sim, 'server2')).toBe(true);
+    });
+  });
+
+  it('is not deleted before that is written down', async () => {
+    await Sim.run(EQUAL_SKIPPED, async (sim) => {
+      await lost(sim, 'damaged');
+      sim.world.node('server2').full('/var/*');
+      await expect(sim.call('server2', 'delete', { tag: 't' })).rejects.toMatchObject({ name: 'ControlError', code: 'io' });
+      expect([sim.world.node('server2').peek(FILE), sim.daemon('server2').broken.has('t')]).toEqual([undefined, true]);
+      sim.world.node('server2').repairDisk();
+      expect(await sim.call('server2', 'delete', { tag: 't' })).toMatchObject({ forgotten: ['server2'] });
+      expect(sim.world.node('server2').peek(FILE)).toBeDefined();
+    });
+  });
+
+  it('is in order where it only held what was not synced yet', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const c = await sim.client('server1');
+      await c.writeBytes(0, new Uint8Array(MIB / 2).fill(7));
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['server2'] });
+      await sim.until('it is out', async () => (await sim.targetState('server1', 'server2')) === 'Paused');
+      await sim.call('server1', 'unextend', { tag: 't', node: 'server2' });
+      expect([sim.daemon('server2').mirrors.size, sim.world.node('server2').peek(FILE)]).toEqual([0, undefined]);
+      expect(keptByTheDisk(sim, 'server2')).toBe(true);
+    });
+  });
 
   it('is written all over before it serves as the first of a new mirror', async () => {
     await Sim.run({}, async (sim) => {
