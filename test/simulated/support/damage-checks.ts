@@ -60,8 +60,10 @@ export class DamageChecks {
         this.#records.delete(m);
         continue;
       }
-      this.#c.checked('M13 (left as it is)');
       const now = m.sim.peek(PATHS.state);
+      // An operator is deleting it: judged when his command has ended.
+      if (now === undefined && this.#c.all.some((x) => x.commanded)) continue;
+      this.#c.checked('M13 (left as it is)');
       if (now === undefined || Buffer.compare(now, bytes) !== 0)
         this.#c.violated('M13', `the damaged state record of ${m.name} is not what it was, and nobody has said so`);
     }
