@@ -28,6 +28,7 @@ export default defineConfig({
       test: {
         name: t.name,
         include: [`test/${t.name}/**/*.test.ts`],
+        setupFiles: t.name === 'unit' || t.name === 'native' ? ['test/support/fuzz.ts'] : [],
         testTimeout: t.testTimeoutMs,
         hookTimeout: t.testTimeoutMs,
         pool: 'forks' as const,

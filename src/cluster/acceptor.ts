@@ -9,9 +9,10 @@
  *   the oldest makes room for a new one
  * - whoever is refused is told why, unless it did not even say hello
  */
+import { hostOf } from '../io/address-ranges.ts';
 import { PullSocket } from '../io/pull-socket.ts';
 import { type Address, type IoSocket, type Listener, IoError, type Timer } from '../io/types.ts';
-import { type ClusterContext, remoteHost } from './context.ts';
+import type { ClusterContext } from './context.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { readHello, writeAnswer } from './handshake.ts';
 import { InboundLink } from './inbound-link.ts';
@@ -36,6 +37,8 @@ export class Acceptor {
   readonly #owner: AcceptorOwner;
   readonly #handshakes = new Set<PullSocket>();
   #listener: Listener | undefined;
+  /** Connections that were not taken for where they come from. */
+  refused = 0;
   #stopped = false;
   #idle: (() => void) | undefined;
 
@@ -80,13 +83,20 @@ export class Acceptor {
       socket.destroy();
       return;
     }
+    if (this.#ctx.allow?.has(socket.remote) === false) {
+      this.refused += 1;
+      const from = hostOf(socket.remote);
+      this.#ctx.log.warn(`inbound ${from} address`, 'a connection was not taken', { from, why: 'that address is not in the ranges that allow has' });
+      socket.destroy();
+      return;
+    }
     if (this.#handshakes.size >= this.#ctx.limits.handshakesMax) {
       const [oldest] = this.#handshakes;
       if (oldest !== undefined) {
         this.#handshakes.delete(oldest);
         oldest.destroy();
       }
-      this.#ctx.log.warn('handshakes', 'too many connections that do not say hello', { from: remoteHost(socket) });
+      this.#ctx.log.warn('handshakes', 'too many connections that do not say hello', { from: hostOf(socket.remote) });
     }
     const pull = new PullSocket(socket, this.#ctx.clock);
     this.#handshakes.add(pull);
@@ -223,7 +233,7 @@ export class Acceptor {
   }
 
   #warn(pull: PullSocket, peer: string | undefined, why: ClusterError): void {
-    const from = remoteHost(pull.socket);
+    const from = hostOf(pull.socket.remote);
     const known = peer !== undefined && this.#owner.peer(peer) !== undefined ? peer : undefined;
     this.#ctx.log.warn(`inbound ${known ?? from} ${why.code}`, 'a connection was not taken', { from, peer, code: why.code, why: why.message });
   }

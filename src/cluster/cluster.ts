@@ -25,7 +25,8 @@ import type { Address, Io } from '../io/types.ts';
 import { Acceptor, type NbdAdmit, type NbdAccept } from './acceptor.ts';
 import { type ClusterContext, type ClusterLimits, DEFAULT_LIMITS, HANDSHAKE_MAX_MS, HEARTBEATS } from './context.ts';
 import { ClusterCode, ClusterError } from './errors.ts';
-import { LimitedLog } from './limited-log.ts';
+import type { AddressRanges } from '../io/address-ranges.ts';
+import { LimitedLog } from '../io/limited-log.ts';
 import { firstFault, PROTOCOL, type ProtocolRange } from './messages.ts';
 import { Methods } from './methods.ts';
 import { dialNbd, type NbdSocket } from './nbd-dial.ts';
@@ -48,6 +49,8 @@ export interface ClusterOptions {
   log: Log;
   protocol?: ProtocolRange;
   limits?: Partial<ClusterLimits>;
+  /** Where nodes may connect from; absent or null: from anywhere. */
+  allow?: AddressRanges | null;
 }
 
 /**
@@ -93,6 +96,7 @@ export class Cluster {
       timeoutOf: (peer) => Math.min(o.failureTimeoutMs, this.#timeoutFor(peer)),
       handshakeTimeoutMs: Math.min(HANDSHAKE_MAX_MS, o.failureTimeoutMs),
       limits: { ...DEFAULT_LIMITS, ...o.limits },
+      allow: o.allow ?? null,
       log: new LimitedLog(o.log, o.io.clock),
       factsFor: (peer) => this.#factsFor(peer),
       onFacts: (peer, facts, path, askedAt) => {
@@ -132,6 +136,11 @@ export class Cluster {
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
+  }
+
+  /** How many connections were not taken for where they come from. */
+  get refused(): number {
+    return this.#acceptor.refused;
   }
 
   /** The address bound, with its real port; undefined before start and without `listen`. */

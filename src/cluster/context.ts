@@ -1,7 +1,8 @@
 /** What the parts of this room share: who we are, the outside world, and the limits. */
-import type { Address, Chance, Clock, IoSocket, Net } from '../io/types.ts';
+import type { AddressRanges } from '../io/address-ranges.ts';
+import type { Address, Chance, Clock, Net } from '../io/types.ts';
 import { encodeFrame, FrameError } from './frame.ts';
-import type { LimitedLog } from './limited-log.ts';
+import type { LimitedLog } from '../io/limited-log.ts';
 import type { ProtocolRange } from './messages.ts';
 
 export interface ClusterLimits {
@@ -40,6 +41,8 @@ export interface ClusterContext {
   readonly failureTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
   readonly limits: ClusterLimits;
+  /** Where nodes may connect from; null: from anywhere. */
+  readonly allow: AddressRanges | null;
   readonly log: LimitedLog;
   /** The shortest silence from which anybody here takes that peer, or without one any peer, for lost; at most the daemon's own. */
   timeoutOf(peer?: string): number;
@@ -52,12 +55,6 @@ export interface ClusterContext {
 export function pathName(a: Address): string {
   if (a.kind === 'unix') return `unix:${a.path}`;
   return a.host.includes(':') ? `[${a.host}]:${String(a.port)}` : `${a.host}:${String(a.port)}`;
-}
-
-/** The remote's host without its port: what a limited log counts by. */
-export function remoteHost(socket: IoSocket): string {
-  const colon = socket.remote.lastIndexOf(':');
-  return colon > 0 ? socket.remote.slice(0, colon) : socket.remote;
 }
 
 /** A ping or pong with our facts, a ping with when the next one is due; facts that do not fit are left out, said aloud, rather than silence the heartbeat. */

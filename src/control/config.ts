@@ -7,9 +7,11 @@ import { z } from 'zod';
 import type { NodeTunables } from '../failover/env.ts';
 import { isName, nodePaths } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
+import { ADDRESS_RANGES_MAX, AddressRanges, isAddressRange } from '../io/address-ranges.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
+import type { ExportRules } from './export-access.ts';
 import { HOOK_TIMEOUT_MAX_MS, HOOK_TIMEOUT_MS } from './hooks.ts';
 import { configPath } from './places.ts';
 import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS } from './schemas.ts';
@@ -33,8 +35,12 @@ export interface NodeConfig {
   listen: TcpAddress | null;
   /** One or more paths to each. */
   peers: Record<NodeName, TcpAddress[]>;
+  /** Ranges of addresses that nodes may connect from; null: from anywhere. */
+  allow: string[] | null;
   /** For NBD clients, besides the unix socket below the root. */
   exportListen: TcpAddress[];
+  /** Who may use what there. */
+  exportRules: ExportRules;
   failureTimeoutMs: number;
   connectionsPerTarget: number;
   resyncsMax: number;
@@ -94,6 +100,13 @@ const addresses = (value: unknown): TcpAddress[] | undefined => {
 };
 const ADDRESSES_ALLOWED = `${ADDRESS_ALLOWED}, or a list of 1 to ${String(PATHS_MAX)} of them`;
 
+const RANGES_ALLOWED = `ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24 or "fd00::/64", or a list of 1 to ${String(ADDRESS_RANGES_MAX)} of them`;
+const ranges = field(RANGES_ALLOWED, (value) => {
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  const good = list.filter((v) => typeof v === 'string' && isAddressRange(v));
+  return good.length === list.length && good.length > 0 && good.length <= ADDRESS_RANGES_MAX ? (good as string[]) : undefined;
+});
+
 const flag = (fallback: boolean) => setting(fallback, 'true or false', (v) => (typeof v === 'boolean' ? v : undefined));
 
 const count = (fallback: number, min: number, max: number) =>
@@ -126,13 +139,21 @@ function parseAddress(value: unknown): TcpAddress | undefined {
 
 const d = DEFAULT_SETTINGS;
 
+const mirrorSchema = z.strictObject({ allow: ranges.optional(), readOnly: flag(false) });
+const exportsSchema = z.strictObject({
+  listen: field(ADDRESSES_ALLOWED, addresses).optional(),
+  allow: ranges.optional(),
+  mirrors: z.record(z.string(), mirrorSchema).default({}),
+});
+
 const schema = z.strictObject({
   version: field(String(CONFIG_VERSION), (v) => (v === CONFIG_VERSION ? v : undefined)),
   cluster: name,
   node: name,
   listen: address.optional(),
   peers: z.record(z.string(), field(ADDRESSES_ALLOWED, addresses)).default({}),
-  exports: z.strictObject({ listen: field(ADDRESSES_ALLOWED, addresses).optional() }).default({}),
+  allow: ranges.optional(),
+  exports: exportsSchema.default({ mirrors: {} }),
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),
   resyncsMax: count(1, 1, 7),
@@ -154,7 +175,7 @@ type Path = readonly PropertyKey[];
 /** Throws ConfigError that names `file`, the line and the field. */
 export function parseConfig(text: string, file: string): NodeConfig {
   const lines = new LineCounter();
-  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
   const [syntax] = [...doc.errors, ...doc.warnings];
   if (syntax !== undefined) throw new ConfigError(file, lines.linePos(syntax.pos[0]).line, '', syntax.message);
   const fail = (path: Path, what: string, shownPath: Path = path): never => {
@@ -183,6 +204,10 @@ export function parseConfig(text: string, file: string): NodeConfig {
   }
   if (peers.length > PEERS_MAX) fail(['peers'], `${String(peers.length)} are too many; allowed: ${String(PEERS_MAX)}`);
   if (peers.length > 0 && c.listen === undefined) fail(['peers'], `with peers, listen is needed too; allowed there: ${ADDRESS_ALLOWED}`, ['listen']);
+  for (const tag of Object.keys(c.exports.mirrors)) {
+    if (!isName(tag)) fail(['exports', 'mirrors', tag], `not a mirror's tag; allowed: ${NAME_ALLOWED}`);
+  }
+  if (c.allow !== undefined) requireOwnPeers(new AddressRanges(c.allow), c.peers, fail);
   if (c.keepDirtyMax > c.dirtyMax)
     fail(['keepDirtyMax'], `${String(c.keepDirtyMax)} is above dirtyMax, which is ${String(c.dirtyMax)}; allowed: at most that`);
   return {
@@ -190,7 +215,12 @@ export function parseConfig(text: string, file: string): NodeConfig {
     node: c.node,
     listen: c.listen ?? null,
     peers: c.peers,
+    allow: c.allow ?? null,
     exportListen: c.exports.listen ?? [],
+    exportRules: {
+      allow: c.exports.allow ?? null,
+      mirrors: Object.fromEntries(Object.entries(c.exports.mirrors).map(([tag, m]) => [tag, { allow: m.allow ?? null, readOnly: m.readOnly }])),
+    },
     failureTimeoutMs: c.failureTimeout,
     connectionsPerTarget: c.connectionsPerTarget,
     resyncsMax: c.resyncsMax,
@@ -206,11 +236,20 @@ export function parseConfig(text: string, file: string): NodeConfig {
   };
 }
 
+/** A node whose address is known and not allowed could reach us never; of a name it is not known here what it stands for. */
+function requireOwnPeers(allow: AddressRanges, peers: NodeConfig['peers'], fail: (path: Path, what: string) => never): void {
+  for (const [peer, paths] of Object.entries(peers)) {
+    const out = paths.find((p) => isAddressRange(p.host) && !allow.has(`${p.host}:${String(p.port)}`));
+    if (out !== undefined) fail(['allow'], `has no range with ${out.host}, which is ${peer}; allowed: ranges with the addresses of all peers`);
+  }
+}
+
 function failWith(error: z.ZodError, fail: (path: Path, what: string) => never): never {
   const [issue] = error.issues;
   if (issue === undefined) return fail([], 'not as agreed');
   if (issue.code === 'unrecognized_keys') {
-    const allowed = Object.keys(issue.path.length === 0 ? schema.shape : { listen: true }).join(', ');
+    const shape = [schema.shape, exportsSchema.shape, {}, mirrorSchema.shape][issue.path.length] ?? {};
+    const allowed = Object.keys(shape).join(', ');
     return fail([...issue.path, issue.keys[0] ?? ''], `is not known; allowed: ${allowed}`);
   }
   if (issue.code === 'invalid_type') return fail(issue.path, 'must be fields with values, indented below it');

@@ -4,7 +4,7 @@
  */
 import { Cluster } from '../cluster/cluster.ts';
 import { BitmapFile } from '../bitmap/bitmap-file.ts';
-import type { DeviceExports, NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
+import type { NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
 import { forgetRefusal } from '../failover/forget.ts';
@@ -15,14 +15,17 @@ import { bitmapPath, statePath } from '../failover/paths.ts';
 import { newRecord, readRecord, RecordStore } from '../failover/record.ts';
 import type { MirrorDefinition, NodeName } from '../failover/types.ts';
 import { ClusterError } from '../cluster/errors.ts';
+import { AddressRanges } from '../io/address-ranges.ts';
 import { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
-import { type Address, Errno, type Io, IoError, type LegInfo } from '../io/types.ts';
+import type { Address, Io, LegInfo } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
 import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
 import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
+import { type ExportRules, OPEN_TO_ALL } from './export-access.ts';
+import { Exports } from './exports.ts';
 import { removeFiles } from './forget.ts';
 import { doubtLegs, legsInDoubt } from './legs-in-doubt.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
@@ -39,6 +42,10 @@ export interface DaemonOptions {
   peers: Record<NodeName, Address[]>;
   /** TCP addresses for NBD clients, besides the unix socket below the root. */
   exportListen: Address[];
+  /** Absent: whoever reaches those may read and write. */
+  exportRules?: ExportRules;
+  /** Ranges of addresses that nodes may connect from; absent or null: from anywhere. */
+  allow?: string[] | null;
   failureTimeoutMs: number;
   settings: MirrorSettings;
   tunables: NodeTunables;
@@ -63,8 +70,7 @@ export class Daemon {
   readonly mirrors = new Map<string, MirrorNode>();
   readonly broken = new Map<string, BrokenMirror>();
   readonly socketPath: string;
-  readonly #exported = new Map<string, Device>();
-  readonly #exportServer: NbdServer;
+  readonly #exports: Exports;
   readonly #listeners = new Set<(e: ControlEvent) => void>();
   readonly recentEvents: ControlEvent[] = [];
   readonly #changing = new Mutex();
@@ -86,29 +92,12 @@ export class Daemon {
       failureTimeoutMs: o.failureTimeoutMs,
       daemonStart,
       log,
+      allow: o.allow === undefined || o.allow === null ? null : new AddressRanges(o.allow),
     });
     this.socketPath = `${root}/run/nbd.sock`;
-    this.#exportServer = new NbdServer({
-      io,
-      hub,
-      log,
-      exports: {
-        list: () => [...this.#exported].map(([name, d]) => ({ name, description: d.info().description })),
-        find: (name) => this.#exported.get(name) ?? (name === '' && this.#exported.size === 1 ? [...this.#exported.values()][0] : undefined),
-      },
-    });
+    this.#exports = new Exports({ io, hub, log });
     const handshake = { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS };
     const replicaServer = new NbdServer({ io, hub, log, limits: { handshake }, exports: { list: () => [], find: (token) => replicas.get(token) } });
-    const exports: DeviceExports = {
-      add: (name, device) => {
-        this.#exported.set(name, device);
-      },
-      remove: async (name, device, graceMs) => {
-        if (this.#exported.get(name) === device) this.#exported.delete(name);
-        await this.#exportServer.closeExport(device, Errno.ESHUTDOWN, graceMs);
-      },
-      clients: (device) => this.#exportServer.connectionsTo(device),
-    };
     this.#hooks = new Hooks({
       programs: io.programs,
       clock: io.clock,
@@ -132,7 +121,7 @@ export class Daemon {
       log,
       settings: o.settings,
       tunables: o.tunables,
-      exports,
+      exports: this.#exports,
       replicaServer,
       replicas,
       hooks: this.#hooks,
@@ -171,19 +160,16 @@ export class Daemon {
       this.env.replicaServer,
     );
     await cluster.start();
-    await this.#listenUnix();
-    for (const a of this.options.exportListen) await this.#exportServer.listen(a);
+    const rules = Object.keys(this.options.exportRules?.mirrors ?? {}).filter((tag) => !this.mirrors.has(tag) && !this.broken.has(tag));
+    if (rules.length > 0) log.warn('the configuration has rules for exports of mirrors that are not here', { tags: rules });
+    await this.#exports.listen(this.socketPath, this.options.exportListen, this.options.exportRules ?? OPEN_TO_ALL);
     for (const m of this.mirrors.values()) m.start();
     log.info('netraidd is up', { node: this.options.node, mirrors: [...this.mirrors.keys()], broken: [...this.broken.keys()] });
   }
 
-  async #listenUnix(): Promise<void> {
-    try {
-      await this.options.io.files.unlink(this.socketPath);
-    } catch (e: unknown) {
-      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
-    }
-    await this.#exportServer.listen({ kind: 'unix', path: this.socketPath });
+  /** How many connections were refused something for where they come from. */
+  refused(): { clients: number; nodes: number } {
+    return { clients: this.#exports.forbidden, nodes: this.env.cluster.refused };
   }
 
   async #load(): Promise<void> {
@@ -383,7 +369,7 @@ export class Daemon {
   async #stop(): Promise<void> {
     await Promise.all([...this.mirrors.values()].map((m) => m.stop(true)));
     await this.#hooks.stop();
-    await this.#exportServer.close({ drainMs: 1000 });
+    await this.#exports.close();
     await this.env.replicaServer.close({ drainMs: 1000 });
     await this.env.cluster.stop();
     await this.env.hub.engine.shutdown();

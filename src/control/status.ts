@@ -10,10 +10,11 @@ import type { ResyncProgress } from '../mirror/legs.ts';
 import type { Daemon } from './daemon.ts';
 import type { Actions, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
 
-export function nodeInfo({ options, env, mirrors, broken }: Daemon, version: string): Actions['info']['result'] {
-  const { node, cluster } = options;
+export function nodeInfo(d: Daemon, version: string): Actions['info']['result'] {
+  const { env, mirrors, broken } = d;
+  const { node, cluster } = d.options;
   const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
-  return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()] };
+  return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()], refused: d.refused() };
 }
 
 export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: Progress | null }): MirrorStatus {

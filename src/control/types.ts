@@ -151,6 +151,8 @@ export interface Actions {
       mirrors: string[];
       /** Mirrors of this node whose state can't be used, which `list` does not have. */
       broken: BrokenMirror[];
+      /** Connections of NBD clients, and to the address for nodes, that were refused something for their address since the daemon started. */
+      refused: { clients: number; nodes: number };
     };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };

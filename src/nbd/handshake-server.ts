@@ -11,7 +11,9 @@
  */
 import type { PullSocket } from '../io/pull-socket.ts';
 import type { Clock, Timer } from '../io/types.ts';
+import type { Access } from './access.ts';
 import type { Device, DeviceInfo } from './device.ts';
+import type { ExportDirectory } from './export-directory.ts';
 import { exportSizeBytes, transmissionFlags } from './export-info.ts';
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
@@ -33,6 +35,7 @@ import {
   NBD_OPT_STRUCTURED_REPLY,
   NBD_REP_ACK,
   NBD_REP_ERR_INVALID,
+  NBD_REP_ERR_POLICY,
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNKNOWN,
   NBD_REP_ERR_UNSUP,
@@ -56,13 +59,6 @@ import {
 } from './wire/handshake.ts';
 import { CLIENT_FLAGS, decodeText, encodeText, OPTION } from './wire/layout.ts';
 import { optionName } from './wire/names.ts';
-
-export interface ExportDirectory {
-  /** Shown to anybody who asks (NBD_OPT_LIST). */
-  list(): { name: string; description: string }[];
-  /** The empty name is the default export. Undefined: no such export, or none that may be served now. */
-  find(name: string): Promise<Device | undefined> | Device | undefined;
-}
 
 export interface HandshakeLimits {
   /** From the greeting to transmission, all options together. */
@@ -98,6 +94,8 @@ export type HandshakeOutcome =
       exportName: string;
       device: Device;
       structuredReplies: boolean;
+      /** Requests that change anything are refused. */
+      readOnly: boolean;
       metaContexts: readonly MetaContext[];
       /** Bytes that arrived behind the handshake; the socket is detached and paused. */
       early: Uint8Array;
@@ -111,9 +109,24 @@ export interface HandshakeOptions {
   limits: HandshakeLimits;
   /** Told of each device that a client is about to use, before the client is told. */
   onExport?: (device: Device) => void;
+  /** What this peer may do with the export of that name; absent: all. */
+  access?: (name: string) => Access;
+  /** Told of each export that this peer asked for and may not use. */
+  onForbidden?: (name: string) => void;
 }
 
 const BASE_ALLOCATION_ID = 1;
+
+interface Found {
+  device: Device;
+  /** For this peer. */
+  readOnly: boolean;
+}
+
+/** What this peer is told. */
+function infoOf({ device, readOnly }: Found): DeviceInfo {
+  return readOnly ? { ...device.info(), readOnly } : device.info();
+}
 
 /** Never rejects. On 'closed' the socket was ended or destroyed. */
 export async function serveHandshake(pull: PullSocket, o: HandshakeOptions): Promise<HandshakeOutcome> {
@@ -232,12 +245,13 @@ class HandshakeSession {
   /** The old way in, which has no way to say no but to close. */
   async #exportName(data: Uint8Array): Promise<HandshakeOutcome> {
     const name = data.length <= NBD_MAX_STRING_BYTES ? decodeText(data) : undefined;
-    const device = name === undefined ? undefined : await this.#find(name);
-    if (name === undefined || device === undefined) return closed('NBD_OPT_EXPORT_NAME for an export that is not here');
-    this.#o.onExport?.(device);
-    const info = device.info();
+    const found = name === undefined ? undefined : await this.#find(name);
+    if (name === undefined || found === undefined) return closed('NBD_OPT_EXPORT_NAME for an export that is not here');
+    if (found === 'forbidden') return closed('NBD_OPT_EXPORT_NAME for an export that is not for this address');
+    this.#o.onExport?.(found.device);
+    const info = infoOf(found);
     this.#pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#structured), this.#zeroes));
-    return this.#transmission(name, device);
+    return this.#transmission(name, found);
   }
 
   #list(data: Uint8Array): void {
@@ -246,6 +260,7 @@ class HandshakeSession {
       return;
     }
     for (const e of this.#o.exports.list()) {
+      if (this.#o.access?.(e.name) === 'none') continue;
       this.#send(NBD_OPT_LIST, NBD_REP_SERVER, encodeRepServer(e.name, e.description));
     }
     this.#reply(NBD_OPT_LIST, NBD_REP_ACK);
@@ -257,10 +272,10 @@ class HandshakeSession {
       this.#reply(option, NBD_REP_ERR_INVALID, 'malformed request');
       return undefined;
     }
-    const device = await this.#findOrRefuse(option, request.name);
-    if (device === undefined) return undefined;
-    if (option === NBD_OPT_GO) this.#o.onExport?.(device);
-    const info = device.info();
+    const found = await this.#findOrRefuse(option, request.name);
+    if (found === undefined) return undefined;
+    if (option === NBD_OPT_GO) this.#o.onExport?.(found.device);
+    const info = infoOf(found);
     this.#send(option, NBD_REP_INFO, encodeInfoExport(exportSizeBytes(info), transmissionFlags(info, this.#structured)));
     this.#send(option, NBD_REP_INFO, blockSizes(info));
     if (request.infos.includes(NBD_INFO_NAME)) this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_NAME, request.name));
@@ -268,7 +283,7 @@ class HandshakeSession {
       this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_DESCRIPTION, info.description));
     }
     this.#reply(option, NBD_REP_ACK);
-    return option === NBD_OPT_GO ? this.#transmission(request.name, device) : undefined;
+    return option === NBD_OPT_GO ? this.#transmission(request.name, found) : undefined;
   }
 
   async #metaContext(option: number, data: Uint8Array): Promise<void> {
@@ -285,7 +300,9 @@ class HandshakeSession {
       return;
     }
     if ((await this.#findOrRefuse(option, request.name)) === undefined) return;
-    const wanted = set ? selects(request.queries) : request.queries.length === 0 || lists(request.queries);
+    // In a list request the namespace alone asks for all in it.
+    const named = request.queries.includes(NBD_META_CONTEXT_BASE_ALLOCATION);
+    const wanted = named || (!set && (request.queries.length === 0 || request.queries.includes('base:')));
     if (wanted) {
       const id = set ? BASE_ALLOCATION_ID : 0;
       this.#send(option, NBD_REP_META_CONTEXT, encodeRepMetaContext(id, NBD_META_CONTEXT_BASE_ALLOCATION));
@@ -299,25 +316,41 @@ class HandshakeSession {
 
   // ----------------------------------------------------------------------------------------------------- helpers
 
-  #transmission(exportName: string, device: Device): HandshakeOutcome {
+  #transmission(exportName: string, { device, readOnly }: Found): HandshakeOutcome {
     const metaContexts = this.#meta?.exportName === exportName ? this.#meta.contexts : [];
-    return { kind: 'transmission', exportName, device, structuredReplies: this.#structured, metaContexts, early: this.#pull.detach() };
+    const early = this.#pull.detach();
+    return { kind: 'transmission', exportName, device, structuredReplies: this.#structured, readOnly, metaContexts, early };
   }
 
-  async #findOrRefuse(option: number, name: string): Promise<Device | undefined> {
+  async #findOrRefuse(option: number, name: string): Promise<Found | undefined> {
     if (tooLong(name)) {
       this.#reply(option, NBD_REP_ERR_TOO_BIG, `a name has at most ${String(NBD_MAX_STRING_BYTES)} bytes`);
       return undefined;
     }
-    const device = await this.#find(name);
-    if (device === undefined) this.#reply(option, NBD_REP_ERR_UNKNOWN, 'no such export');
-    return device;
+    const found = await this.#find(name);
+    if (found !== undefined && found !== 'forbidden') return found;
+    if (found === undefined) this.#reply(option, NBD_REP_ERR_UNKNOWN, 'no such export');
+    else this.#reply(option, NBD_REP_ERR_POLICY, 'this export is not for your address');
+    return undefined;
+  }
+
+  /** Judged under the name that the export has now: another may be the default before it is used. */
+  async #find(asked: string): Promise<Found | 'forbidden' | undefined> {
+    const { exports, access, onForbidden } = this.#o;
+    const name = asked === '' && exports.defaultName !== undefined ? exports.defaultName() : asked;
+    if (name === undefined) return undefined;
+    const may = access?.(name) ?? 'full';
+    if (may === 'none') {
+      onForbidden?.(name);
+      return 'forbidden';
+    }
+    const answer = exports.find(name);
+    const device = answer instanceof Promise ? await this.#inTime(answer) : answer;
+    return device === undefined ? undefined : { device, readOnly: may !== 'full' };
   }
 
   /** The directory may ask others; it has no more time than the handshake (M14). */
-  async #find(name: string): Promise<Device | undefined> {
-    const answer = this.#o.exports.find(name);
-    if (!(answer instanceof Promise)) return answer;
+  async #inTime<T>(answer: Promise<T>): Promise<T> {
     let timer: Timer | undefined;
     const late = new Promise<never>((_resolve, reject) => {
       timer = this.#o.clock.after(this.#remainingMs(), () => {
@@ -364,13 +397,4 @@ function blockSizes(info: DeviceInfo): Uint8Array {
 function tooLong(text: string): boolean {
   // No string has more than three UTF-8 bytes for a UTF-16 unit, so most need not be encoded to be measured.
   return text.length * 3 > NBD_MAX_STRING_BYTES && encodeText(text).length > NBD_MAX_STRING_BYTES;
-}
-
-function selects(queries: readonly string[]): boolean {
-  return queries.includes(NBD_META_CONTEXT_BASE_ALLOCATION);
-}
-
-/** In a list request the namespace alone asks for all in it. */
-function lists(queries: readonly string[]): boolean {
-  return selects(queries) || queries.includes('base:');
 }

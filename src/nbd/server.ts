@@ -9,22 +9,19 @@
  *   none, not even one between handshake and transmission
  */
 import type { EngineHub } from '../io/hub.ts';
+import { hostOf } from '../io/address-ranges.ts';
+import { LimitedLog } from '../io/limited-log.ts';
 import { type Log, nullLog } from '../io/log.ts';
 import { PullSocket } from '../io/pull-socket.ts';
 import type { Address, ConnLimits, Io, IoSocket, Listener } from '../io/types.ts';
+import type { ExportAccess } from './access.ts';
 import type { Device } from './device.ts';
-import {
-  DEFAULT_HANDSHAKE_LIMITS,
-  endPolitely,
-  type ExportDirectory,
-  type HandshakeLimits,
-  type HandshakeOutcome,
-  serveHandshake,
-} from './handshake-server.ts';
+import type { ExportDirectory } from './export-directory.ts';
+import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
 import { Transmission } from './transmission.ts';
 import { NBD_ESHUTDOWN, NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constants.ts';
 
-export type { ExportDirectory } from './handshake-server.ts';
+export type { ExportDirectory } from './export-directory.ts';
 
 export interface NbdServerLimits {
   connectionsMax: number;
@@ -41,6 +38,9 @@ export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
   connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
   disconnectTimeoutMs: 30_000,
 };
+
+/** Of a name that anybody may make up. */
+const NAME_SHOWN = 80;
 
 export interface NbdServerOptions {
   io: Io;
@@ -63,6 +63,8 @@ interface Shaking {
   /** The device whose use is being agreed on. */
   device: Device | undefined;
   cancelled: boolean;
+  /** It has been refused an export for its address: counted once. */
+  forbidden: boolean;
 }
 
 interface Serving {
@@ -81,6 +83,8 @@ export class NbdServer {
   readonly #listeners = new Set<Listener>();
   readonly #shaking = new Set<Shaking>();
   readonly #serving = new Set<Serving>();
+  readonly #limitedLog: LimitedLog;
+  #forbidden = 0;
   #closing = false;
 
   constructor(o: NbdServerOptions) {
@@ -89,12 +93,13 @@ export class NbdServer {
     this.#exports = o.exports;
     this.#limits = { ...DEFAULT_NBD_SERVER_LIMITS, ...o.limits };
     this.#log = o.log ?? nullLog;
+    this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
   }
 
-  /** May be called for several addresses. Rejects with IoError when the address cannot be had. */
-  async listen(address: Address): Promise<Listener> {
+  /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. Rejects with IoError when the address cannot be had. */
+  async listen(address: Address, access?: ExportAccess): Promise<Listener> {
     const listener = await this.#io.net.listen(address, (s) => {
-      void this.serve(s);
+      void this.serve(s, new Uint8Array(0), access);
     });
     if (this.#closing) await listener.close();
     else this.#listeners.add(listener);
@@ -105,7 +110,13 @@ export class NbdServer {
    * Serves a socket that was accepted here or elsewhere; `early` are bytes received and not used. Resolves, and never
    * rejects, when the handshake has ended: true when the connection is in transmission.
    */
-  async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0)): Promise<boolean> {
+  async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0), access?: ExportAccess): Promise<boolean> {
+    const { remote } = socket;
+    if (access?.toAny(remote) === false) {
+      this.#forbid(remote, '');
+      socket.destroy();
+      return false;
+    }
     const pull = new PullSocket(socket, this.#io.clock, early);
     if (this.#closing || this.connectionCount >= this.#limits.connectionsMax) {
       this.#log.warn('nbd connection refused', { remote: socket.remote, why: this.#closing ? 'shutting down' : 'too many connections' });
@@ -113,7 +124,7 @@ export class NbdServer {
       return false;
     }
     socket.resume();
-    const shaking: Shaking = { pull, device: undefined, cancelled: false };
+    const shaking: Shaking = { pull, device: undefined, cancelled: false, forbidden: false };
     this.#shaking.add(shaking);
     const outcome = await serveHandshake(pull, {
       exports: this.#exports,
@@ -122,10 +133,19 @@ export class NbdServer {
       onExport: (device) => {
         shaking.device = device;
       },
+      ...(access === undefined
+        ? {}
+        : {
+            access: (name) => access.to(name, remote),
+            onForbidden: (name) => {
+              if (!shaking.forbidden) this.#forbid(remote, name);
+              shaking.forbidden = true;
+            },
+          }),
     });
     this.#shaking.delete(shaking);
     if (outcome.kind === 'closed') {
-      if (!outcome.orderly) this.#log.warn('nbd handshake failed', { remote: socket.remote, why: outcome.why });
+      if (!outcome.orderly && !shaking.forbidden) this.#log.warn('nbd handshake failed', { remote: socket.remote, why: outcome.why });
       return false;
     }
     if (shaking.cancelled) {
@@ -134,6 +154,21 @@ export class NbdServer {
     }
     this.#adopt(socket, outcome);
     return true;
+  }
+
+  /** Connections that were refused something for where they come from. */
+  get forbidden(): number {
+    return this.#forbidden;
+  }
+
+  #forbid(remote: string, exportName: string): void {
+    this.#forbidden += 1;
+    const from = hostOf(remote);
+    this.#limitedLog.warn(`forbidden ${from}`, 'nbd connection refused', {
+      remote,
+      exportName: exportName.slice(0, NAME_SHOWN),
+      why: 'that address may not use it',
+    });
   }
 
   get connectionCount(): number {
@@ -186,7 +221,7 @@ export class NbdServer {
   }
 
   #adopt(socket: IoSocket, agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
-    const { device, exportName, structuredReplies } = agreed;
+    const { device, exportName, structuredReplies, readOnly } = agreed;
     const base = agreed.metaContexts.find((c) => c.name === NBD_META_CONTEXT_BASE_ALLOCATION);
     const { remote } = socket;
     let hasClosed: () => void;
@@ -197,6 +232,7 @@ export class NbdServer {
       hub: this.#hub,
       device,
       structuredReplies,
+      readOnly,
       baseAllocationId: base?.id ?? 0,
       clock: this.#io.clock,
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,

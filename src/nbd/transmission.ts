@@ -42,6 +42,7 @@ export interface TransmissionOptions {
   hub: EngineHub;
   device: Device;
   structuredReplies: boolean;
+  readOnly: boolean;
   /** Of base:allocation; 0: not selected. */
   baseAllocationId: number;
   clock: Clock;
@@ -75,7 +76,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   constructor(o: TransmissionOptions) {
     this.#hub = o.hub;
     this.device = o.device;
-    this.#agreed = { structuredReplies: o.structuredReplies, blockStatus: o.baseAllocationId !== 0 };
+    this.#agreed = { structuredReplies: o.structuredReplies, readOnly: o.readOnly, blockStatus: o.baseAllocationId !== 0 };
     this.#baseAllocationId = o.baseAllocationId;
     this.#clock = o.clock;
     this.#disconnectTimeoutMs = o.disconnectTimeoutMs;

@@ -29,6 +29,8 @@ import {
 /** What the handshake agreed on, as far as it decides which requests are legal. */
 export interface Agreed {
   structuredReplies: boolean;
+  /** This client may change nothing, whatever others may. */
+  readOnly: boolean;
   /** base:allocation was selected. */
   blockStatus: boolean;
 }
@@ -57,7 +59,7 @@ export function validateRequest(info: DeviceInfo, agreed: Agreed, cmd: number, f
   if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0 && !info.canFastZero) return NBD_EINVAL;
 
   const changes = cmd === NBD_CMD_WRITE || cmd === NBD_CMD_TRIM || cmd === NBD_CMD_WRITE_ZEROES;
-  if (changes && info.readOnly) return NBD_EPERM;
+  if (changes && (info.readOnly || agreed.readOnly)) return NBD_EPERM;
 
   if (cmd === NBD_CMD_TRIM && !info.canTrim) return NBD_EINVAL;
   if (cmd === NBD_CMD_WRITE_ZEROES && !info.canWriteZeroes) return NBD_EINVAL;

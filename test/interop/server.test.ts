@@ -5,6 +5,7 @@
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
+import { exportAccess } from '../../src/control/export-access.ts';
 import { EngineHub } from '../../src/io/hub.ts';
 import { createNodeIo } from '../../src/io/node/node-io.ts';
 import type { Address, Engine, LegInfo } from '../../src/io/types.ts';
@@ -27,6 +28,9 @@ let engine: Engine;
 let server: NbdServer;
 let device: LegDevice;
 let tcp: Address;
+/** What this machine may do there: read one export; nothing. */
+let guarded: Address;
+let closed: Address;
 
 /** The leg's file becomes one hole of SIZE bytes again. */
 async function empty(): Promise<void> {
@@ -73,6 +77,9 @@ beforeAll(async () => {
   });
   await server.listen({ kind: 'unix', path: socket });
   tcp = (await server.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 })).address;
+  const rules = { allow: ['192.0.2.0/24'], mirrors: { plain: { allow: ['127.0.0.0/8'], readOnly: true } } };
+  guarded = (await server.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, exportAccess(rules))).address;
+  closed = (await server.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, exportAccess({ ...rules, mirrors: {} }))).address;
 });
 
 afterEach(async () => {
@@ -334,6 +341,42 @@ testWith(
 );
 
 // Last, because a device that was stopped stays so.
+describe('an address that not everybody may use', () => {
+  const at = (a: Address, name: string): string => (a.kind === 'tcp' ? `nbd://127.0.0.1:${String(a.port)}/${name}` : '');
+
+  testWith(['nbdinfo', 'nbdcopy', 'nbdsh'], 'shows what is for this machine, to read, and refuses the rest', async () => {
+    const listed = await runOk('nbdinfo', ['--list', '--json', at(guarded, '')]);
+    const { exports } = JSON.parse(listed) as { exports: { 'export-name': string; is_read_only: boolean }[] };
+    expect(exports.map((e) => [e['export-name'], e.is_read_only])).toEqual([['plain', true]]);
+    const data = await noise(file('source'), 4 * MIB);
+    await runOk('nbdcopy', [file('source'), uri]);
+    await runOk('nbdcopy', [at(guarded, 'plain'), file('copy')]);
+    expect((await readFile(file('copy'))).subarray(0, data.length).equals(data)).toBe(true);
+    const forced = await nbdsh(
+      at(guarded, 'plain'),
+      `
+import os
+h = nbd.NBD()
+h.set_strict_mode(0)
+h.connect_uri(os.environ['URI'])
+try:
+    h.pwrite(bytearray(512), 0)
+except nbd.Error as e:
+    print(e.errno)
+`,
+    );
+    expect(forced.trim()).toBe('EPERM');
+    for (const name of ['read-only', '']) {
+      const refused = await run('nbdinfo', [at(guarded, name)]);
+      expect([refused.code === 0, /Operation not supported|policy/i.test(refused.stderr)], refused.stderr).toEqual([false, true]);
+    }
+    const before = server.forbidden;
+    expect((await run('nbdinfo', [at(closed, 'plain')])).code).not.toBe(0);
+    expect(server.forbidden).toBe(before + 1);
+    expect((await readFile(leg)).subarray(0, data.length).equals(data)).toBe(true);
+  });
+});
+
 describe('ending things while a client is at work', () => {
   const cases: [string, () => Promise<void>][] = [
     ['closing the export', () => server.closeExport(device)],

@@ -71,6 +71,11 @@ export async function info(ctx: CommandContext): Promise<number> {
     `Root: ${ctx.place.root}`,
     `Mirrors: ${i.mirrors.length === 0 ? 'none' : i.mirrors.join(', ')}`,
     ...(i.broken.length === 0 ? [] : [`Broken: ${i.broken.map((b) => b.tag).join(', ')}; netraid status says why`]),
+    ...(i.refused.clients + i.refused.nodes === 0
+      ? []
+      : [
+          `Connections refused for their address: ${String(i.refused.clients)} of clients, ${String(i.refused.nodes)} of nodes; the log of the daemon says which`,
+        ]),
     ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),
   ]);
   return ExitCode.OK;

@@ -60,6 +60,11 @@ async function removeStale(path: string): Promise<boolean> {
 async function listen(at: Address, onConnection: (s: IoSocket) => void): Promise<Listener> {
   const name = describeAddress(at);
   const server = createServer({ noDelay: true }, (socket) => {
+    // It has gone already: nobody may be judged by our own address.
+    if (at.kind === 'tcp' && socket.remoteAddress === undefined) {
+      socket.destroy();
+      return;
+    }
     const from = socket.remoteAddress === undefined ? name : `${socket.remoteAddress}:${String(socket.remotePort)}`;
     onConnection(new NodeSocket(socket, from));
   });

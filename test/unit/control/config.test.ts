@@ -26,7 +26,9 @@ describe('the configuration', () => {
       node: 'server1',
       listen: null,
       peers: {},
+      allow: null,
       exportListen: [],
+      exportRules: { allow: null, mirrors: {} },
       failureTimeoutMs: 2000,
       connectionsPerTarget: 4,
       resyncsMax: 1,
@@ -40,6 +42,11 @@ describe('the configuration', () => {
       resyncCopyBytes: 256 * 1024,
       resyncCopiesMax: 8,
     });
+  });
+
+  it('takes a mirror for what it is called, also one that looks like a number', () => {
+    const c = parse(`${least}exports:\n  mirrors:\n    01: { readOnly: true }\n    1.10: { allow: 10.0.0.0/8 }\n`);
+    expect(c.exportRules.mirrors).toEqual({ '01': { allow: null, readOnly: true }, '1.10': { allow: ['10.0.0.0/8'], readOnly: false } });
   });
 
   it('says everything', () => {
@@ -108,7 +115,7 @@ resyncCopiesMax: 1
     [`${least}listen: h:1\npeers:\n  "a b": h:1\n`, 6, 'peers.a b', "not a node's name"],
     [`${least}listen: h:1\npeers: server2\n`, 5, 'peers', 'must be fields with values'],
     [`${least}peers:\n  server2: h:1\n`, 4, 'listen', 'with peers, listen is needed too'],
-    [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen'],
+    [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen, allow, mirrors'],
     [
       `${least}failureTimeout: 50ms\n`,
       4,
@@ -128,6 +135,18 @@ resyncCopiesMax: 1
     [`${least}skipEqual:\n`, 4, 'skipEqual', 'null is not allowed'],
     [`${least}payloadMax: 33MiB\n`, 4, 'payloadMax', 'from 1 MiB to 32 MiB; 32 MiB when it is left out'],
     [`${least}keepDirtyMax: 9\ndirtyMax: 8\n`, 4, 'keepDirtyMax', '9 is above dirtyMax, which is 8'],
+    [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
+    [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
+    [`${least}exports:\n  allow: [10.0.0.0/8, server2]\n`, 5, 'exports.allow', '["10.0.0.0/8","server2"] is not allowed'],
+    [`${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`, 7, 'exports.mirrors.data.readonly', 'is not known; allowed: allow, readOnly'],
+    [`${least}exports:\n  mirrors:\n    data: { readOnly: 1 }\n`, 6, 'exports.mirrors.data.readOnly', '1 is not allowed; allowed: true or false'],
+    [`${least}exports:\n  mirrors:\n    ../x: {}\n`, 6, 'exports.mirrors.../x', "not a mirror's tag"],
+    [
+      `${least}listen: 10.0.0.1:1\nallow: 10.0.0.0/24\npeers:\n  server2: [10.0.0.2:1, 10.0.1.2:1]\n`,
+      5,
+      'allow',
+      'has no range with 10.0.1.2, which is server2',
+    ],
     [`${least}localErrors: &x leave\nskipEqual: *x\n`, 5, '', '*x is an alias'],
   ])('refuses %j', (text, line, field, what) => {
     let thrown: unknown;

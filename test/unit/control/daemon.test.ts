@@ -16,7 +16,15 @@ describe('a daemon that starts', () => {
   it('makes its folders, knows no mirror, and stops', async () => {
     await Sim.run({ nodes: ['server1'] }, async (sim) => {
       expect(sim.world.node('server1').peekFolder('/var')).toEqual(expect.arrayContaining(['run', 'subsys']));
-      expect(await sim.call('server1', 'info', {})).toEqual({ node: 'server1', cluster: 'c', version: '1.2.3', peers: {}, mirrors: [], broken: [] });
+      expect(await sim.call('server1', 'info', {})).toEqual({
+        node: 'server1',
+        cluster: 'c',
+        version: '1.2.3',
+        peers: {},
+        mirrors: [],
+        broken: [],
+        refused: { clients: 0, nodes: 0 },
+      });
       await sim.stop('server1');
       await sim.start('server1');
       expect(await sim.call('server1', 'list', {})).toEqual([]);

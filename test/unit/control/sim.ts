@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { DaemonControl } from '../../../src/control/actions.ts';
 import { Daemon } from '../../../src/control/daemon.ts';
+import type { ExportRules } from '../../../src/control/export-access.ts';
 import type { ActionName, Actions, ControlError, MirrorStatus } from '../../../src/control/types.ts';
 import type { NodeTunables } from '../../../src/failover/env.ts';
 import { EngineHub } from '../../../src/io/hub.ts';
@@ -22,6 +23,9 @@ export interface SimOptions {
   tunables?: Partial<NodeTunables>;
   /** Nodes whose mirrors anybody may connect to, on port 10809. */
   exporting?: string[];
+  /** Of all nodes. */
+  exportRules?: ExportRules;
+  allow?: string[];
 }
 
 export type Params<A extends ActionName> = Actions[A]['params'];
@@ -61,6 +65,8 @@ export class Sim {
       listen: { kind: 'tcp', host: name, port: 7000 },
       peers: Object.fromEntries(this.names.filter((x) => x !== name).map((x) => [x, [{ kind: 'tcp' as const, host: x, port: 7000 }]])),
       exportListen: this.#o.exporting?.includes(name) === true ? [{ kind: 'tcp', host: name, port: 10809 }] : [],
+      ...(this.#o.exportRules === undefined ? {} : { exportRules: this.#o.exportRules }),
+      ...(this.#o.allow === undefined ? {} : { allow: this.#o.allow }),
       failureTimeoutMs: 2000,
       settings: { ...DEFAULT_SETTINGS, ...this.#o.settings },
       tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true, ...this.#o.tunables },

@@ -2,13 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PullSocket } from '../../../src/io/pull-socket.ts';
 import type { Device, DeviceInfo } from '../../../src/nbd/device.ts';
-import {
-  DEFAULT_HANDSHAKE_LIMITS,
-  type ExportDirectory,
-  type HandshakeLimits,
-  type HandshakeOutcome,
-  serveHandshake,
-} from '../../../src/nbd/handshake-server.ts';
+import type { Access } from '../../../src/nbd/access.ts';
+import type { ExportDirectory } from '../../../src/nbd/export-directory.ts';
+import { DEFAULT_HANDSHAKE_LIMITS, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from '../../../src/nbd/handshake-server.ts';
 import * as wire from '../../../src/nbd/wire/constants.ts';
 import * as hs from '../../../src/nbd/wire/handshake.ts';
 import { encodeText } from '../../../src/nbd/wire/layout.ts';
@@ -52,12 +48,21 @@ class Table {
   readonly client: PullSocket;
   readonly done: Promise<HandshakeOutcome>;
 
-  constructor(o: { exports?: ExportDirectory; limits?: Partial<HandshakeLimits>; pair?: PairOptions; clientFlags?: number } = {}) {
+  constructor(
+    o: {
+      exports?: ExportDirectory;
+      access?: (name: string) => Access;
+      onForbidden?: (name: string) => void;
+      limits?: Partial<HandshakeLimits>;
+      pair?: PairOptions;
+      clientFlags?: number;
+    } = {},
+  ) {
     const [a, b] = socketPair(o.pair);
     this.server = a;
     this.client = new PullSocket(b, new ManualClock());
     const limits = { ...DEFAULT_HANDSHAKE_LIMITS, ...o.limits };
-    this.done = serveHandshake(new PullSocket(a, this.clock), { exports: o.exports ?? directory, clock: this.clock, limits });
+    this.done = serveHandshake(new PullSocket(a, this.clock), { ...o, exports: o.exports ?? directory, clock: this.clock, limits });
     this.client.write(hs.encodeClientFlags(o.clientFlags ?? wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES));
   }
 
@@ -140,6 +145,7 @@ describe('a well-behaved client', () => {
       exportName: 'vol',
       device,
       structuredReplies: true,
+      readOnly: false,
       metaContexts: [{ id: 1, name: 'base:allocation' }],
       early: new Uint8Array(0),
     });
@@ -334,6 +340,68 @@ describe('refusals that close', () => {
     const failing = await table({ exports: { list: () => [], find: () => Promise.reject(new Error('disk on fire')) } });
     failing.send(wire.NBD_OPT_GO, hs.encodeInfoRequest('vol', []));
     expect(await failing.done).toMatchObject({ kind: 'closed', why: 'disk on fire' });
+  });
+});
+
+describe('a client that may not use everything', () => {
+  const asked: string[] = [];
+  const rules = {
+    exports: { ...directory, defaultName: () => 'vol' },
+    access: (name: string): Access => (name === 'vol' ? 'none' : 'read-only'),
+    onForbidden: (name: string) => {
+      asked.push(name);
+    },
+  };
+
+  test('sees in the list what it may use, and is refused the rest, the default among it', async () => {
+    asked.length = 0;
+    const t = await table(rules);
+    const list = await t.ask(wire.NBD_OPT_LIST);
+    expect(list.map((r) => r.reply)).toEqual([wire.NBD_REP_SERVER, wire.NBD_REP_ACK]);
+    expect(hs.decodeRepServer(list[0]?.data ?? new Uint8Array(0))).toEqual({ name: 'zweites', description: '' });
+    expect(await t.verdict(wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
+    for (const name of ['vol', '']) {
+      for (const option of [wire.NBD_OPT_INFO, wire.NBD_OPT_GO]) {
+        expect(await t.verdict(option, hs.encodeInfoRequest(name, []))).toBe(wire.NBD_REP_ERR_POLICY);
+      }
+      expect(await t.verdict(wire.NBD_OPT_SET_META_CONTEXT, hs.encodeMetaContextRequest(name, ['base:allocation']))).toBe(wire.NBD_REP_ERR_POLICY);
+    }
+    expect(asked).toEqual(['vol', 'vol', 'vol', 'vol', 'vol', 'vol']);
+    t.send(wire.NBD_OPT_EXPORT_NAME, encodeText('vol'));
+    expect(await t.done).toMatchObject({ kind: 'closed', why: 'NBD_OPT_EXPORT_NAME for an export that is not for this address' });
+  });
+
+  test('that asks for the default where there is none is not told that it may not use it', async () => {
+    asked.length = 0;
+    const t = await table({ ...rules, exports: { ...rules.exports, defaultName: () => undefined } });
+    expect(await t.verdict(wire.NBD_OPT_GO, hs.encodeInfoRequest('', []))).toBe(wire.NBD_REP_ERR_UNKNOWN);
+    expect(asked).toEqual([]);
+  });
+
+  test('gets the export that was the default when it was judged', async () => {
+    const names = ['zweites', 'vol', 'vol', 'vol'];
+    const find = (name: string) => Promise.resolve(name === 'zweites' ? device : undefined);
+    const t = await table({ ...rules, exports: { list: () => [], find, defaultName: () => names.shift() } });
+    expect(await t.verdict(wire.NBD_OPT_GO, hs.encodeInfoRequest('', []))).toBe(wire.NBD_REP_ACK);
+    expect(await t.done).toMatchObject({ kind: 'transmission', device, readOnly: true });
+  });
+
+  test('is told that an export is read-only for it, by either way in', async () => {
+    const exports = { ...directory, find: () => device };
+    const t = await table({ ...rules, exports });
+    const infos = (await t.ask(wire.NBD_OPT_GO, hs.encodeInfoRequest('zweites', []))).flatMap((r) =>
+      r.reply === wire.NBD_REP_INFO ? [hs.decodeInfo(r.data)] : [],
+    );
+    const flags = wire.NBD_FLAG_HAS_FLAGS | wire.NBD_FLAG_SEND_FLUSH | wire.NBD_FLAG_SEND_FUA | wire.NBD_FLAG_READ_ONLY;
+    const shared = wire.NBD_FLAG_CAN_MULTI_CONN | wire.NBD_FLAG_SEND_CACHE;
+    expect(infos).toContainEqual({ kind: 'export', sizeBytes: 1024 * 1024, flags: flags | shared });
+    expect(await t.done).toMatchObject({ kind: 'transmission', device, readOnly: true });
+
+    const old = await table({ ...rules, exports });
+    old.send(wire.NBD_OPT_EXPORT_NAME, encodeText('zweites'));
+    const reply = await old.client.read(10, 1000);
+    expect((reply[9] ?? 0) & wire.NBD_FLAG_READ_ONLY).not.toBe(0);
+    expect(await old.done).toMatchObject({ kind: 'transmission', readOnly: true });
   });
 });
 

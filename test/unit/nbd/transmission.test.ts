@@ -25,6 +25,7 @@ beforeEach(() => {
     hub,
     device,
     structuredReplies: true,
+    readOnly: false,
     baseAllocationId: 1,
     clock,
     disconnectTimeoutMs: 1000,

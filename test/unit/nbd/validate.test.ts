@@ -19,7 +19,7 @@ const INFO: DeviceInfo = {
   multiConn: true,
   description: '',
 };
-const AGREED: Agreed = { structuredReplies: true, blockStatus: true };
+const AGREED: Agreed = { structuredReplies: true, readOnly: false, blockStatus: true };
 
 interface Request {
   cmd: number;

@@ -10,6 +10,7 @@ const info = (): Actions['info']['result'] => ({
   peers: { server2: { reachable: true }, server3: { reachable: false } },
   mirrors: ['a', 'b'],
   broken: [],
+  refused: { clients: 0, nodes: 0 },
 });
 
 const golden = `[-] server1 -> server2
@@ -112,5 +113,12 @@ describe('netraid status and info', () => {
       '  server2  reachable',
       '  server3  silent',
     ]);
+  });
+
+  it('say how many connections were not taken, when some were not', async () => {
+    const d = new FakeDaemon({ info: () => ({ ...info(), refused: { clients: 3, nodes: 1 } }) });
+    expect((await run('netraid info', d)).out).toContain(
+      'Connections refused for their address: 3 of clients, 1 of nodes; the log of the daemon says which',
+    );
   });
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { LimitedLog } from '../../../src/cluster/limited-log.ts';
+import { LimitedLog } from '../../../src/io/limited-log.ts';
 import { nullLog } from '../../../src/io/log.ts';
-import { HandClock } from './hand-clock.ts';
+import { HandClock } from '../cluster/hand-clock.ts';
 
 function limited(): { clock: HandClock; log: LimitedLog; said: [string, Record<string, unknown> | undefined][] } {
   const clock = new HandClock();
@@ -26,11 +26,17 @@ it('another thing is not held back', () => {
   expect(said.map((s) => s[0])).toEqual(['x', 'y']);
 });
 
-it('strangers without number cost bounded memory: the oldest is forgotten first', () => {
-  const { log, said } = limited();
-  for (let i = 0; i < 1000; i += 1) log.warn(`k${String(i)}`, 'm');
-  log.warn('k999', 'm');
-  expect(said.length).toBe(1000);
-  log.warn('k0', 'm');
-  expect(said.length).toBe(1001);
+it('strangers without number cost bounded memory and lines: it speaks of no more of them in its time than it can tell apart, and then says how often it kept quiet', () => {
+  const { clock, log, said } = limited();
+  for (let i = 0; i < 300; i += 1) log.warn(`k${String(i)}`, 'garbage');
+  expect(said).toHaveLength(256);
+  log.warn('k7', 'garbage');
+  expect(said).toHaveLength(256);
+  clock.jump(1000);
+  log.warn('new', 'garbage');
+  log.warn('newer', 'garbage');
+  expect(said.slice(256)).toEqual([
+    ['garbage', { othersNotLogged: 44 }],
+    ['garbage', {}],
+  ]);
 });

@@ -1,6 +1,6 @@
-/** A log that says the same thing about the same peer at most once a minute, and then how often it kept quiet. */
-import type { Log } from '../io/log.ts';
-import type { Clock } from '../io/types.ts';
+/** A log that says the same thing about the same peer at most once a minute, and then how often it kept quiet; and of no more peers than a bounded number. */
+import type { Log } from './log.ts';
+import type { Clock } from './types.ts';
 
 const KEYS_MAX = 256;
 
@@ -9,6 +9,8 @@ export class LimitedLog {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #everyMs: number;
   readonly #said = new Map<string, { at: number; kept: number }>();
+  /** Of more keys than are told apart. */
+  #others = 0;
 
   constructor(log: Log, clock: Pick<Clock, 'now'>, everyMs = 60_000) {
     this.log = log;
@@ -26,10 +28,18 @@ export class LimitedLog {
     }
     this.#said.delete(key);
     if (this.#said.size >= KEYS_MAX) {
-      const oldest = this.#said.keys().next();
-      if (oldest.done !== true) this.#said.delete(oldest.value);
+      // In the order in which they were said.
+      const [oldest] = this.#said;
+      if (oldest !== undefined && now - oldest[1].at < this.#everyMs) {
+        this.#others += 1;
+        return;
+      }
+      if (oldest !== undefined) this.#said.delete(oldest[0]);
     }
     this.#said.set(key, { at: now, kept: 0 });
-    this.log.warn(message, last !== undefined && last.kept > 0 ? { ...fields, notLogged: last.kept } : fields);
+    const kept = last !== undefined && last.kept > 0 ? { notLogged: last.kept } : {};
+    const others = this.#others > 0 ? { othersNotLogged: this.#others } : {};
+    this.#others = 0;
+    this.log.warn(message, { ...fields, ...kept, ...others });
   }
 }

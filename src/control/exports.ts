@@ -1,0 +1,67 @@
+/** The mirrors in service here, as NBD exports: by the unix socket below the root for this machine, and over TCP for whom the rules let. */
+import type { DeviceExports } from '../failover/env.ts';
+import type { EngineHub } from '../io/hub.ts';
+import type { Log } from '../io/log.ts';
+import { type Address, Errno, type Io, IoError } from '../io/types.ts';
+import type { Device } from '../nbd/device.ts';
+import { NbdServer } from '../nbd/server.ts';
+import { exportAccess, type ExportRules } from './export-access.ts';
+
+const CLOSE_MAX_MS = 1000;
+
+export class Exports implements DeviceExports {
+  readonly #io: Io;
+  readonly #devices = new Map<string, Device>();
+  readonly #server: NbdServer;
+
+  constructor(o: { io: Io; hub: EngineHub; log: Log }) {
+    this.#io = o.io;
+    this.#server = new NbdServer({
+      ...o,
+      exports: {
+        list: () => [...this.#devices].map(([name, d]) => ({ name, description: d.info().description })),
+        find: (name) => this.#devices.get(name === '' ? (this.#default() ?? '') : name),
+        defaultName: () => this.#default(),
+      },
+    });
+  }
+
+  /** Rejects with IoError when an address can't be bound, and with RangeError for rules that are none. */
+  async listen(unixPath: string, addresses: readonly Address[], rules: ExportRules): Promise<void> {
+    try {
+      await this.#io.files.unlink(unixPath);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError && e.errno === Errno.ENOENT)) throw e;
+    }
+    await this.#server.listen({ kind: 'unix', path: unixPath });
+    const access = exportAccess(rules);
+    for (const a of addresses) await this.#server.listen(a, access);
+  }
+
+  add(name: string, device: Device): void {
+    this.#devices.set(name, device);
+  }
+
+  async remove(name: string, device: Device, graceMs: number): Promise<void> {
+    if (this.#devices.get(name) === device) this.#devices.delete(name);
+    await this.#server.closeExport(device, Errno.ESHUTDOWN, graceMs);
+  }
+
+  clients(device: Device): number {
+    return this.#server.connectionsTo(device);
+  }
+
+  /** How many clients were refused for their address. */
+  get forbidden(): number {
+    return this.#server.forbidden;
+  }
+
+  close(): Promise<void> {
+    return this.#server.close({ drainMs: CLOSE_MAX_MS });
+  }
+
+  /** Of several none is meant. */
+  #default(): string | undefined {
+    return this.#devices.size === 1 ? [...this.#devices.keys()][0] : undefined;
+  }
+}

@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { exportAccess, OPEN_TO_ALL } from '../../../src/control/export-access.ts';
+import { NbdClient } from '../../../src/nbd-client-js/client.ts';
+import { EngineHub } from '../../../src/io/hub.ts';
+import { PullSocket } from '../../../src/io/pull-socket.ts';
+import { Errno } from '../../../src/io/types.ts';
+import { REGION, Sim } from './sim.ts';
+
+const NEAR = '10.0.0.9:40000';
+const FAR = '203.0.113.9:40000';
+
+describe('who may use an export over TCP', () => {
+  it('is everybody, where nothing is said', () => {
+    const a = exportAccess(OPEN_TO_ALL);
+    expect([a.toAny(FAR), a.to('data', FAR), a.to('', FAR)]).toEqual([true, 'full', 'full']);
+  });
+
+  it('is who comes from the ranges for all, or, for a mirror that has its own, from those alone', () => {
+    const a = exportAccess({
+      allow: ['10.0.0.0/24'],
+      mirrors: {
+        open: { allow: ['0.0.0.0/0'], readOnly: true },
+        closed: { allow: ['10.0.0.1'], readOnly: false },
+        dull: { allow: null, readOnly: true },
+      },
+    });
+    const to = (remote: string) => ['data', 'open', 'closed', 'dull', '', 'constructor'].map((tag) => a.to(tag, remote));
+    expect(to(NEAR)).toEqual(['full', 'read-only', 'none', 'read-only', 'full', 'full']);
+    expect(to(FAR)).toEqual(['none', 'read-only', 'none', 'none', 'none', 'none']);
+    expect([a.toAny(FAR), a.toAny('unix')]).toEqual([true, false]);
+  });
+
+  it('is nobody from elsewhere, whatever there will be', () => {
+    expect(exportAccess({ allow: ['10.0.0.0/24'], mirrors: {} }).toAny(FAR)).toBe(false);
+  });
+});
+
+describe('a daemon with rules', () => {
+  const rules = { allow: ['10.0.0.0/24'], mirrors: { t: { allow: ['10.0.0.2'], readOnly: true } } };
+  /** Its machines are called by their addresses. */
+  const o = { nodes: ['10.0.0.1', '10.0.0.2'], exporting: ['10.0.0.1'], exportRules: rules };
+
+  const dial = (sim: Sim, from: string, exportName = 't'): Promise<NbdClient> => {
+    const io = sim.world.client(from);
+    const address = { kind: 'tcp', host: '10.0.0.1', port: 10809 } as const;
+    return NbdClient.connect({ io, hub: new EngineHub(io.createEngine()), exportName, address });
+  };
+
+  it('lets clients read what they may read, and refuses the others, but the unix socket may all', async () => {
+    await Sim.run(o, async (sim) => {
+      await sim.mirror();
+      await sim.write('10.0.0.1', 0, REGION, 7);
+      for (const name of ['t', '']) {
+        const c = await dial(sim, '10.0.0.2', name);
+        expect(c.info.readOnly).toBe(true);
+        expect((await c.readBytes(0, REGION)).every((b) => b === 7)).toBe(true);
+        await expect(c.writeBytes(0, new Uint8Array(512))).rejects.toMatchObject({ errno: Errno.EROFS });
+        await c.disconnect();
+      }
+      for (const name of ['t', '']) await expect(dial(sim, '10.0.0.1', name)).rejects.toMatchObject({ errno: Errno.EACCES });
+      for (const from of ['192.0.2.1', '192.0.2.1']) await expect(dial(sim, from)).rejects.toThrow();
+      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 4, nodes: 0 });
+      expect((await sim.read('10.0.0.1', 0, REGION)).every((b) => b === 7)).toBe(true);
+    });
+  });
+});
+
+describe('a node that says where nodes may connect from', () => {
+  it('takes none from elsewhere, and those that it may', async () => {
+    await Sim.run({ nodes: ['10.0.0.1', '10.0.0.2'], allow: ['10.0.0.0/24'] }, async (sim) => {
+      await sim.mirror();
+      const s = await sim.world.client('192.0.2.1').net.connect({ kind: 'tcp', host: '10.0.0.1', port: 7000 }, 1000);
+      await expect(new PullSocket(s, sim.world.client('192.0.2.1').clock).read(1, 1000)).rejects.toMatchObject({ name: 'IoError' });
+      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 0, nodes: 1 });
+      await sim.write('10.0.0.1', 0, REGION, 7);
+      await sim.inSync('10.0.0.1', '10.0.0.2');
+    });
+  });
+});
