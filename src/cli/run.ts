@@ -60,7 +60,7 @@ async function runNetraid(argv: readonly string[], world: World): Promise<number
     for (const line of overview()) world.terminal.line(line);
     return word === undefined ? ExitCode.USAGE : ExitCode.OK;
   }
-  if (word.startsWith('-')) throw new UsageError(`${word} stands before the command; allowed: netraid COMMAND [options]`);
+  if (word.startsWith('-')) throw new UsageError(`${word} stands before the command; allowed: behind it, as netraid COMMAND ${word}`);
   const spec = commandsOfNetraid.find((c) => c.name === word);
   if (spec === undefined) throw new UsageError(`no command ${JSON.stringify(word)}; allowed: ${commandsOfNetraid.map((c) => c.name).join(', ')}`);
   return await runCommand(spec, `netraid ${word}`, rest, world);
