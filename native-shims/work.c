@@ -69,7 +69,10 @@ static int fallocate_leg(struct leg *leg, int mode, uint64_t offset, uint64_t le
 }
 
 /* "Not like this", as opposed to a failure. A device refuses ranges that are not whole sectors with EINVAL. */
-static bool is_refusal(const struct leg *leg, int error) { return error == EOPNOTSUPP || (leg->device && error == EINVAL); }
+static bool is_refusal(const struct leg *leg, int error) {
+  // EBUSY: kernels before 5.11 say so of a device when a page that the range shares with a write is dirty.
+  return error == EOPNOTSUPP || (leg->device && (error == EINVAL || error == EBUSY));
+}
 
 static int zero_by_leg(struct job *j) {
   struct leg *leg = j->leg;

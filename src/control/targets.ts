@@ -4,7 +4,7 @@
  */
 import { arbiterOf } from '../failover/arbiter.ts';
 import { NODES_MAX } from '../failover/limits.ts';
-import { withoutNode } from '../failover/membership.ts';
+import { seededByWord, withoutNode } from '../failover/membership.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateNodeName } from '../failover/paths.ts';
 import { NO_QUORUM } from '../failover/quorum-keeper.ts';
@@ -92,8 +92,10 @@ async function add(m: MirrorNode, s: SourceRole, p: Extension): Promise<void> {
   // From now on marks are kept for it: what is in hand, and what is written while the others hear of it, must not be missing on a seeded target.
   const link = s.addLink(p.node, p.mode, p.foreignUri !== null);
   try {
+    // A word of this source alone: another one has no marks of what is written from now on.
+    const seeded = m.env.tunables.noFullSync && p.foreignUri === null;
     await m.store.update((r) => ({
-      ...r,
+      ...(seeded ? seededByWord(r, p.node) : r),
       definition: { ...r.definition, revision: r.definition.revision + 1, nodes: { ...r.definition.nodes, [p.node]: own } },
     }));
   } catch (e: unknown) {

@@ -31,10 +31,12 @@ export function definitionHeard(r: StateRecord, view: NodeView): MirrorDefinitio
   const theirs = view.record.definition;
   const ours = r.definition;
   // Nobody in service need tell a node that it was removed.
-  const told = view.inService || !Object.hasOwn(theirs.nodes, r.node);
-  if (!told || theirs.sizeBytes !== ours.sizeBytes || theirs.tag !== ours.tag) return null;
-  if (theirs.revision < ours.revision || isSaid(theirs, ours) || !definesOver(view.record, r)) return null;
-  return withOwnSectors(theirs, ours);
+  const removed = !Object.hasOwn(theirs.nodes, r.node);
+  if (!(view.inService || removed) || theirs.tag !== ours.tag) return null;
+  // A mirror may get another size once it has lost a node: that one is to know that it is removed all the same.
+  const said = removed ? { ...theirs, sizeBytes: ours.sizeBytes } : theirs;
+  if (said.sizeBytes !== ours.sizeBytes || said.revision < ours.revision || isSaid(said, ours) || !definesOver(view.record, r)) return null;
+  return withOwnSectors(said, ours);
 }
 
 /**

@@ -1,4 +1,5 @@
 /** How the source's record changes when targets come and go: pure functions from record to record. */
+import { unknownSession } from './account.ts';
 import { definitionTold } from './definition.ts';
 import { isHigher } from './epoch.ts';
 import { HISTORY_MAX, OFFERED_MAX, TERMS_MAX } from './limits.ts';
@@ -133,9 +134,9 @@ export function ordersThatHold(r: StateRecord, seen: readonly Epoch[]): NodeName
   return claimedSince(r, seen) ? [] : (r.fullOrdered ?? []);
 }
 
-/** Nothing is known of what the word was given for once the account of the target is not complete any more. */
-export function isSeeded(r: StateRecord, node: NodeName): boolean {
-  return r.seeded?.includes(node) === true && r.accountComplete.includes(node);
+/** Nothing is known of what the word was given for once the account of the target is not complete any more, or another source has copied there (M7). */
+export function isSeeded(r: StateRecord, target: StateRecord): boolean {
+  return r.seeded?.includes(target.node) === true && r.accountComplete.includes(target.node) && unknownSession(r, target) === null;
 }
 
 /** Every region is marked for the node, durably: no account is more complete, whoever else had one. */

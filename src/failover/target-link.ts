@@ -225,8 +225,8 @@ export class TargetLink {
   #takenAsIdentical(answer: CompareAnswer, view: NodeView): boolean {
     // Whoever compared the legs has read a page cache that may hold what the disk does not (M3).
     if (view.legDoubtful) return false;
-    if (isSeeded(this.#s.ctx.record(), this.node)) return true;
-    return answer.rule === 'blank' && (this.#s.zeroedAlike(view) || this.#s.ctx.env.tunables.noFullSync);
+    if (isSeeded(this.#s.ctx.record(), view.record)) return true;
+    return answer.rule === 'blank' && this.#s.zeroedAlike(view);
   }
 
   #heard(answer: CompareAnswer): void {

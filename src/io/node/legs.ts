@@ -90,9 +90,12 @@ export class NodeLegFile implements LegFile {
     });
   }
 
-  /** "Not like this", as opposed to a failure. A device refuses ranges that are not whole sectors with EINVAL. */
+  /**
+   * "Not like this", as opposed to a failure. A device refuses ranges that are not whole sectors with EINVAL, and, with kernels before
+   * 5.11, those that share a dirty page with a write with EBUSY.
+   */
   #isRefusal(errno: number): boolean {
-    return errno === Errno.ENOTSUP || (this.isDevice && errno === Errno.EINVAL);
+    return errno === Errno.ENOTSUP || (this.isDevice && (errno === Errno.EINVAL || errno === Errno.EBUSY));
   }
 
   extents(offset: number, length: number, done: (errno: number, extents: Extent[]) => void): void {

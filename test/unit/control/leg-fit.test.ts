@@ -90,3 +90,18 @@ describe('a leg file that is made', () => {
     });
   });
 });
+
+describe('a mirror that is made larger out of service', () => {
+  it('has a leg of that size also after a power failure, and goes in service', async () => {
+    for (let seed = 1; seed <= 8; seed += 1) {
+      await Sim.run({ nodes: ['server1'], seed }, async (sim) => {
+        await sim.call('server1', 'create', sim.createParams());
+        await sim.call('server1', 'resize', { tag: 't', sizeBytes: 4 * MIB, force: false });
+        sim.world.node('server1').powerFail();
+        expect(sim.world.node('server1').peek('/leg')).toHaveLength(4 * MIB);
+        await sim.start('server1');
+        await sim.call('server1', 'in-service', { tag: 't' });
+      });
+    }
+  });
+});

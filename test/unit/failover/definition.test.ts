@@ -54,8 +54,13 @@ describe('what another node says of itself', () => {
     expect(definitionHeard(target(at(6)), view('server1', THREE, { inService: true, record: { ...later, definition: at(6) } }))).toBeNull();
   });
 
-  it('is not taken where the size is another one', () => {
-    expect(definitionHeard(target(at(5, { sizeBytes: 1024 })), removal(6, {}, true))).toBeNull();
+  it('is not taken where the size is another one, but for that this node was removed: its own size stays', () => {
+    const small = at(5, { sizeBytes: 1024 });
+    expect(definitionHeard(target(small), view('server1', THREE, { inService: true, record: { definition: at(6) } }))).toBeNull();
+    const heard = at(6, { sizeBytes: 1024 }, WITHOUT_3);
+    expect(definitionHeard(target(small), removal(6, {}, true))).toEqual(heard);
+    // Once: also where its source was a later one.
+    expect(definitionHeard(target(heard), removal(6, { epochServed: epoch(2, 'server1'), epochInSync: epoch(2, 'server1') }, true))).toBeNull();
   });
 });
 

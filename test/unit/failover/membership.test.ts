@@ -26,15 +26,25 @@ const nodes = ['server1', 'server2', 'server3'];
 const served = (node: string): Epoch | null => (node === 'server2' ? epoch(3, 'server2') : null);
 const source = (over: Partial<StateRecord> = {}): StateRecord => record('server1', nodes, over);
 
+const target = (node = 'server2', over: Partial<StateRecord> = {}): StateRecord => record(node, nodes, { sessionIn: null, ...over });
+
 describe('a target that was seeded, by the word of an operator', () => {
   it('is taken as such until it joins', () => {
     const r = seededByWord(source({ accountComplete: [] }), 'server2');
-    expect([isSeeded(r, 'server2'), isSeeded(r, 'server3'), r.accountComplete]).toEqual([true, false, ['server2']]);
-    expect(isSeeded(targetJoined(r, 'server2', false), 'server2')).toBe(false);
+    expect([isSeeded(r, target()), isSeeded(r, target('server3')), r.accountComplete]).toEqual([true, false, ['server2']]);
+    expect(isSeeded(targetJoined(r, 'server2', false), target())).toBe(false);
   });
 
   it('is not once the marks for it are no complete account any more', () => {
-    expect(isSeeded({ ...seededByWord(source(), 'server2'), accountComplete: [] }, 'server2')).toBe(false);
+    expect(isSeeded({ ...seededByWord(source(), 'server2'), accountComplete: [] }, target())).toBe(false);
+  });
+});
+
+describe('a target that was seeded, and copied to since', () => {
+  it('is taken as such where that was done in an epoch that the source knows, and in no other', () => {
+    const r = seededByWord(source({ terms: [epoch(4, 'server1').random] }), 'server2');
+    expect(isSeeded(r, target('server2', { sessionIn: epoch(4, 'server1') }))).toBe(true);
+    expect(isSeeded(r, target('server2', { sessionIn: epoch(5, 'server3') }))).toBe(false);
   });
 });
 
