@@ -214,6 +214,13 @@ export class Replica {
     throw new IoError(r.errno, `sync of ${this.#path}: ${errnoName(r.errno)}`);
   }
 
+  /** As `sync`, of all that an ended session has given the leg. Rejects with `io` where the leg takes longer than so long, ms (M14). */
+  async syncWithin(ms: number): Promise<void> {
+    await this.quietWithin(ms);
+    if (await endsWithin(this.#env.io.clock, this.sync(), ms)) return;
+    throw new ClusterError('io', `a sync of ${this.#path} has not ended in time`);
+  }
+
   #heardOfEarlier(well: boolean): void {
     if (this.#earlier === 'unsynced') this.#earlier = well ? 'none' : 'lost';
   }

@@ -18,11 +18,10 @@ export async function resize(n: Resized, sizeBytes: number): Promise<void> {
     return;
   }
   const leg = await n.replica.open();
-  if (leg.sizeBytes < sizeBytes) {
-    await n.replica.grow(sizeBytes);
-    // A record of a size that the leg has lost with the power would keep it out of service for good.
-    if (n.replica.session === undefined && !n.replica.doubtful) await n.replica.sync();
-  }
+  if (leg.sizeBytes < sizeBytes) await n.replica.grow(sizeBytes);
+  // A record of a size that the leg has lost with the power would keep it out of service for good. Also if an earlier attempt has grown it.
+  const larger = sizeBytes > n.record().definition.sizeBytes;
+  if (larger && n.replica.session === undefined && !n.replica.doubtful) await n.replica.syncWithin(n.record().definition.failureTimeoutMs);
   // Until the marks stand in a file of the new geometry, nobody may take them for complete.
   const { accountComplete, definition, legZeroed } = n.record();
   await n.store.update((r) => ({

@@ -104,4 +104,18 @@ describe('a mirror that is made larger out of service', () => {
       });
     }
   });
+
+  it('is refused where its disk does not answer a sync in time, and can be made larger when it does (M14)', async () => {
+    await Sim.run({ nodes: ['server1'] }, async (sim) => {
+      sim.world.node('server1').createFile('/leg', 4 * MIB, 'block');
+      await sim.call('server1', 'create', sim.createParams());
+      await sim.call('server1', 'resize', { tag: 't', sizeBytes: 2 * MIB, force: false });
+      sim.world.node('server1').stall('/leg');
+      const larger = { tag: 't', sizeBytes: 4 * MIB, force: false };
+      await expect(sim.call('server1', 'resize', larger)).rejects.toThrow(/a sync of \/leg has not ended in time/);
+      expect((await sim.status('server1')).sizeBytes).toBe(2 * MIB);
+      sim.world.node('server1').repairDisk();
+      expect((await sim.call('server1', 'resize', larger)).sizeBytes).toBe(4 * MIB);
+    });
+  });
 });
