@@ -8,7 +8,7 @@ import { findProgram } from '../../test/support/programs.ts';
 import { judge } from './judge.ts';
 import type { CellResult, Missing, RowResult } from './results.ts';
 import { medianText } from './table.ts';
-import { Stage } from './stage.ts';
+import { isTmpfs, Stage } from './stage.ts';
 import type { Cell, Row, Sample, Side, Sizes, Subject } from './types.ts';
 
 const WARM_UP_MAX_SEC = 1;
@@ -44,10 +44,11 @@ function lacking(side: Side): string | undefined {
 
 const message = (e: unknown): string => (e instanceof Error ? e.message : String(e));
 
-/** Room that the files take, as far as it is known beforehand; bytes. */
-export function roomBytes(sides: readonly Pick<Side, 'targets'>[], sizes: Sizes): number {
+/** Room that the files take, as far as it is known beforehand; bytes. On tmpfs that is what of them is touched. */
+export function roomBytes(sides: readonly Pick<Side, 'targets'>[], sizes: Sizes, onTmpfs = false): number {
   const legs = sides.reduce((n, s) => n + 1 + s.targets, 0);
-  return ROOM_BESIDES_BYTES + (sizes.fileBytes >= SPARSE_FROM_BYTES ? 0 : legs * sizes.fileBytes);
+  if (sizes.fileBytes >= SPARSE_FROM_BYTES) return ROOM_BESIDES_BYTES;
+  return ROOM_BESIDES_BYTES + legs * (onTmpfs ? sizes.touchedBytes : sizes.fileBytes);
 }
 
 class RowRun {
@@ -131,7 +132,7 @@ export async function measureRow(row: Row, o: MeasureOptions): Promise<RowResult
   const { name, title, reference } = row;
   const result: RowResult = { name, title, reference, ...sizes, cells: [], missing: [], verdicts: [] };
   const { bavail, bsize } = statfsSync(o.folder);
-  const needed = roomBytes(o.sides, sizes);
+  const needed = roomBytes(o.sides, sizes, isTmpfs(o.folder));
   if (bavail * bsize < needed) {
     const gib = (n: number): string => (n / 1024 ** 3).toFixed(1);
     const why = `its files need ${gib(needed)} GiB, and ${o.folder} has ${gib(bavail * bsize)} GiB`;

@@ -95,10 +95,10 @@ Examples:
   scripts/bench --rows plain,node --cells write-4k-qd32 --dir tmpfs
   scripts/bench --json bench.json --svg charts
 
-Each side has files of its own: 2 GiB allocated, 1 GiB of it written beforehand and used (--quick: 256 and 128 MiB), in the page
-cache. NetRAID is run as people run it: real daemons, the intent log on, replies after all sync targets. A quiet machine is
-wanted; the load average is shown. As root on Debian it installs the peers that are missing; what is not there is named.
-The whole run takes about an hour, and some 40 GiB in DIR for the time being.
+Each side has files of its own: 2 GiB allocated, 1 GiB of it written beforehand, 4 KiB at a time, and used (--quick: 256
+and 128 MiB), in the page cache. NetRAID is run as people run it: real daemons, the intent log on, replies after all sync
+targets. A quiet machine is wanted; the load average is shown. As root on Debian it installs the peers that are missing; what
+is not there is named. The whole run takes about an hour, and some 40 GiB in DIR for the time being.
 
 Exit codes: 0 everything was measured, whether or not it is as fast as required; 1 something could not be measured; 2 wrong usage.
 `;

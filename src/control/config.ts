@@ -23,6 +23,7 @@ export const CONFIG_VERSION = 1;
 const PEERS_MAX = 31;
 const PATHS_MAX = 8;
 const FILE_MAX_BYTES = 256 * 1024;
+const KEEP_DIRTY_MAX_MS = 24 * 3_600_000;
 /** A hook that is to end before ownership moves holds a switchover up for as long. */
 const MiB = 1024 * 1024;
 
@@ -49,6 +50,8 @@ export interface NodeConfig {
   skipEqual: boolean;
   /** Regions kept marked after their data was proven, and marked at most. */
   keepDirtyMax: number;
+  /** After so long without a write none of them is kept. */
+  keepDirtyMs: number;
   dirtyMax: number;
   asyncQueueMaxBytes: number;
   payloadMaxBytes: number;
@@ -161,6 +164,7 @@ const schema = z.strictObject({
   localErrors: setting(d.localErrors, 'leave or pass-on', (v) => (v === 'leave' || v === 'pass-on' ? v : undefined)),
   skipEqual: flag(d.resync.skipEqual),
   keepDirtyMax: count(d.intent.keepMax, 0, 1_000_000),
+  keepDirtyFor: duration(d.keepIdleMs, 1000, KEEP_DIRTY_MAX_MS),
   dirtyMax: count(d.intent.markedMax, 1, 10_000_000),
   asyncQueueMax: size(d.async.bytesMax, MiB, 4096 * MiB),
   payloadMax: size(d.payloadMaxBytes, MiB, 32 * MiB),
@@ -228,6 +232,7 @@ export function parseConfig(text: string, file: string): NodeConfig {
     localErrors: c.localErrors,
     skipEqual: c.skipEqual,
     keepDirtyMax: c.keepDirtyMax,
+    keepDirtyMs: c.keepDirtyFor,
     dirtyMax: c.dirtyMax,
     asyncQueueMaxBytes: c.asyncQueueMax,
     payloadMaxBytes: c.payloadMax,
@@ -313,6 +318,7 @@ export function mirrorSettings(c: NodeConfig, t: Tunables): MirrorSettings {
     payloadMaxBytes: c.payloadMaxBytes,
     localErrors: c.localErrors,
     async: { ...d.async, writesMax: t.asyncWritesMax, bytesMax: c.asyncQueueMaxBytes },
+    keepIdleMs: c.keepDirtyMs,
     intent: { ...d.intent, keepMax: c.keepDirtyMax, markedMax: c.dirtyMax },
     resync: {
       ...d.resync,

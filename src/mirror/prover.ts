@@ -13,6 +13,8 @@ export class Prover {
   #next: Promise<boolean> | undefined;
   #stopped = false;
   #writesAtLastTick = -1;
+  /** Since when no tick has found a write. */
+  #quietSince = 0;
   #provenAtLastTick = 0;
 
   constructor(d: MirrorDevice) {
@@ -46,9 +48,10 @@ export class Prover {
     if (intent.hasUnproven && !flushes && !(await this.prove())) return;
     this.#provenAtLastTick = intent.provenSeq;
     const writes = this.#d.counters.writes;
-    const quiet = writes === this.#writesAtLastTick;
+    if (writes !== this.#writesAtLastTick) this.#quietSince = this.#d.clock.now();
     this.#writesAtLastTick = writes;
-    // A hot set keeps its marks; a device that has gone quiet lets go of all of them.
+    // A hot set keeps its marks, also through a pause; a device that has gone quiet lets go of all of them.
+    const quiet = this.#d.clock.now() - this.#quietSince >= this.#d.settings.keepIdleMs;
     if (this.#d.marks.collect(!quiet) > 0) await this.#d.marks.durable();
   }
 

@@ -29,6 +29,8 @@ export interface MirrorSettings {
   marksRetryMs: number;
   /** Idle writes are proven with a sync of every leg after this long. */
   proveIdleMs: number;
+  /** When nothing has been written for so long, the marks that were kept for a hot set go too. */
+  keepIdleMs: number;
 }
 
 export const DEFAULT_SETTINGS: MirrorSettings = {
@@ -48,4 +50,5 @@ export const DEFAULT_SETTINGS: MirrorSettings = {
   },
   marksRetryMs: 500,
   proveIdleMs: 5000,
+  keepIdleMs: 600_000,
 };

@@ -150,6 +150,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
       },
       marksRetryMs: 50,
       proveIdleMs: s.pick([30, 150, 1000]),
+      keepIdleMs: new Stream(seed, 'keep').pick([0, 0, 2000, 600_000]),
     },
     connectionsPerTarget: s.pick([1, 1, 2]),
     resyncsMax: s.pick([1, 1, 4]),

@@ -35,5 +35,6 @@ it('counts room for every leg, and none for sparse files but what is written to 
   const GiB = 1024 ** 3;
   const besides = roomBytes([], { fileBytes: GiB, touchedBytes: GiB });
   expect(roomBytes([{ targets: 0 }, { targets: 7 }], { fileBytes: GiB, touchedBytes: GiB })).toBe(besides + 9 * GiB);
+  expect(roomBytes([{ targets: 1 }], { fileBytes: 2 * GiB, touchedBytes: GiB }, true)).toBe(besides + 2 * GiB);
   expect(roomBytes([{ targets: 0 }], { fileBytes: 64 * GiB, touchedBytes: 64 * GiB })).toBe(besides);
 });

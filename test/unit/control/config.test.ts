@@ -36,6 +36,7 @@ describe('the configuration', () => {
       localErrors: 'leave',
       skipEqual: false,
       keepDirtyMax: 8192,
+      keepDirtyMs: 600_000,
       dirtyMax: 16384,
       asyncQueueMaxBytes: 64 * 2 ** 20,
       payloadMaxBytes: 32 * 2 ** 20,
@@ -67,6 +68,7 @@ hookTimeout: 90s
 localErrors: pass-on
 skipEqual: true
 keepDirtyMax: 10
+keepDirtyFor: 2h
 dirtyMax: 20
 asyncQueueMax: 1GiB
 payloadMax: 1048576
@@ -84,6 +86,7 @@ resyncCopiesMax: 1
     expect(c.exportListen).toEqual([{ kind: 'tcp', host: '127.0.0.1', port: 10809 }]);
     expect([c.failureTimeoutMs, c.connectionsPerTarget, c.resyncsMax, c.localErrors, c.skipEqual]).toEqual([500, 2, 3, 'pass-on', true]);
     expect(c.hookTimeoutMs).toBe(90_000);
+    expect(c.keepDirtyMs).toBe(7_200_000);
     expect([c.keepDirtyMax, c.dirtyMax, c.asyncQueueMaxBytes, c.payloadMaxBytes, c.resyncCopyBytes, c.resyncCopiesMax]).toEqual([
       10,
       20,

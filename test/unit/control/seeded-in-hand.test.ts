@@ -44,7 +44,7 @@ describe('what was in hand when a target was taken as identical', () => {
     ['waits for the bitmap file', BITMAP],
     ['is on its way to the own leg', LEG],
   ])('%s: a target that is added then (LKDR_NO_FULL_SYNC) gets it (M5, M6)', async (_where, held) => {
-    await Sim.run({ tunables: { noFullSync: true } }, async (sim) => {
+    await Sim.run({ tunables: { noFullSync: true }, settings: { keepIdleMs: 0 } }, async (sim) => {
       await alike(sim, 8);
       await quiet(sim);
       const { written } = await inHand(sim, held);
