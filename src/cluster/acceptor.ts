@@ -11,6 +11,7 @@
  */
 import { hostOf } from '../io/address-ranges.ts';
 import { PullSocket } from '../io/pull-socket.ts';
+import type { SecureSocket } from '../io/tls.ts';
 import { type Address, type IoSocket, type Listener, IoError, type Timer } from '../io/types.ts';
 import type { ClusterContext } from './context.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
@@ -19,6 +20,7 @@ import { InboundLink } from './inbound-link.ts';
 import { type Hello, judgeHello } from './messages.ts';
 import type { Methods } from './methods.ts';
 import type { Peer } from './peer.ts';
+import { requireProof, secureAccepted } from './secure.ts';
 
 /** Takes an admitted NBD connection over: paused, the ok already queued, and bytes that came early. Speaks first (NBDMAGIC). */
 export type NbdAccept = (socket: IoSocket, early: Uint8Array) => void;
@@ -37,8 +39,7 @@ export class Acceptor {
   readonly #owner: AcceptorOwner;
   readonly #handshakes = new Set<PullSocket>();
   #listener: Listener | undefined;
-  /** Connections that were not taken for where they come from. */
-  refused = 0;
+  #refused = 0;
   #stopped = false;
   #idle: (() => void) | undefined;
 
@@ -59,6 +60,11 @@ export class Acceptor {
 
   get address(): Address | undefined {
     return this.#listener?.address;
+  }
+
+  /** Connections that were not taken for where they come from, or for what they have not proved. */
+  get refused(): number {
+    return this.#refused;
   }
 
   get handshakeCount(): number {
@@ -84,7 +90,7 @@ export class Acceptor {
       return;
     }
     if (this.#ctx.allow?.has(socket.remote) === false) {
-      this.refused += 1;
+      this.#refused += 1;
       const from = hostOf(socket.remote);
       this.#ctx.log.warn(`inbound ${from} address`, 'a connection was not taken', { from, why: 'that address is not in the ranges that allow has' });
       socket.destroy();
@@ -98,12 +104,16 @@ export class Acceptor {
       }
       this.#ctx.log.warn('handshakes', 'too many connections that do not say hello', { from: hostOf(socket.remote) });
     }
+    void this.#handshake(this.#enter(socket));
+  }
+
+  #enter(socket: IoSocket): PullSocket {
     const pull = new PullSocket(socket, this.#ctx.clock);
     this.#handshakes.add(pull);
     pull.onClosed(() => {
       this.#leave(pull);
     });
-    void this.#handshake(pull);
+    return pull;
   }
 
   #leave(pull: PullSocket): void {
@@ -111,22 +121,45 @@ export class Acceptor {
     if (this.#handshakes.size === 0) this.#idle?.();
   }
 
-  async #handshake(pull: PullSocket): Promise<void> {
+  async #handshake(plain: PullSocket): Promise<void> {
     const { clock, handshakeTimeoutMs } = this.#ctx;
+    const deadline = clock.now() + handshakeTimeoutMs;
+    let pull = plain;
+    let secure: SecureSocket | null;
     let hello: Hello;
     try {
-      hello = await readHello(pull, clock, clock.now() + handshakeTimeoutMs);
+      secure = await secureAccepted(this.#ctx, plain, deadline);
+      if (secure !== null) {
+        this.#handshakes.delete(plain);
+        pull = this.#enter(secure);
+        if (this.#stopped) throw new ClusterError(ClusterCode.CLOSED, `${this.#ctx.self} is stopping`);
+      }
+      hello = await readHello(pull, clock, deadline);
     } catch (e: unknown) {
       const why = asClusterError(e, 'hello');
+      if (why.code === ClusterCode.REFUSED) this.#refused += 1;
       if (!this.#stopped) this.#warn(pull, undefined, why);
       pull.destroy();
+      // Whoever was in the middle of TLS is not told that it has closed.
+      this.#leave(pull);
       return;
     }
     try {
+      this.#proven(secure, hello);
       if (hello.purpose === 'nbd') await this.#nbd(pull, hello);
       else this.#link(pull, hello);
     } catch (e: unknown) {
       this.#refuse(pull, hello, this.#refusal(hello, e));
+    }
+  }
+
+  /** Throws ClusterError when it has not. */
+  #proven(secure: SecureSocket | null, hello: Hello): void {
+    try {
+      requireProof(secure, hello.node);
+    } catch (e: unknown) {
+      this.#refused += 1;
+      throw e;
     }
   }
 

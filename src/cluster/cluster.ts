@@ -23,7 +23,7 @@ import type { Log } from '../io/log.ts';
 import type { PullSocket } from '../io/pull-socket.ts';
 import type { Address, Io } from '../io/types.ts';
 import { Acceptor, type NbdAdmit, type NbdAccept } from './acceptor.ts';
-import { type ClusterContext, type ClusterLimits, DEFAULT_LIMITS, HANDSHAKE_MAX_MS, HEARTBEATS } from './context.ts';
+import { type ClusterContext, type ClusterLimits, DEFAULT_LIMITS, HANDSHAKE_MAX_MS, HEARTBEATS, type LinkTls } from './context.ts';
 import { ClusterCode, ClusterError } from './errors.ts';
 import type { AddressRanges } from '../io/address-ranges.ts';
 import { LimitedLog } from '../io/limited-log.ts';
@@ -51,6 +51,8 @@ export interface ClusterOptions {
   limits?: Partial<ClusterLimits>;
   /** Where nodes may connect from; absent or null: from anywhere. */
   allow?: AddressRanges | null;
+  /** Absent or null: connections between nodes are not secured. */
+  linkTls?: LinkTls | null;
 }
 
 /**
@@ -97,6 +99,7 @@ export class Cluster {
       handshakeTimeoutMs: Math.min(HANDSHAKE_MAX_MS, o.failureTimeoutMs),
       limits: { ...DEFAULT_LIMITS, ...o.limits },
       allow: o.allow ?? null,
+      linkTls: o.linkTls ?? null,
       log: new LimitedLog(o.log, o.io.clock),
       factsFor: (peer) => this.#factsFor(peer),
       onFacts: (peer, facts, path, askedAt) => {

@@ -1,5 +1,6 @@
 /** What the parts of this room share: who we are, the outside world, and the limits. */
 import type { AddressRanges } from '../io/address-ranges.ts';
+import type { Tls } from '../io/tls.ts';
 import type { Address, Chance, Clock, Net } from '../io/types.ts';
 import { encodeFrame, FrameError } from './frame.ts';
 import type { LimitedLog } from '../io/limited-log.ts';
@@ -29,6 +30,13 @@ export const HEARTBEATS = 5;
 /** No handshake may take longer, however patient `failureTimeout` is. */
 export const HANDSHAKE_MAX_MS = 5000;
 
+/** How connections between nodes are secured. */
+export interface LinkTls {
+  tls: Tls;
+  /** Those over loopback as well. */
+  everywhere: boolean;
+}
+
 export interface ClusterContext {
   readonly clock: Clock;
   readonly chance: Chance;
@@ -43,6 +51,8 @@ export interface ClusterContext {
   readonly limits: ClusterLimits;
   /** Where nodes may connect from; null: from anywhere. */
   readonly allow: AddressRanges | null;
+  /** Null: they are not. */
+  readonly linkTls: LinkTls | null;
   readonly log: LimitedLog;
   /** The shortest silence from which anybody here takes that peer, or without one any peer, for lost; at most the daemon's own. */
   timeoutOf(peer?: string): number;

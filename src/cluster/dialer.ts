@@ -16,6 +16,7 @@ import { type ClusterContext, pathName } from './context.ts';
 import { DialedLink } from './dialed-link.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { type Greeting, greet } from './handshake.ts';
+import { secureDialed } from './secure.ts';
 
 const BACKOFF_MIN_MS = 100;
 
@@ -128,7 +129,8 @@ export class Dialer {
   async #connect(state: State & { kind: 'connecting' }): Promise<void> {
     let socket: IoSocket;
     try {
-      socket = await this.#ctx.net.connect(this.address, this.#patienceMs());
+      const plain = await this.#ctx.net.connect(this.address, this.#patienceMs());
+      socket = await secureDialed(this.#ctx, plain, this.#peer, this.address, this.#patienceMs());
     } catch (e: unknown) {
       const why = asClusterError(e, `connecting to ${this.path}`);
       if (this.#state === state) this.#failed(why);

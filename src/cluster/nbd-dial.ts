@@ -4,6 +4,7 @@ import type { Address, IoSocket } from '../io/types.ts';
 import { type ClusterContext, pathName } from './context.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { greet } from './handshake.ts';
+import { secureDialed } from './secure.ts';
 
 export interface NbdSocket {
   /** Paused; its next owner calls `start` and `resume`. */
@@ -51,7 +52,8 @@ async function dialPath(
   answerMs: number,
   limits: NbdDialLimits,
 ): Promise<NbdSocket> {
-  const socket = await ctx.net.connect(address, answerMs);
+  const plain = await ctx.net.connect(address, answerMs);
+  const socket = await secureDialed(ctx, plain, peer, address, answerMs);
   if (limits.stopped()) {
     socket.destroy();
     throw new ClusterError(ClusterCode.CLOSED, `${ctx.self} is stopping`);

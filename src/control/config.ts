@@ -8,6 +8,7 @@ import type { NodeTunables } from '../failover/env.ts';
 import { isName, nodePaths } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
 import { ADDRESS_RANGES_MAX, AddressRanges, isAddressRange } from '../io/address-ranges.ts';
+import type { ExportTlsMode, LinkTlsMode } from '../io/tls.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
@@ -22,6 +23,7 @@ import { DURATION_ALLOWED, formatDuration, formatSize, parseDuration, parseSize,
 export const CONFIG_VERSION = 1;
 const PEERS_MAX = 31;
 const PATHS_MAX = 8;
+const CLIENTS_MAX = 64;
 const FILE_MAX_BYTES = 256 * 1024;
 const KEEP_DIRTY_MAX_MS = 24 * 3_600_000;
 /** A hook that is to end before ownership moves holds a switchover up for as long. */
@@ -42,6 +44,9 @@ export interface NodeConfig {
   exportListen: TcpAddress[];
   /** Who may use what there. */
   exportRules: ExportRules;
+  /** Of connections between nodes, and of NBD clients over TCP. */
+  tls: LinkTlsMode;
+  exportTlsMode: ExportTlsMode;
   failureTimeoutMs: number;
   connectionsPerTarget: number;
   resyncsMax: number;
@@ -92,6 +97,7 @@ function setting<T extends string | number | boolean>(
 }
 
 const NAME_ALLOWED = '1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit';
+const CLIENTS_ALLOWED = `names in certificates or PSK users, 1 to ${String(CLIENTS_MAX)} of up to 128 letters, digits, dots, dashes, underscores and @`;
 const ADDRESS_ALLOWED = 'HOST:PORT, with an IPv6 address as "[ADDRESS]:PORT" in quotes';
 
 const name = field(NAME_ALLOWED, (v) => (typeof v === 'string' && isName(v) ? v : undefined));
@@ -128,6 +134,10 @@ const duration = (fallback: number, min: number, max: number) => {
   return setting(fallback, `${DURATION_ALLOWED}, from ${formatDuration(min)} to ${formatDuration(max)}`, parse, formatDuration);
 };
 
+function oneOf<T extends string>(fallback: T, allowed: readonly T[]) {
+  return setting(fallback, allowed.join(', ').replace(/, (?=[^,]+$)/, ' or '), (v) => allowed.find((a) => a === v));
+}
+
 function inRange(n: number | undefined, min: number, max: number): number | undefined {
   return n !== undefined && n >= min && n <= max ? n : undefined;
 }
@@ -140,12 +150,18 @@ function parseAddress(value: unknown): TcpAddress | undefined {
   return port >= 1 && port <= 65535 ? { kind: 'tcp', host: m[1] ?? m[2] ?? '', port } : undefined;
 }
 
+const clientNames = field(CLIENTS_ALLOWED, (v) => {
+  const list: unknown[] = Array.isArray(v) ? v : [v];
+  const good = list.filter((n) => typeof n === 'string' && /^[\w.@-]{1,128}$/.test(n)).map(String);
+  return good.length === list.length && good.length > 0 && good.length <= CLIENTS_MAX ? good : undefined;
+});
 const d = DEFAULT_SETTINGS;
 
-const mirrorSchema = z.strictObject({ allow: ranges.optional(), readOnly: flag(false) });
+const mirrorSchema = z.strictObject({ allow: ranges.optional(), clients: clientNames.optional(), readOnly: flag(false) });
 const exportsSchema = z.strictObject({
   listen: field(ADDRESSES_ALLOWED, addresses).optional(),
   allow: ranges.optional(),
+  tls: oneOf<ExportTlsMode>('off', ['off', 'allowed', 'required']),
   mirrors: z.record(z.string(), mirrorSchema).default({}),
 });
 
@@ -156,12 +172,13 @@ const schema = z.strictObject({
   listen: address.optional(),
   peers: z.record(z.string(), field(ADDRESSES_ALLOWED, addresses)).default({}),
   allow: ranges.optional(),
-  exports: exportsSchema.default({ mirrors: {} }),
+  tls: oneOf<LinkTlsMode>('auto', ['auto', 'required', 'off']),
+  exports: exportsSchema.default({ tls: 'off', mirrors: {} }),
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),
   resyncsMax: count(1, 1, 7),
   hookTimeout: duration(HOOK_TIMEOUT_MS, 1000, HOOK_TIMEOUT_MAX_MS),
-  localErrors: setting(d.localErrors, 'leave or pass-on', (v) => (v === 'leave' || v === 'pass-on' ? v : undefined)),
+  localErrors: oneOf<MirrorSettings['localErrors']>(d.localErrors, ['leave', 'pass-on']),
   skipEqual: flag(d.resync.skipEqual),
   keepDirtyMax: count(d.intent.keepMax, 0, 1_000_000),
   keepDirtyFor: duration(d.keepIdleMs, 1000, KEEP_DIRTY_MAX_MS),
@@ -208,8 +225,11 @@ export function parseConfig(text: string, file: string): NodeConfig {
   }
   if (peers.length > PEERS_MAX) fail(['peers'], `${String(peers.length)} are too many; allowed: ${String(PEERS_MAX)}`);
   if (peers.length > 0 && c.listen === undefined) fail(['peers'], `with peers, listen is needed too; allowed there: ${ADDRESS_ALLOWED}`, ['listen']);
-  for (const tag of Object.keys(c.exports.mirrors)) {
+  for (const [tag, m] of Object.entries(c.exports.mirrors)) {
     if (!isName(tag)) fail(['exports', 'mirrors', tag], `not a mirror's tag; allowed: ${NAME_ALLOWED}`);
+    if (m.clients !== undefined && c.exports.tls === 'off') {
+      fail(['exports', 'mirrors', tag, 'clients'], 'clients prove their names by TLS, and tls of exports is off; allowed there: allowed or required');
+    }
   }
   if (c.allow !== undefined) requireOwnPeers(new AddressRanges(c.allow), c.peers, fail);
   if (c.keepDirtyMax > c.dirtyMax)
@@ -223,8 +243,12 @@ export function parseConfig(text: string, file: string): NodeConfig {
     exportListen: c.exports.listen ?? [],
     exportRules: {
       allow: c.exports.allow ?? null,
-      mirrors: Object.fromEntries(Object.entries(c.exports.mirrors).map(([tag, m]) => [tag, { allow: m.allow ?? null, readOnly: m.readOnly }])),
+      mirrors: Object.fromEntries(
+        Object.entries(c.exports.mirrors).map(([tag, m]) => [tag, { allow: m.allow ?? null, clients: m.clients ?? null, readOnly: m.readOnly }]),
+      ),
     },
+    tls: c.tls,
+    exportTlsMode: c.exports.tls,
     failureTimeoutMs: c.failureTimeout,
     connectionsPerTarget: c.connectionsPerTarget,
     resyncsMax: c.resyncsMax,

@@ -3,6 +3,7 @@
  * the sources of its replicas). It is given a world and a configuration, so that the simulator starts the same daemon.
  */
 import { Cluster } from '../cluster/cluster.ts';
+import type { LinkTls } from '../cluster/context.ts';
 import { BitmapFile } from '../bitmap/bitmap-file.ts';
 import type { NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
@@ -20,6 +21,7 @@ import { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
 import type { Address, Io, LegInfo } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
+import type { ExportTls } from '../nbd/access.ts';
 import type { Device } from '../nbd/device.ts';
 import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
 import { NbdServer } from '../nbd/server.ts';
@@ -46,6 +48,9 @@ export interface DaemonOptions {
   exportRules?: ExportRules;
   /** Ranges of addresses that nodes may connect from; absent or null: from anywhere. */
   allow?: string[] | null;
+  /** Connections between nodes, and STARTTLS for NBD clients over TCP; absent: no TLS. */
+  linkTls?: LinkTls | null;
+  exportTls?: ExportTls | null;
   failureTimeoutMs: number;
   settings: MirrorSettings;
   tunables: NodeTunables;
@@ -93,6 +98,7 @@ export class Daemon {
       daemonStart,
       log,
       allow: o.allow === undefined || o.allow === null ? null : new AddressRanges(o.allow),
+      linkTls: o.linkTls ?? null,
     });
     this.socketPath = `${root}/run/nbd.sock`;
     this.#exports = new Exports({ io, hub, log });
@@ -162,12 +168,13 @@ export class Daemon {
     await cluster.start();
     const rules = Object.keys(this.options.exportRules?.mirrors ?? {}).filter((tag) => !this.mirrors.has(tag) && !this.broken.has(tag));
     if (rules.length > 0) log.warn('the configuration has rules for exports of mirrors that are not here', { tags: rules });
-    await this.#exports.listen(this.socketPath, this.options.exportListen, this.options.exportRules ?? OPEN_TO_ALL);
+    const { exportListen, exportRules, exportTls } = this.options;
+    await this.#exports.listen(this.socketPath, exportListen, exportRules ?? OPEN_TO_ALL, exportTls ?? undefined);
     for (const m of this.mirrors.values()) m.start();
     log.info('netraidd is up', { node: this.options.node, mirrors: [...this.mirrors.keys()], broken: [...this.broken.keys()] });
   }
 
-  /** How many connections were refused something for where they come from. */
+  /** How many connections were refused something for where they come from, or for what they have not proved. */
   refused(): { clients: number; nodes: number } {
     return { clients: this.#exports.forbidden, nodes: this.env.cluster.refused };
   }

@@ -3,6 +3,7 @@ import type { DeviceExports } from '../failover/env.ts';
 import type { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
 import { type Address, Errno, type Io, IoError } from '../io/types.ts';
+import type { ExportTls } from '../nbd/access.ts';
 import type { Device } from '../nbd/device.ts';
 import { NbdServer } from '../nbd/server.ts';
 import { exportAccess, type ExportRules } from './export-access.ts';
@@ -27,7 +28,7 @@ export class Exports implements DeviceExports {
   }
 
   /** Rejects with IoError when an address can't be bound, and with RangeError for rules that are none. */
-  async listen(unixPath: string, addresses: readonly Address[], rules: ExportRules): Promise<void> {
+  async listen(unixPath: string, addresses: readonly Address[], rules: ExportRules, tls?: ExportTls): Promise<void> {
     try {
       await this.#io.files.unlink(unixPath);
     } catch (e: unknown) {
@@ -35,7 +36,7 @@ export class Exports implements DeviceExports {
     }
     await this.#server.listen({ kind: 'unix', path: unixPath });
     const access = exportAccess(rules);
-    for (const a of addresses) await this.#server.listen(a, access);
+    for (const a of addresses) await this.#server.listen(a, access, tls);
   }
 
   add(name: string, device: Device): void {
@@ -51,7 +52,7 @@ export class Exports implements DeviceExports {
     return this.#server.connectionsTo(device);
   }
 
-  /** How many clients were refused for their address. */
+  /** How many clients were refused for their address, or for what they have not proved. */
   get forbidden(): number {
     return this.#server.forbidden;
   }

@@ -15,6 +15,8 @@ export interface NodePaths {
   resources: string;
   /** Tunables, `KEY=VALUE` lines. */
   tunables: string;
+  /** Certificates and keys. */
+  tls: string;
   /** Programs of the operator, told what happens; may be absent. */
   hooks: string;
   /** Sockets and process ids; may be emptied at any start of the machine. */
@@ -33,6 +35,7 @@ export function nodePaths(root: string): NodePaths {
   return {
     resources: join(root, 'subsys/scsi/resources/netraid'),
     tunables: join(root, 'etc/default/LifeKeeper'),
+    tls: join(root, 'etc/tls'),
     hooks: join(root, 'etc/hooks.d'),
     run: join(root, 'run'),
   };

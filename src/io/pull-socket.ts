@@ -45,6 +45,10 @@ export class PullSocket {
     });
   }
 
+  get unreadBytes(): number {
+    return this.#unreadBytes;
+  }
+
   /** Called once when the peer or an error closed the socket; at once if that has happened. */
   onClosed(f: (errno: number) => void): void {
     this.#onClosed = f;
@@ -103,6 +107,12 @@ export class PullSocket {
     }
     this.#unreadBytes -= bytes;
     return out;
+  }
+
+  /** Gives back what was read last. */
+  unread(bytes: Uint8Array): void {
+    this.#chunks.unshift(bytes);
+    this.#unreadBytes += bytes.length;
   }
 
   /** Resolves when handed to the kernel; the caller must not change the bytes before. */

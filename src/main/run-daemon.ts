@@ -2,16 +2,19 @@
 import { parseArgs } from 'node:util';
 import { join } from 'node:path';
 import { DaemonControl } from '../control/actions.ts';
-import { loadConfig } from '../control/config.ts';
+import { loadConfig, type NodeConfig } from '../control/config.ts';
 import { Daemon } from '../control/daemon.ts';
 import { type ControlServer, startControlServer } from '../control/http-server.ts';
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
+import { securedParts, tlsNeeds } from '../control/tls-needs.ts';
 import { makeFolders } from '../failover/flags.ts';
 import { nodePaths } from '../failover/paths.ts';
 import { FaultEngine } from '../io/fault-engine.ts';
 import { memoryShield, shieldChoice, shieldLines } from '../io/node/memory-shield.ts';
 import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import { packageVersion } from '../io/node/package-folder.ts';
+import type { Log } from '../io/log.ts';
+import { NodeTls } from '../io/node/tls.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
 import { devicesBelow, LostDevices } from './lost-devices.ts';
@@ -86,6 +89,22 @@ async function lockRoot(io: Io, root: string): Promise<IoFile> {
   throw new Error(`another netraidd is running on ${root}`);
 }
 
+/** Null: no connection of this node is to be secured. Rejects with Error, one line. */
+async function openTls(io: Io, root: string, config: NodeConfig, log: Log): Promise<NodeTls | null> {
+  const needs = tlsNeeds(config);
+  if (!needs.links && !needs.exports) return null;
+  try {
+    return await NodeTls.open({ files: io.files, folder: nodePaths(root).tls, node: config.node, clock: io.clock, log });
+  } catch (e: unknown) {
+    const why = e instanceof Error ? e.message : String(e);
+    const hint =
+      needs.links && config.tls === 'auto'
+        ? '. Nodes speak TLS beyond loopback; in a network that nobody else reaches, "tls: off" in netraid.yaml does without'
+        : '';
+    throw new Error(`${why}${hint}`, { cause: e });
+  }
+}
+
 async function main(): Promise<number> {
   const args = readArguments();
   if (typeof args === 'number') return args;
@@ -118,7 +137,8 @@ async function main(): Promise<number> {
   const hold = setInterval(() => undefined, STOP_MAX_MS);
   try {
     lock = await lockRoot(io, root);
-    daemon = new Daemon({ io, root, ...config, settings: loaded.settings, tunables: loaded.nodeTunables, log });
+    const tls = await openTls(io, root, config, log);
+    daemon = new Daemon({ io, root, ...config, ...securedParts(config, tls), settings: loaded.settings, tunables: loaded.nodeTunables, log });
     for (const { level, message, fields } of shieldLines(shield.facts)) log[level](message, fields);
     const client = new DaemonControl(daemon, {
       version: packageVersion(),

@@ -9,12 +9,14 @@
  * - a malformed option is answered with an error and haggling goes on; a lost place in the stream closes
  * - nothing is thrown for what a peer does; the outcome says why the connection ended
  */
-import type { PullSocket } from '../io/pull-socket.ts';
-import type { Clock, Timer } from '../io/types.ts';
-import type { Access } from './access.ts';
+import { PullSocket } from '../io/pull-socket.ts';
+import type { SecureSocket } from '../io/tls.ts';
+import type { Clock, IoSocket } from '../io/types.ts';
+import type { ExportTls } from './access.ts';
 import type { Device, DeviceInfo } from './device.ts';
-import type { ExportDirectory } from './export-directory.ts';
 import { exportSizeBytes, transmissionFlags } from './export-info.ts';
+import { findExport, type Found, infoOf, type Lookup } from './export-lookup.ts';
+import type { HandshakeLimits } from './handshake-limits.ts';
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES,
@@ -36,6 +38,7 @@ import {
   NBD_REP_ACK,
   NBD_REP_ERR_INVALID,
   NBD_REP_ERR_POLICY,
+  NBD_REP_ERR_TLS_REQD,
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNKNOWN,
   NBD_REP_ERR_UNSUP,
@@ -60,28 +63,7 @@ import {
 import { CLIENT_FLAGS, decodeText, encodeText, OPTION } from './wire/layout.ts';
 import { optionName } from './wire/names.ts';
 
-export interface HandshakeLimits {
-  /** From the greeting to transmission, all options together. */
-  handshakeTimeoutMs: number;
-  optionsMax: number;
-  /** Data of one option that is looked at; a longer one is thrown away and answered TOO_BIG. */
-  optionMaxBytes: number;
-  /** Data of one option that is thrown away; a longer one closes the connection. */
-  discardMaxBytes: number;
-  /** Replies the peer has not taken; more closes the connection. */
-  unsentMaxBytes: number;
-  /** How long a connection that was ended may take to send its last replies. */
-  lingerMs: number;
-}
-
-export const DEFAULT_HANDSHAKE_LIMITS: HandshakeLimits = {
-  handshakeTimeoutMs: 10_000,
-  optionsMax: 64,
-  optionMaxBytes: 64 * 1024,
-  discardMaxBytes: 1024 * 1024,
-  unsentMaxBytes: 1024 * 1024,
-  lingerMs: 2000,
-};
+export { DEFAULT_HANDSHAKE_LIMITS, type HandshakeLimits } from './handshake-limits.ts';
 
 export interface MetaContext {
   id: number;
@@ -97,46 +79,37 @@ export type HandshakeOutcome =
       /** Requests that change anything are refused. */
       readOnly: boolean;
       metaContexts: readonly MetaContext[];
-      /** Bytes that arrived behind the handshake; the socket is detached and paused. */
+      /** The one that was given, or that of TLS over it: detached and paused. */
+      socket: IoSocket;
+      /** Bytes that arrived behind the handshake. */
       early: Uint8Array;
     }
   /** `orderly`: the client said ABORT, or left between two options. */
   | { kind: 'closed'; orderly: boolean; why: string };
 
-export interface HandshakeOptions {
-  exports: ExportDirectory;
-  clock: Clock;
+export interface HandshakeOptions extends Lookup {
   limits: HandshakeLimits;
   /** Told of each device that a client is about to use, before the client is told. */
   onExport?: (device: Device) => void;
-  /** What this peer may do with the export of that name; absent: all. */
-  access?: (name: string) => Access;
-  /** Told of each export that this peer asked for and may not use. */
-  onForbidden?: (name: string) => void;
+  /** Absent: STARTTLS is not offered. */
+  tls?: ExportTls;
+  /** Told of the connection as it goes on after STARTTLS. */
+  onSecured?: (pull: PullSocket) => void;
+  /** Told that a client has proved nothing that is taken. */
+  onUnproved?: (why: string) => void;
 }
 
 const BASE_ALLOCATION_ID = 1;
-
-interface Found {
-  device: Device;
-  /** For this peer. */
-  readOnly: boolean;
-}
-
-/** What this peer is told. */
-function infoOf({ device, readOnly }: Found): DeviceInfo {
-  return readOnly ? { ...device.info(), readOnly } : device.info();
-}
 
 /** Never rejects. On 'closed' the socket was ended or destroyed. */
 export async function serveHandshake(pull: PullSocket, o: HandshakeOptions): Promise<HandshakeOutcome> {
   const session = new HandshakeSession(pull, o);
   try {
     const outcome = await session.run();
-    if (outcome.kind === 'closed') endPolitely(pull, o.clock, o.limits.lingerMs);
+    if (outcome.kind === 'closed') endPolitely(session.pull, o.clock, o.limits.lingerMs);
     return outcome;
   } catch (e: unknown) {
-    pull.destroy();
+    session.pull.destroy();
     return { kind: 'closed', orderly: session.betweenOptions && !session.expired, why: e instanceof Error ? e.message : String(e) };
   }
 }
@@ -157,7 +130,8 @@ function closed(why: string, orderly = false): HandshakeOutcome {
 }
 
 class HandshakeSession {
-  readonly #pull: PullSocket;
+  /** As it is now: after STARTTLS another one. */
+  pull: PullSocket;
   readonly #o: HandshakeOptions;
   readonly #deadline: number;
   #zeroes = true;
@@ -165,9 +139,11 @@ class HandshakeSession {
   /** Selected contexts belong to the export they were selected for. */
   #meta: { exportName: string; contexts: MetaContext[] } | undefined;
   betweenOptions = false;
+  /** What the client has proved by TLS; null: it speaks none. */
+  #proved: readonly string[] | null = null;
 
   constructor(pull: PullSocket, o: HandshakeOptions) {
-    this.#pull = pull;
+    this.pull = pull;
     this.#o = o;
     this.#deadline = o.clock.now() + o.limits.handshakeTimeoutMs;
   }
@@ -178,7 +154,7 @@ class HandshakeSession {
 
   async run(): Promise<HandshakeOutcome> {
     const { limits } = this.#o;
-    this.#pull.write(encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
+    this.pull.write(encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
     const flags = decodeClientFlags(await this.#read(CLIENT_FLAGS.SIZE));
     if (flags === undefined || (flags & ~(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES)) !== 0) {
       return closed(`client flags ${String(flags)} are not known`);
@@ -186,7 +162,7 @@ class HandshakeSession {
     this.#zeroes = (flags & NBD_FLAG_C_NO_ZEROES) === 0;
 
     for (let rounds = 0; rounds < limits.optionsMax; rounds += 1) {
-      if (this.#pull.socket.unsentBytes() > limits.unsentMaxBytes) return closed('the client does not take the replies it asked for');
+      if (this.pull.socket.unsentBytes() > limits.unsentMaxBytes) return closed('the client does not take the replies it asked for');
       this.betweenOptions = true;
       const header = decodeOptionHeader(await this.#read(OPTION.SIZE));
       this.betweenOptions = false;
@@ -210,6 +186,11 @@ class HandshakeSession {
   // ---------------------------------------------------------------------------------------------------- options
 
   async #option(option: number, data: Uint8Array): Promise<HandshakeOutcome | undefined> {
+    if (this.#o.tls?.mode === 'required' && this.#proved === null && option !== NBD_OPT_STARTTLS && option !== NBD_OPT_ABORT) {
+      if (option === NBD_OPT_EXPORT_NAME) return closed('NBD_OPT_EXPORT_NAME without the TLS that is required');
+      this.#reply(option, NBD_REP_ERR_TLS_REQD, 'TLS is required here: NBD_OPT_STARTTLS comes first');
+      return undefined;
+    }
     switch (option) {
       case NBD_OPT_EXPORT_NAME:
         return await this.#exportName(data);
@@ -234,23 +215,51 @@ class HandshakeSession {
         await this.#metaContext(option, data);
         return undefined;
       case NBD_OPT_STARTTLS:
-        this.#reply(option, NBD_REP_ERR_UNSUP, 'this server does not offer TLS by STARTTLS');
-        return undefined;
+        return await this.#startTls(data);
       default:
         this.#reply(option, NBD_REP_ERR_UNSUP, 'unknown option');
         return undefined;
     }
   }
 
+  /** All that was agreed on before is void (spec, NBD_OPT_STARTTLS). */
+  async #startTls(data: Uint8Array): Promise<HandshakeOutcome | undefined> {
+    const { tls, clock } = this.#o;
+    if (tls === undefined) {
+      this.#reply(NBD_OPT_STARTTLS, NBD_REP_ERR_UNSUP, 'this server does not offer TLS by STARTTLS');
+      return undefined;
+    }
+    if (data.length > 0 || this.#proved !== null) {
+      this.#reply(NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID, data.length > 0 ? 'this option takes no data' : 'TLS is spoken already');
+      return undefined;
+    }
+    const { socket } = this.pull;
+    // Whatever is here already was sent in clear, by whomever: it must not pass for what the client says under TLS.
+    if (this.pull.unreadBytes > 0) return closed('bytes behind NBD_OPT_STARTTLS, before TLS began');
+    this.#reply(NBD_OPT_STARTTLS, NBD_REP_ACK);
+    const secure: SecureSocket = await tls.tls.accept(socket, this.pull.detach(), this.#remainingMs());
+    this.pull = new PullSocket(secure, clock);
+    if (secure.peer === null) {
+      this.#o.onUnproved?.(secure.refusal);
+      this.pull.destroy();
+      return closed(`TLS: ${secure.refusal}`);
+    }
+    this.#o.onSecured?.(this.pull);
+    this.#proved = secure.peer.names;
+    this.#structured = false;
+    this.#meta = undefined;
+    return undefined;
+  }
+
   /** The old way in, which has no way to say no but to close. */
   async #exportName(data: Uint8Array): Promise<HandshakeOutcome> {
     const name = data.length <= NBD_MAX_STRING_BYTES ? decodeText(data) : undefined;
-    const found = name === undefined ? undefined : await this.#find(name);
+    const found = name === undefined ? undefined : await findExport(this.#o, name, this.#proved, this.#remainingMs());
     if (name === undefined || found === undefined) return closed('NBD_OPT_EXPORT_NAME for an export that is not here');
-    if (found === 'forbidden') return closed('NBD_OPT_EXPORT_NAME for an export that is not for this address');
+    if (found === 'forbidden' || found === 'needs-tls') return closed('NBD_OPT_EXPORT_NAME for an export that is not for this client');
     this.#o.onExport?.(found.device);
     const info = infoOf(found);
-    this.#pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#structured), this.#zeroes));
+    this.pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#structured), this.#zeroes));
     return this.#transmission(name, found);
   }
 
@@ -260,7 +269,8 @@ class HandshakeSession {
       return;
     }
     for (const e of this.#o.exports.list()) {
-      if (this.#o.access?.(e.name) === 'none') continue;
+      const may = this.#o.access?.(e.name, this.#proved) ?? 'full';
+      if (may === 'none' || may === 'needs-tls') continue;
       this.#send(NBD_OPT_LIST, NBD_REP_SERVER, encodeRepServer(e.name, e.description));
     }
     this.#reply(NBD_OPT_LIST, NBD_REP_ACK);
@@ -318,8 +328,9 @@ class HandshakeSession {
 
   #transmission(exportName: string, { device, readOnly }: Found): HandshakeOutcome {
     const metaContexts = this.#meta?.exportName === exportName ? this.#meta.contexts : [];
-    const early = this.#pull.detach();
-    return { kind: 'transmission', exportName, device, structuredReplies: this.#structured, readOnly, metaContexts, early };
+    const { socket } = this.pull;
+    const early = this.pull.detach();
+    return { kind: 'transmission', exportName, device, socket, structuredReplies: this.#structured, readOnly, metaContexts, early };
   }
 
   async #findOrRefuse(option: number, name: string): Promise<Found | undefined> {
@@ -327,41 +338,12 @@ class HandshakeSession {
       this.#reply(option, NBD_REP_ERR_TOO_BIG, `a name has at most ${String(NBD_MAX_STRING_BYTES)} bytes`);
       return undefined;
     }
-    const found = await this.#find(name);
-    if (found !== undefined && found !== 'forbidden') return found;
+    const found = await findExport(this.#o, name, this.#proved, this.#remainingMs());
     if (found === undefined) this.#reply(option, NBD_REP_ERR_UNKNOWN, 'no such export');
-    else this.#reply(option, NBD_REP_ERR_POLICY, 'this export is not for your address');
+    else if (found === 'needs-tls') this.#reply(option, NBD_REP_ERR_TLS_REQD, 'this export is for clients that prove by TLS who they are');
+    else if (found === 'forbidden') this.#reply(option, NBD_REP_ERR_POLICY, 'this export is not for you');
+    else return found;
     return undefined;
-  }
-
-  /** Judged under the name that the export has now: another may be the default before it is used. */
-  async #find(asked: string): Promise<Found | 'forbidden' | undefined> {
-    const { exports, access, onForbidden } = this.#o;
-    const name = asked === '' && exports.defaultName !== undefined ? exports.defaultName() : asked;
-    if (name === undefined) return undefined;
-    const may = access?.(name) ?? 'full';
-    if (may === 'none') {
-      onForbidden?.(name);
-      return 'forbidden';
-    }
-    const answer = exports.find(name);
-    const device = answer instanceof Promise ? await this.#inTime(answer) : answer;
-    return device === undefined ? undefined : { device, readOnly: may !== 'full' };
-  }
-
-  /** The directory may ask others; it has no more time than the handshake (M14). */
-  async #inTime<T>(answer: Promise<T>): Promise<T> {
-    let timer: Timer | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = this.#o.clock.after(this.#remainingMs(), () => {
-        reject(new Error('the export was not found in time'));
-      });
-    });
-    try {
-      return await Promise.race([answer, late]);
-    } finally {
-      timer?.cancel();
-    }
   }
 
   #remainingMs(): number {
@@ -370,7 +352,7 @@ class HandshakeSession {
 
   async #read(bytes: number): Promise<Uint8Array> {
     if (this.expired) throw new Error('the handshake took too long');
-    return await this.#pull.read(bytes, this.#remainingMs());
+    return await this.pull.read(bytes, this.#remainingMs());
   }
 
   async #discard(bytes: number): Promise<void> {
@@ -386,7 +368,7 @@ class HandshakeSession {
   }
 
   #send(option: number, reply: number, data: Uint8Array): void {
-    this.#pull.write(encodeOptionReply(option, reply, data));
+    this.pull.write(encodeOptionReply(option, reply, data));
   }
 }
 

@@ -14,7 +14,7 @@ import { LimitedLog } from '../io/limited-log.ts';
 import { type Log, nullLog } from '../io/log.ts';
 import { PullSocket } from '../io/pull-socket.ts';
 import type { Address, ConnLimits, Io, IoSocket, Listener } from '../io/types.ts';
-import type { ExportAccess } from './access.ts';
+import type { ExportAccess, ExportTls } from './access.ts';
 import type { Device } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
@@ -39,6 +39,7 @@ export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
   disconnectTimeoutMs: 30_000,
 };
 
+const NOT_FOR_IT = 'it is not for that client';
 /** Of a name that anybody may make up. */
 const NAME_SHOWN = 80;
 
@@ -63,7 +64,7 @@ interface Shaking {
   /** The device whose use is being agreed on. */
   device: Device | undefined;
   cancelled: boolean;
-  /** It has been refused an export for its address: counted once. */
+  /** It has been refused something: counted once. */
   forbidden: boolean;
 }
 
@@ -96,10 +97,10 @@ export class NbdServer {
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
   }
 
-  /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. Rejects with IoError when the address cannot be had. */
-  async listen(address: Address, access?: ExportAccess): Promise<Listener> {
+  /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. `tls`: absent, it is not offered. Rejects with IoError when the address cannot be had. */
+  async listen(address: Address, access?: ExportAccess, tls?: ExportTls): Promise<Listener> {
     const listener = await this.#io.net.listen(address, (s) => {
-      void this.serve(s, new Uint8Array(0), access);
+      void this.serve(s, new Uint8Array(0), access, tls);
     });
     if (this.#closing) await listener.close();
     else this.#listeners.add(listener);
@@ -110,10 +111,10 @@ export class NbdServer {
    * Serves a socket that was accepted here or elsewhere; `early` are bytes received and not used. Resolves, and never
    * rejects, when the handshake has ended: true when the connection is in transmission.
    */
-  async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0), access?: ExportAccess): Promise<boolean> {
+  async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0), access?: ExportAccess, tls?: ExportTls): Promise<boolean> {
     const { remote } = socket;
     if (access?.toAny(remote) === false) {
-      this.#forbid(remote, '');
+      this.#forbid(remote, '', NOT_FOR_IT);
       socket.destroy();
       return false;
     }
@@ -126,6 +127,10 @@ export class NbdServer {
     socket.resume();
     const shaking: Shaking = { pull, device: undefined, cancelled: false, forbidden: false };
     this.#shaking.add(shaking);
+    const forbid = (name: string, why: string): void => {
+      if (!shaking.forbidden) this.#forbid(remote, name, why);
+      shaking.forbidden = true;
+    };
     const outcome = await serveHandshake(pull, {
       exports: this.#exports,
       clock: this.#io.clock,
@@ -136,10 +141,21 @@ export class NbdServer {
       ...(access === undefined
         ? {}
         : {
-            access: (name) => access.to(name, remote),
-            onForbidden: (name) => {
-              if (!shaking.forbidden) this.#forbid(remote, name);
-              shaking.forbidden = true;
+            access: (name: string, proved: readonly string[] | null) => access.to(name, remote, proved),
+            onForbidden: (name: string) => {
+              forbid(name, NOT_FOR_IT);
+            },
+          }),
+      ...(tls === undefined
+        ? {}
+        : {
+            tls,
+            onSecured: (secured: PullSocket) => {
+              shaking.pull = secured;
+              if (shaking.cancelled) secured.destroy();
+            },
+            onUnproved: (why: string) => {
+              forbid('', `TLS: ${why}`);
             },
           }),
     });
@@ -149,25 +165,25 @@ export class NbdServer {
       return false;
     }
     if (shaking.cancelled) {
-      pull.destroy();
+      shaking.pull.destroy();
       return false;
     }
-    this.#adopt(socket, outcome);
+    this.#adopt(outcome);
     return true;
   }
 
-  /** Connections that were refused something for where they come from. */
+  /** Connections that were refused something for where they come from, or for what they have not proved. */
   get forbidden(): number {
     return this.#forbidden;
   }
 
-  #forbid(remote: string, exportName: string): void {
+  #forbid(remote: string, exportName: string, why: string): void {
     this.#forbidden += 1;
     const from = hostOf(remote);
     this.#limitedLog.warn(`forbidden ${from}`, 'nbd connection refused', {
       remote,
       exportName: exportName.slice(0, NAME_SHOWN),
-      why: 'that address may not use it',
+      why,
     });
   }
 
@@ -220,8 +236,8 @@ export class NbdServer {
     await Promise.all([...listeners.map((l) => l.close()), ...all.map((c) => c.closed)]);
   }
 
-  #adopt(socket: IoSocket, agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
-    const { device, exportName, structuredReplies, readOnly } = agreed;
+  #adopt(agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
+    const { device, exportName, structuredReplies, readOnly, socket } = agreed;
     const base = agreed.metaContexts.find((c) => c.name === NBD_META_CONTEXT_BASE_ALLOCATION);
     const { remote } = socket;
     let hasClosed: () => void;

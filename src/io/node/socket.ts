@@ -5,22 +5,17 @@
  * whoever closed: errno 0 when the peer ended in order or we did.
  */
 import type { Socket } from 'node:net';
-import { Errno, type IoSocket, type SocketHandler } from '../types.ts';
+import { TLSSocket } from 'node:tls';
+import { Errno, IoError, type IoSocket, type SocketHandler } from '../types.ts';
+import { bridge } from './bridge.ts';
 import { errnoOf } from './errors.ts';
+import type { Taker } from './taker.ts';
 
 /** What the native engine needs of Node's handle of a socket, which has no public name. */
 interface NodeHandle {
   readonly fd: number;
   reading?: boolean;
   readStop(): unknown;
-}
-
-/** Who takes a socket's descriptor over. One of the two is called, once, in the same turn or later. */
-export interface Taker {
-  /** `fd` is open during the call, and to be duplicated; `unread` arrived and was delivered to nobody. */
-  take(fd: number, unread: Uint8Array): void;
-  /** The socket closed before. errno 0: the peer ended in order. */
-  gone(errno: number): void;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -118,6 +113,33 @@ export class NodeSocket implements IoSocket {
   }
 
   /**
+   * For TLS: Node's socket, once everything written so far has left, its next bytes to be read being `early`. This one is of no use
+   * afterwards, and its handler hears nothing more. Rejects with IoError when the socket closes first.
+   */
+  async release(early: Uint8Array): Promise<Socket> {
+    const socket = this.#socket;
+    socket.removeAllListeners('data');
+    socket.pause();
+    this.#uncork();
+    await new Promise<void>((resolve, reject) => {
+      const gone = (errno: number): void => {
+        reject(new IoError(errno === 0 ? Errno.EPIPE : errno, `${this.remote} closed the connection`));
+      };
+      this.#handler = { onData: () => undefined, onClose: gone };
+      if (this.#closed || socket.destroyed) gone(this.#errno);
+      else if (socket.writableLength === 0) resolve();
+      else {
+        socket.write(NO_BYTES, (e) => {
+          if (!(e instanceof Error)) resolve();
+        });
+      }
+    });
+    this.#handler = undefined;
+    if (early.length > 0) socket.unshift(early);
+    return socket;
+  }
+
+  /**
    * Gives the descriptor to somebody else once everything written so far has left. Nothing is read from here on; this socket
    * is of no use afterwards, and its handler hears nothing more.
    */
@@ -135,6 +157,13 @@ export class NodeSocket implements IoSocket {
     }
     this.#socket.removeAllListeners('data');
     this.#socket.pause();
+    if (this.#socket instanceof TLSSocket) {
+      // What the descriptor carries is for TLS alone.
+      this.#uncork();
+      this.#handler = undefined;
+      bridge(this.#socket, to);
+      return;
+    }
     stopReading(handleOf(this.#socket));
     this.#uncork();
     if (this.#socket.writableLength === 0) this.#give(to);

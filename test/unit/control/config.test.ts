@@ -29,6 +29,8 @@ describe('the configuration', () => {
       allow: null,
       exportListen: [],
       exportRules: { allow: null, mirrors: {} },
+      tls: 'auto',
+      exportTlsMode: 'off',
       failureTimeoutMs: 2000,
       connectionsPerTarget: 4,
       resyncsMax: 1,
@@ -47,7 +49,10 @@ describe('the configuration', () => {
 
   it('takes a mirror for what it is called, also one that looks like a number', () => {
     const c = parse(`${least}exports:\n  mirrors:\n    01: { readOnly: true }\n    1.10: { allow: 10.0.0.0/8 }\n`);
-    expect(c.exportRules.mirrors).toEqual({ '01': { allow: null, readOnly: true }, '1.10': { allow: ['10.0.0.0/8'], readOnly: false } });
+    expect(c.exportRules.mirrors).toEqual({
+      '01': { allow: null, clients: null, readOnly: true },
+      '1.10': { allow: ['10.0.0.0/8'], clients: null, readOnly: false },
+    });
   });
 
   it('says everything', () => {
@@ -118,7 +123,7 @@ resyncCopiesMax: 1
     [`${least}listen: h:1\npeers:\n  "a b": h:1\n`, 6, 'peers.a b', "not a node's name"],
     [`${least}listen: h:1\npeers: server2\n`, 5, 'peers', 'must be fields with values'],
     [`${least}peers:\n  server2: h:1\n`, 4, 'listen', 'with peers, listen is needed too'],
-    [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen, allow, mirrors'],
+    [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen, allow, tls, mirrors'],
     [
       `${least}failureTimeout: 50ms\n`,
       4,
@@ -141,7 +146,7 @@ resyncCopiesMax: 1
     [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
     [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
     [`${least}exports:\n  allow: [10.0.0.0/8, server2]\n`, 5, 'exports.allow', '["10.0.0.0/8","server2"] is not allowed'],
-    [`${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`, 7, 'exports.mirrors.data.readonly', 'is not known; allowed: allow, readOnly'],
+    [`${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`, 7, 'exports.mirrors.data.readonly', 'is not known; allowed: allow, clients, readOnly'],
     [`${least}exports:\n  mirrors:\n    data: { readOnly: 1 }\n`, 6, 'exports.mirrors.data.readOnly', '1 is not allowed; allowed: true or false'],
     [`${least}exports:\n  mirrors:\n    ../x: {}\n`, 6, 'exports.mirrors.../x', "not a mirror's tag"],
     [

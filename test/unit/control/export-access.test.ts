@@ -12,7 +12,7 @@ const FAR = '203.0.113.9:40000';
 describe('who may use an export over TCP', () => {
   it('is everybody, where nothing is said', () => {
     const a = exportAccess(OPEN_TO_ALL);
-    expect([a.toAny(FAR), a.to('data', FAR), a.to('', FAR)]).toEqual([true, 'full', 'full']);
+    expect([a.toAny(FAR), a.to('data', FAR, null), a.to('', FAR, null)]).toEqual([true, 'full', 'full']);
   });
 
   it('is who comes from the ranges for all, or, for a mirror that has its own, from those alone', () => {
@@ -24,10 +24,20 @@ describe('who may use an export over TCP', () => {
         dull: { allow: null, readOnly: true },
       },
     });
-    const to = (remote: string) => ['data', 'open', 'closed', 'dull', '', 'constructor'].map((tag) => a.to(tag, remote));
+    const to = (remote: string) => ['data', 'open', 'closed', 'dull', '', 'constructor'].map((tag) => a.to(tag, remote, null));
     expect(to(NEAR)).toEqual(['full', 'read-only', 'none', 'read-only', 'full', 'full']);
     expect(to(FAR)).toEqual(['none', 'read-only', 'none', 'none', 'none', 'none']);
     expect([a.toAny(FAR), a.toAny('unix')]).toEqual([true, false]);
+  });
+
+  it('is who has proved one of the names that a mirror asks for, and comes from where it may', () => {
+    const a = exportAccess({ allow: ['10.0.0.0/24'], mirrors: { t: { allow: null, clients: ['alice', 'bob'], readOnly: false } } });
+    expect(a.to('t', NEAR, null)).toBe('needs-tls');
+    expect(a.to('t', NEAR, [])).toBe('none');
+    expect(a.to('t', NEAR, ['carol'])).toBe('none');
+    expect(a.to('t', NEAR, ['carol', 'bob'])).toBe('full');
+    expect(a.to('t', FAR, ['alice'])).toBe('none');
+    expect(a.to('other', NEAR, null)).toBe('full');
   });
 
   it('is nobody from elsewhere, whatever there will be', () => {

@@ -147,6 +147,7 @@ describe('a well-behaved client', () => {
       structuredReplies: true,
       readOnly: false,
       metaContexts: [{ id: 1, name: 'base:allocation' }],
+      socket: t.server,
       early: new Uint8Array(0),
     });
     expect(t.clock.pending).toBe(0);
@@ -368,7 +369,7 @@ describe('a client that may not use everything', () => {
     }
     expect(asked).toEqual(['vol', 'vol', 'vol', 'vol', 'vol', 'vol']);
     t.send(wire.NBD_OPT_EXPORT_NAME, encodeText('vol'));
-    expect(await t.done).toMatchObject({ kind: 'closed', why: 'NBD_OPT_EXPORT_NAME for an export that is not for this address' });
+    expect(await t.done).toMatchObject({ kind: 'closed', why: 'NBD_OPT_EXPORT_NAME for an export that is not for this client' });
   });
 
   test('that asks for the default where there is none is not told that it may not use it', async () => {

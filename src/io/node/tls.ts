@@ -1,0 +1,229 @@
+/**
+ * TLS by Node: certificates and keys out of a folder, read again when a connection comes and they have changed, so that a
+ * renewal needs no restart. A new set that can not be used is said aloud, and the one before it stays.
+ *
+ * Invariants
+ * - TLS 1.2 or later; no session is taken up again, so that whoever has been revoked is refused the next time
+ * - what PSK proves is known by the cipher suite alone: a user that was merely named has proved nothing
+ */
+import type { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { constants } from 'node:crypto';
+import { connect, type ConnectionOptions, createServer, DEFAULT_CIPHERS, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import type { Log } from '../log.ts';
+import type { SecureSocket, Tls, TlsPeer } from '../tls.ts';
+import { type Clock, Errno, type Files, IoError, type IoSocket } from '../types.ts';
+import { errnoOf } from './errors.ts';
+import { NodeSocket } from './socket.ts';
+import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, type TlsMaterial, tlsMaterial } from './tls-files.ts';
+import { refusalOf, tlsErrorText } from './tls-words.ts';
+
+/** Files are not looked at more often. */
+const RELOAD_MS = 1000;
+/** Those with forward secrecy first; all of them say PSK in their name, and all are of TLS 1.2. */
+const PSK_CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
+
+/** Node's own choice, which rules out PSK for good. */
+const CERTIFICATE_CIPHERS = DEFAULT_CIPHERS.split(':')
+  .filter((c) => c !== '!PSK')
+  .join(':');
+
+interface Verdict {
+  peer: TlsPeer | null;
+  refusal: string;
+}
+
+class NodeSecureSocket extends NodeSocket implements SecureSocket {
+  readonly peer: TlsPeer | null;
+  readonly refusal: string;
+
+  constructor(socket: TLSSocket, remote: string, v: Verdict) {
+    super(socket, remote);
+    this.peer = v.peer;
+    this.refusal = v.refusal;
+  }
+}
+
+export interface TlsState {
+  by: ('certificate' | 'psk')[];
+  /** When the node's own certificate ends, ms since 1970. */
+  expires: number | null;
+}
+
+export class NodeTls implements Tls {
+  readonly #files: Files;
+  readonly #folder: string;
+  readonly #node: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #bytes: TlsFileBytes;
+  #material: TlsMaterial;
+  #lookedAt: number;
+  #looking: Promise<void> | undefined;
+
+  private constructor(o: { files: Files; folder: string; node: string; clock: Clock; log: Log }, bytes: TlsFileBytes) {
+    this.#files = o.files;
+    this.#folder = o.folder;
+    this.#node = o.node;
+    this.#clock = o.clock;
+    this.#log = o.log;
+    this.#bytes = bytes;
+    this.#material = tlsMaterial(bytes, o.folder, o.node);
+    this.#lookedAt = o.clock.now();
+  }
+
+  /** Rejects with Error (one line: which file, and what) when there is nothing in the folder that can be used. */
+  static async open(o: { files: Files; folder: string; node: string; clock: Clock; log: Log }): Promise<NodeTls> {
+    return new NodeTls(o, await readTlsFiles(o.files, o.folder));
+  }
+
+  get state(): TlsState {
+    const { x509, psk } = this.#material;
+    return { by: [...(x509 === null ? [] : ['certificate' as const]), ...(psk === null ? [] : ['psk' as const])], expires: x509?.expires ?? null };
+  }
+
+  async accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
+    const { x509, psk } = await this.#current();
+    const raw = await released(s, early);
+    let user = '';
+    const server = createServer({
+      ...(x509 === null ? {} : contextOf(x509)),
+      requestCert: x509 !== null,
+      rejectUnauthorized: false,
+      minVersion: 'TLSv1.2',
+      // No ticket and no session of ours: nobody comes in with what was proved earlier.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      ...(psk === null
+        ? {}
+        : {
+            maxVersion: 'TLSv1.2' as const,
+            dhparam: 'auto',
+            ciphers: x509 === null ? PSK_CIPHERS : `${PSK_CIPHERS}:${CERTIFICATE_CIPHERS}`,
+            pskCallback: (_socket: TLSSocket, identity: string) => {
+              user = identity;
+              return psk.get(identity) ?? null;
+            },
+          }),
+    });
+    const secure = await this.#shaken(raw, s.remote, timeoutMs, (done, failed) => {
+      server.on('secureConnection', done);
+      server.on('tlsClientError', failed);
+      server.emit('connection', raw);
+    });
+    return new NodeSecureSocket(secure, s.remote, clientVerdict(secure, user));
+  }
+
+  async connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
+    const { x509, psk } = await this.#current();
+    const key = psk?.get(this.#node);
+    if (x509 === null && key === undefined) {
+      s.destroy();
+      throw new IoError(Errno.EACCES, `TLS to ${node}: the file psk has no key of ${this.#node}, which is this node's name`);
+    }
+    const raw = await released(s, new Uint8Array(0));
+    const proof: ConnectionOptions =
+      x509 !== null
+        ? contextOf(x509)
+        : {
+            ciphers: PSK_CIPHERS,
+            maxVersion: 'TLSv1.2',
+            minDHSize: 1024,
+            pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }),
+          };
+    const secure = await this.#shaken(raw, s.remote, timeoutMs, (done, failed) => {
+      // Names are compared below: a node's is no host's.
+      const t = connect({ socket: raw, ...proof, minVersion: 'TLSv1.2', rejectUnauthorized: false, checkServerIdentity: () => undefined });
+      t.on('secureConnect', () => {
+        done(t);
+      });
+      t.on('error', failed);
+    });
+    const v = serverVerdict(secure, node);
+    if (v.refusal === '') return new NodeSecureSocket(secure, s.remote, v);
+    secure.destroy();
+    throw new IoError(Errno.EACCES, `TLS to ${node}: ${v.refusal}`);
+  }
+
+  /** Rejects with IoError. */
+  #shaken(
+    raw: Socket,
+    remote: string,
+    timeoutMs: number,
+    begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void,
+  ): Promise<TLSSocket> {
+    return new Promise((resolve, reject) => {
+      const end = (e: unknown): void => {
+        timer.cancel();
+        raw.destroy();
+        const known = e instanceof IoError ? e : new IoError(errnoOf(e) ?? Errno.EACCES, `TLS with ${remote}: ${tlsErrorText(e)}`);
+        reject(known);
+      };
+      const timer = this.#clock.after(timeoutMs, () => {
+        end(new IoError(Errno.ETIMEDOUT, `TLS with ${remote}: no agreement within ${String(Math.round(timeoutMs))} ms`));
+      });
+      raw.once('close', () => {
+        end(new IoError(Errno.ECONNRESET, `TLS with ${remote}: it closed the connection during the handshake`));
+      });
+      begin((t) => {
+        timer.cancel();
+        resolve(t);
+      }, end);
+    });
+  }
+
+  /** What is in the folder now, when it can be used. */
+  async #current(): Promise<TlsMaterial> {
+    if (this.#clock.now() - this.#lookedAt >= RELOAD_MS) {
+      this.#looking ??= this.#look().finally(() => {
+        this.#looking = undefined;
+        this.#lookedAt = this.#clock.now();
+      });
+      await this.#looking;
+    }
+    return this.#material;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const bytes = await readTlsFiles(this.#files, this.#folder);
+      if (sameFiles(bytes, this.#bytes)) return;
+      this.#bytes = bytes;
+      this.#material = tlsMaterial(bytes, this.#folder, this.#node);
+      this.#log.info('new certificates or keys are in use', { folder: this.#folder });
+    } catch (e: unknown) {
+      const why = e instanceof Error ? e.message : String(e);
+      this.#log.error('new certificates or keys can not be used; the ones before them stay', { why });
+    }
+  }
+}
+
+async function released(s: IoSocket, early: Uint8Array): Promise<Socket> {
+  if (!(s instanceof NodeSocket)) throw new Error('TLS takes sockets of the node world alone');
+  return await s.release(early);
+}
+
+function contextOf(x: NonNullable<TlsMaterial['x509']>): SecureContextOptions {
+  const buffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength);
+  return { ca: buffer(x.ca), cert: buffer(x.cert), key: buffer(x.key), ...(x.crl === null ? {} : { crl: buffer(x.crl) }) };
+}
+
+const isPsk = (t: TLSSocket): boolean => t.getCipher().name.includes('PSK');
+
+function clientVerdict(t: TLSSocket, user: string): Verdict {
+  if (isPsk(t)) return { peer: { by: 'psk', names: [user], mayServe: true }, refusal: '' };
+  return certificateVerdict(t, t.getPeerX509Certificate(), 'it showed no certificate');
+}
+
+function serverVerdict(t: TLSSocket, node: string): Verdict {
+  if (isPsk(t)) return { peer: { by: 'psk', names: [node], mayServe: true }, refusal: '' };
+  const v = certificateVerdict(t, t.getPeerX509Certificate(), 'it showed no certificate');
+  if (v.peer === null || v.peer.names.includes(node)) return v;
+  return { peer: null, refusal: `its certificate is that of ${v.peer.names.join(', ')}` };
+}
+
+function certificateVerdict(t: TLSSocket, c: X509Certificate | undefined, none: string): Verdict {
+  if (c === undefined) return { peer: null, refusal: none };
+  if (!t.authorized) return { peer: null, refusal: refusalOf(t.authorizationError, c) };
+  if (t.isSessionReused()) return { peer: null, refusal: 'it took up an earlier session' };
+  return { peer: { by: 'certificate', names: namesOf(c), mayServe: mayServe(c) }, refusal: '' };
+}

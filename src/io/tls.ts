@@ -1,0 +1,55 @@
+/**
+ * TLS on a socket that both ends have agreed to secure: between nodes, and with NBD clients after STARTTLS. The real one is
+ * src/io/node/tls.ts; tests have their own.
+ *
+ * X.509: both ends show a certificate of the same CA. PSK: both know the key of a user.
+ */
+import { AddressRanges } from './address-ranges.ts';
+import type { Address, IoSocket } from './types.ts';
+
+/** Whom the other end has proved to be. */
+export interface TlsPeer {
+  by: 'certificate' | 'psk';
+  /** Certificate: its common name, then the host names of its subjectAltName. PSK: the user. */
+  names: readonly string[];
+  /** It may be a node: the certificate is for servers too (extended key usage), as a client's is not. */
+  mayServe: boolean;
+}
+
+export interface SecureSocket extends IoSocket {
+  /** Null: it has proved nothing that we take, and `refusal` says why. */
+  readonly peer: TlsPeer | null;
+  /** For people; empty when there is a peer. */
+  readonly refusal: string;
+}
+
+export interface Tls {
+  /**
+   * As the server; `early` are bytes of the handshake that have come already. Resolves also for a client that is not to be
+   * taken, so that it can be told. Rejects with IoError when the handshake fails or takes longer.
+   */
+  accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket>;
+  /** As the client; the server must prove to be that node. Rejects with IoError, EACCES where it does not; the socket is closed then. */
+  connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket>;
+}
+
+/** Connections between nodes. `auto`: all but those over loopback are secured. */
+export type LinkTlsMode = 'auto' | 'required' | 'off';
+
+/** NBD clients over TCP: STARTTLS is not offered, offered, or needed. */
+export type ExportTlsMode = 'off' | 'allowed' | 'required';
+
+/** What a TLS connection begins with (RFC 8446, 5.1: a handshake record), and neither a hello between nodes nor NBD does. */
+export const TLS_FIRST_BYTE = 0x16;
+
+const loopback = new AddressRanges(['127.0.0.0/8', '::1']);
+
+/** `remote`: see IoSocket.remote. */
+export function fromLoopback(remote: string): boolean {
+  return remote.startsWith('unix:') || loopback.has(remote);
+}
+
+/** Of a name only `localhost` is known to be this machine. */
+export function toLoopback(a: Address): boolean {
+  return a.kind === 'unix' || a.host === 'localhost' || loopback.has(`${a.host}:${String(a.port)}`);
+}
