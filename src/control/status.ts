@@ -14,7 +14,15 @@ export function nodeInfo(d: Daemon, version: string): Actions['info']['result'] 
   const { env, mirrors, broken } = d;
   const { node, cluster } = d.options;
   const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
-  return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()], refused: d.refused() };
+  return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()], refused: d.refused(), tls: tlsInfo(d) };
+}
+
+function tlsInfo({ options }: Daemon): Actions['info']['result']['tls'] {
+  const { linkTls, exportTls } = options;
+  const state = (linkTls ?? exportTls)?.tls.state;
+  if (state === undefined) return null;
+  const nodes = linkTls === null || linkTls === undefined ? 'off' : linkTls.everywhere ? 'all' : 'beyond-loopback';
+  return { nodes, clients: exportTls?.mode ?? 'off', by: state.by, expires: state.expires };
 }
 
 export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: Progress | null }): MirrorStatus {

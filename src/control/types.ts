@@ -2,6 +2,7 @@
  * The daemon's interface for people: what a `ControlClient` may ask, and the shapes that come back. A command of the CLI
  * is a function of a `ControlClient`, so that scenarios run the same commands in the simulated world.
  */
+import type { ExportTlsMode, TlsState } from '../io/tls.ts';
 import type { Explained } from './explain.ts';
 import type { ArbiterKind, Confirmable, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
 
@@ -151,8 +152,10 @@ export interface Actions {
       mirrors: string[];
       /** Mirrors of this node whose state can't be used, which `list` does not have. */
       broken: BrokenMirror[];
-      /** Connections of NBD clients, and to the address for nodes, that were refused something for their address since the daemon started. */
+      /** Connections of NBD clients, and to the address for nodes, that since the daemon started were refused something for their address, or for what they have not proved. */
       refused: { clients: number; nodes: number };
+      /** Null: no connection of this node is secured. `nodes`: beyond loopback, or all; `expires`: when its certificate ends, ISO 8601. */
+      tls: { nodes: 'off' | 'beyond-loopback' | 'all'; clients: ExportTlsMode; by: TlsState['by']; expires: string | null } | null;
     };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };

@@ -23,7 +23,15 @@ export interface SecureSocket extends IoSocket {
   readonly refusal: string;
 }
 
+/** What a node proves with who it is. */
+export interface TlsState {
+  by: TlsPeer['by'][];
+  /** When its own certificate ends, ISO 8601; null: it has none. */
+  expires: string | null;
+}
+
 export interface Tls {
+  readonly state: TlsState;
   /**
    * As the server; `early` are bytes of the handshake that have come already. Resolves also for a client that is not to be
    * taken, so that it can be told. Rejects with IoError when the handshake fails or takes longer.

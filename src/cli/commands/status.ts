@@ -1,5 +1,5 @@
 /** What there is, and how it is: one mirror, all mirrors, the node. */
-import type { BrokenMirror, MirrorStatus } from '../../control/types.ts';
+import type { Actions, BrokenMirror, MirrorStatus } from '../../control/types.ts';
 import { ExitCode, oneLine, UsageError } from '../exit.ts';
 import { answer, pollPause } from '../output.ts';
 import { mirrorLines, mirrorTable, plainTable } from '../render.ts';
@@ -61,6 +61,16 @@ async function watch(ctx: CommandContext, look: () => Promise<Shown>): Promise<n
   }
 }
 
+type TlsInfo = Actions['info']['result']['tls'];
+
+const nodesText = { off: 'not between nodes', 'beyond-loopback': 'between nodes (but for loopback)', all: 'between nodes' } as const;
+const clientsText = { off: 'not for clients', allowed: 'for clients that want it', required: 'for clients' } as const;
+
+function tlsText(t: TlsInfo): string {
+  if (t === null) return 'none';
+  return `${nodesText[t.nodes]}, ${clientsText[t.clients]}${t.expires === null ? '' : `; the certificate of this node ends on ${t.expires.slice(0, 10)}`}`;
+}
+
 export async function info(ctx: CommandContext): Promise<number> {
   const i = await ctx.client.call('info', {});
   const peers = Object.entries(i.peers).map(([n, p]) => [n, p.reachable ? 'reachable' : 'silent']);
@@ -74,8 +84,9 @@ export async function info(ctx: CommandContext): Promise<number> {
     ...(i.refused.clients + i.refused.nodes === 0
       ? []
       : [
-          `Connections refused for their address: ${String(i.refused.clients)} of clients, ${String(i.refused.nodes)} of nodes; the log of the daemon says which`,
+          `Connections refused for their address or for want of proof: ${String(i.refused.clients)} of clients, ${String(i.refused.nodes)} of nodes; the log of the daemon says which`,
         ]),
+    `TLS: ${tlsText(i.tls)}`,
     ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),
   ]);
   return ExitCode.OK;

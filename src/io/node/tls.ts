@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import { constants } from 'node:crypto';
 import { connect, type ConnectionOptions, createServer, DEFAULT_CIPHERS, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import type { Log } from '../log.ts';
-import type { SecureSocket, Tls, TlsPeer } from '../tls.ts';
+import type { SecureSocket, Tls, TlsPeer, TlsState } from '../tls.ts';
 import { type Clock, Errno, type Files, IoError, type IoSocket } from '../types.ts';
 import { errnoOf } from './errors.ts';
 import { NodeSocket } from './socket.ts';
@@ -20,6 +20,7 @@ import { refusalOf, tlsErrorText } from './tls-words.ts';
 
 /** Files are not looked at more often. */
 const RELOAD_MS = 1000;
+const WARN_BEFORE_MS = 30 * 24 * 3_600_000;
 /** Those with forward secrecy first; all of them say PSK in their name, and all are of TLS 1.2. */
 const PSK_CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
 
@@ -44,12 +45,6 @@ class NodeSecureSocket extends NodeSocket implements SecureSocket {
   }
 }
 
-export interface TlsState {
-  by: ('certificate' | 'psk')[];
-  /** When the node's own certificate ends, ms since 1970. */
-  expires: number | null;
-}
-
 export class NodeTls implements Tls {
   readonly #files: Files;
   readonly #folder: string;
@@ -70,6 +65,7 @@ export class NodeTls implements Tls {
     this.#bytes = bytes;
     this.#material = tlsMaterial(bytes, o.folder, o.node);
     this.#lookedAt = o.clock.now();
+    this.#warnOfEnd();
   }
 
   /** Rejects with Error (one line: which file, and what) when there is nothing in the folder that can be used. */
@@ -79,7 +75,10 @@ export class NodeTls implements Tls {
 
   get state(): TlsState {
     const { x509, psk } = this.#material;
-    return { by: [...(x509 === null ? [] : ['certificate' as const]), ...(psk === null ? [] : ['psk' as const])], expires: x509?.expires ?? null };
+    const by: TlsPeer['by'][] = [];
+    if (x509 !== null) by.push('certificate');
+    if (psk !== null) by.push('psk');
+    return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString() };
   }
 
   async accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
@@ -183,6 +182,12 @@ export class NodeTls implements Tls {
     return this.#material;
   }
 
+  #warnOfEnd(): void {
+    const { x509 } = this.#material;
+    if (x509 === null || x509.expires - this.#clock.wallNow() > WARN_BEFORE_MS) return;
+    this.#log.warn("this node's certificate ends soon, or has ended: netraid pki renew", { ends: this.state.expires });
+  }
+
   async #look(): Promise<void> {
     try {
       const bytes = await readTlsFiles(this.#files, this.#folder);
@@ -190,6 +195,7 @@ export class NodeTls implements Tls {
       this.#bytes = bytes;
       this.#material = tlsMaterial(bytes, this.#folder, this.#node);
       this.#log.info('new certificates or keys are in use', { folder: this.#folder });
+      this.#warnOfEnd();
     } catch (e: unknown) {
       const why = e instanceof Error ? e.message : String(e);
       this.#log.error('new certificates or keys can not be used; the ones before them stay', { why });

@@ -146,7 +146,12 @@ resyncCopiesMax: 1
     [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
     [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
     [`${least}exports:\n  allow: [10.0.0.0/8, server2]\n`, 5, 'exports.allow', '["10.0.0.0/8","server2"] is not allowed'],
-    [`${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`, 7, 'exports.mirrors.data.readonly', 'is not known; allowed: allow, clients, readOnly'],
+    [
+      `${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`,
+      7,
+      'exports.mirrors.data.readonly',
+      'is not known; allowed: allow, clients, readOnly',
+    ],
     [`${least}exports:\n  mirrors:\n    data: { readOnly: 1 }\n`, 6, 'exports.mirrors.data.readOnly', '1 is not allowed; allowed: true or false'],
     [`${least}exports:\n  mirrors:\n    ../x: {}\n`, 6, 'exports.mirrors.../x', "not a mirror's tag"],
     [

@@ -24,6 +24,7 @@ describe('a daemon that starts', () => {
         mirrors: [],
         broken: [],
         refused: { clients: 0, nodes: 0 },
+        tls: null,
       });
       await sim.stop('server1');
       await sim.start('server1');

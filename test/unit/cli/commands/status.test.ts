@@ -11,6 +11,7 @@ const info = (): Actions['info']['result'] => ({
   mirrors: ['a', 'b'],
   broken: [],
   refused: { clients: 0, nodes: 0 },
+  tls: null,
 });
 
 const golden = `[-] server1 -> server2
@@ -108,6 +109,7 @@ describe('netraid status and info', () => {
       'Version: 0.1.0',
       'Root: /r',
       'Mirrors: a, b',
+      'TLS: none',
       'Peers:',
       '  NODE     STATE',
       '  server2  reachable',
@@ -115,10 +117,23 @@ describe('netraid status and info', () => {
     ]);
   });
 
+  it('say what is secured, and until when', async () => {
+    const d = new FakeDaemon({
+      info: () => ({
+        ...info(),
+        tls: { nodes: 'beyond-loopback' as const, clients: 'required' as const, by: ['certificate' as const], expires: '2027-02-03T00:00:00.000Z' },
+      }),
+    });
+    expect((await run('netraid info', d)).out).toContain(
+      'TLS: between nodes (but for loopback), for clients; the certificate of this node ends on 2027-02-03',
+    );
+    expect((await run('netraid info', new FakeDaemon({ info: () => info() }))).out).toContain('TLS: none');
+  });
+
   it('say how many connections were not taken, when some were not', async () => {
     const d = new FakeDaemon({ info: () => ({ ...info(), refused: { clients: 3, nodes: 1 } }) });
     expect((await run('netraid info', d)).out).toContain(
-      'Connections refused for their address: 3 of clients, 1 of nodes; the log of the daemon says which',
+      'Connections refused for their address or for want of proof: 3 of clients, 1 of nodes; the log of the daemon says which',
     );
   });
 });
