@@ -36,7 +36,7 @@ export async function parse(spec: CommandSpec, commandLabel: string, argv: reado
   const { _: rest } = given;
   const stray: unknown = Array.isArray(rest) ? rest[0] : undefined;
   if (stray !== undefined) throw new UsageError(`${JSON.stringify(stray)} is one argument too many`);
-  for (const { name, choices } of options) keep(values, name, given[name], choices);
+  for (const { name, choices, many } of options) keep(values, name, given[name], choices, many === true);
   for (const p of spec.positionals) {
     keep(values, p.name, given[p.name], p.choices, p.many === true);
     const value = values.get(p.name);
@@ -102,8 +102,8 @@ function refuseValuesOfFlags(options: readonly Option[], argv: readonly string[]
 }
 
 function keep(values: Map<string, Value>, name: string, value: unknown, choices: readonly string[] | undefined, many = false): void {
-  if (Array.isArray(value) && many) {
-    values.set(name, value.map(String));
+  if (many && (Array.isArray(value) || typeof value === 'string')) {
+    values.set(name, [value].flat().map(String));
     return;
   }
   if (Array.isArray(value)) {

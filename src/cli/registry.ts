@@ -4,6 +4,7 @@ import { devicesCommands } from './specs/devices.ts';
 import { bitmapSpec, mirrorActionSpec, mirrorResizeSpec, mirrorStatusSpec } from './specs/datakeeper.ts';
 import { membershipCommands } from './specs/membership.ts';
 import { observeCommands } from './specs/observe.ts';
+import { pkiCommands } from './specs/pki.ts';
 import { scenarioSpec } from './specs/scenario.ts';
 import type { CommandSpec } from './spec.ts';
 
@@ -21,9 +22,21 @@ export const commandsOfNetraid: readonly CommandSpec[] = [
   ...membershipCommands,
   ...devicesCommands,
   ...observeCommands,
+  ...pkiCommands,
   scenarioSpec,
   completionSpec,
 ];
+
+/** The command that these words begin with, behind `netraid`; undefined: none. */
+export function commandOf(words: readonly string[]): CommandSpec | undefined {
+  const [first, second] = words;
+  return commandsOfNetraid.find((c) => c.name === first || c.name === `${String(first)} ${String(second)}`);
+}
+
+/** Commands of two words whose first is this one. */
+export function commandsOfGroup(group: string): CommandSpec[] {
+  return commandsOfNetraid.filter((c) => c.name.startsWith(`${group} `));
+}
 
 export type Program = 'mirror_action' | 'mirror_status' | 'mirror_resize' | 'bitmap';
 

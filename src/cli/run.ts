@@ -10,7 +10,7 @@ import { DaemonUnreachableError } from '../control/http-client.ts';
 import { controlSocketPath, DEFAULT_ROOT } from '../control/places.ts';
 import { ControlError } from '../control/types.ts';
 import { EXIT_CODES_HELP, ExitCode, oneLine, RefusedError, UsageError } from './exit.ts';
-import { commandsOfNetraid, isProgram, programs } from './registry.ts';
+import { commandOf, commandsOfGroup, commandsOfNetraid, isProgram, programs } from './registry.ts';
 import type { CommandSpec } from './spec.ts';
 import type { CommandLine, Run, World } from './world.ts';
 
@@ -51,19 +51,49 @@ export async function runCommandLine(argv: readonly string[], world: World): Pro
 export const commandLine: CommandLine = { run: runCommandLine, load: loadCommands };
 
 async function runNetraid(argv: readonly string[], world: World): Promise<number> {
-  const [word, ...rest] = argv;
+  const [word] = argv;
   if (word === '--version') {
     world.terminal.line(`netraid ${world.version}`);
     return ExitCode.OK;
   }
-  if (word === undefined || word === '--help' || word === '-h' || word === 'help') {
+  if (word === undefined || asksForHelp(word)) {
     for (const line of overview()) world.terminal.line(line);
     return word === undefined ? ExitCode.USAGE : ExitCode.OK;
   }
   if (word.startsWith('-')) throw new UsageError(`${word} stands before the command; allowed: behind it, as netraid COMMAND ${word}`);
-  const spec = commandsOfNetraid.find((c) => c.name === word);
-  if (spec === undefined) throw new UsageError(`no command ${JSON.stringify(word)}; allowed: ${commandsOfNetraid.map((c) => c.name).join(', ')}`);
-  return await runCommand(spec, `netraid ${word}`, rest, world);
+  const spec = commandOf(argv);
+  if (spec === undefined) return runGroup(word, argv[1], world);
+  return await runCommand(spec, `netraid ${spec.name}`, argv.slice(spec.name.split(' ').length), world);
+}
+
+/** The first word of a group, without one of its commands. Throws UsageError. */
+function runGroup(group: string, word: string | undefined, world: World): number {
+  const commands = commandsOfGroup(group);
+  const names = (all: readonly CommandSpec[]): string => all.map((c) => c.name).join(', ');
+  if (commands.length === 0) throw new UsageError(`no command ${JSON.stringify(group)}; allowed: ${names(commandsOfNetraid)}`);
+  if (word !== undefined && !asksForHelp(word)) {
+    throw new UsageError(`no command ${JSON.stringify(`${group} ${word}`)}; allowed: ${names(commands)}`);
+  }
+  const lines = [
+    `netraid ${group} COMMAND [options]`,
+    '',
+    'Commands:',
+    ...commandLines(commands),
+    '',
+    `Options of one command: netraid ${group} COMMAND --help.`,
+    EXIT_CODES_HELP,
+  ];
+  for (const line of lines) world.terminal.line(line);
+  return word === undefined ? ExitCode.USAGE : ExitCode.OK;
+}
+
+function asksForHelp(word: string): boolean {
+  return word === '--help' || word === '-h' || word === 'help';
+}
+
+function commandLines(commands: readonly CommandSpec[]): string[] {
+  const width = Math.max(...commands.map((c) => c.name.length));
+  return commands.map((c) => `  ${c.name.padEnd(width)}  ${c.summary}`);
 }
 
 async function runCommand(spec: CommandSpec, label: string, argv: readonly string[], world: World): Promise<number> {
@@ -77,23 +107,22 @@ async function runCommand(spec: CommandSpec, label: string, argv: readonly strin
     const { args } = parsed;
     const root = args.optional('root') ?? world.defaultRoot ?? DEFAULT_ROOT;
     const place = { root, socketPath: args.optional('socket') ?? controlSocketPath(root) };
-    const { terminal, clock, files, devices, version } = world;
+    const { terminal, clock, files, devices, crypto, version } = world;
     const run = await loadRun(spec);
-    return await run({ terminal, clock, files, devices, version, commandLine, client: world.client(place), place, args });
+    return await run({ terminal, clock, files, devices, crypto, version, commandLine, client: world.client(place), place, args });
   } catch (e: unknown) {
     return complain(e, label, world);
   }
 }
 
 function overview(): string[] {
-  const width = Math.max(...commandsOfNetraid.map((c) => c.name.length));
   return [
     'netraid COMMAND [options]',
     '',
     'A RAID1 device whose other half is on other machines.',
     '',
     'Commands:',
-    ...commandsOfNetraid.map((c) => `  ${c.name.padEnd(width)}  ${c.summary}`),
+    ...commandLines(commandsOfNetraid),
     '',
     `Programs of their own: ${Object.keys(programs).join(', ')}`,
     'Options of one command: netraid COMMAND --help. The version: netraid --version.',
@@ -125,4 +154,4 @@ function complain(e: unknown, label: string, world: World): number {
 }
 
 /** Errors of rooms that are loaded only by the commands that need them; their messages are for people. */
-const expectedNames: ReadonlySet<string> = new Set(['IoError', 'AttachError', 'DamagedBitmapError']);
+const expectedNames: ReadonlySet<string> = new Set(['IoError', 'AttachError', 'DamagedBitmapError', 'PkiError']);

@@ -15,6 +15,7 @@ export function scenarioCommands(commandLine: CommandLine): CommandRunner {
         clock,
         files,
         devices: null,
+        crypto: null,
         version: 'scenario',
         defaultRoot: root,
       });

@@ -18,10 +18,13 @@ export interface Option {
   /** Upper case, what its value is called; undefined: a flag. */
   value?: string;
   alias?: string;
+  /** With a value: may be given again, for more. */
+  many?: boolean;
   choices?: readonly string[];
 }
 
 export interface CommandSpec {
+  /** One word, or two: a command of a group, such as `pki init`. */
   name: string;
   summary: string;
   /** More than the summary, below the usage line. */

@@ -2,6 +2,7 @@
  * What a command of the command line works with. All of it is handed in, so that a scenario runs the same commands in the
  * simulated world, and a test on a fake daemon.
  */
+import type { webcrypto } from 'node:crypto';
 import type { AttachMethod, Attached, AttachOptions, Detached, DetachOptions } from '../attach/attach.ts';
 import type { MountOptions } from '../attach/filesystem.ts';
 import type { AttachStatus } from '../attach/status.ts';
@@ -50,6 +51,8 @@ export interface World {
   files: Files;
   /** Loaded when first needed; null where block devices can't be made. */
   devices: (() => Promise<BlockDevices>) | null;
+  /** Keys, signatures and secret bytes; null where all chance is a seed's, which nobody may take for a secret. */
+  crypto: webcrypto.Crypto | null;
   version: string;
   /** Of every command that is given no `--root`. */
   defaultRoot?: string;

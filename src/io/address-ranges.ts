@@ -45,6 +45,11 @@ export function isAddressRange(text: string): boolean {
   return parseRange(text) !== undefined;
 }
 
+/** A single address, without a zone. */
+export function isAddress(text: string): boolean {
+  return !text.includes('/') && parseRange(text) !== undefined;
+}
+
 function parseRange(text: string): Range | undefined {
   const m = /^([0-9A-Fa-f:.]{2,45})(?:\/(\d{1,3}))?$/.exec(text);
   const address = m?.[1] ?? '';

@@ -5,12 +5,15 @@ import { Errno, type Files, IoError, type IoFile } from './types.ts';
 /**
  * Replaces `path` with `bytes`, durably: write PATH.tmp, fsync, rename, fsync of the folder. Rejects with IoError, and then
  * the old content is still there — unless the folder's fsync failed, when either may be found after a crash. One call at a
- * time for a path.
+ * time for a path. `private`: the new file is readable by its owner alone, whatever the old one was.
  */
-export async function replaceFile(files: Files, path: string, bytes: Uint8Array): Promise<void> {
+export async function replaceFile(files: Files, path: string, bytes: Uint8Array, o: { private?: boolean } = {}): Promise<void> {
   const temporary = `${path}.tmp`;
+  const secret = o.private === true;
+  // A leftover would keep its mode, and whoever has it open would read on.
+  if (secret) await removeIfThere(files, temporary);
   try {
-    const file = await files.open(temporary, { write: true, create: true });
+    const file = await files.open(temporary, secret ? { write: true, create: true, exclusive: true, private: true } : { write: true, create: true });
     try {
       await file.truncate(0);
       await writeAll(file, temporary, bytes);
@@ -35,8 +38,8 @@ export async function writeAll(file: IoFile, name: string, bytes: Uint8Array, po
   }
 }
 
-/** On the way out of a failure that is being reported already: a leftover is harmless, the next replacement begins by emptying it. */
-async function removeIfThere(files: Files, path: string): Promise<void> {
+/** For ways out of a failure that is being reported already, and before something that fails by itself where the file still is. */
+export async function removeIfThere(files: Files, path: string): Promise<void> {
   try {
     await files.unlink(path);
   } catch (e: unknown) {

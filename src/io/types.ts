@@ -71,7 +71,7 @@ export interface Timer {
 export interface Clock {
   /** Monotonic milliseconds (fractions allowed) since an arbitrary origin of this process. */
   now(): number;
-  /** Milliseconds since 1970, for logs and people only; no decision may use it. */
+  /** Milliseconds since 1970, for logs, people and the dates of certificates; no decision about a mirror may use it. */
   wallNow(): number;
   /** Calls `f` once after at least `ms`. A pending timer does not keep a process alive that has nothing else to do. */
   after(ms: number, f: () => void): Timer;
@@ -101,6 +101,8 @@ export interface OpenOptions {
   create?: boolean;
   /** With `create`: fail with EEXIST when it exists. */
   exclusive?: boolean;
+  /** With `create`: readable by its owner alone, mode 0600 from the first moment. One that exists keeps its mode. A world without owners ignores it. */
+  private?: boolean;
 }
 
 export interface Files {

@@ -1,4 +1,5 @@
 /** Runs one of the command line's programs in the world as it is, and sets the exit code. */
+import { webcrypto } from 'node:crypto';
 import { HttpControlClient } from '../control/http-client.ts';
 import { nodeClock } from '../io/node/clock.ts';
 import { nodeFiles } from '../io/node/files.ts';
@@ -31,6 +32,7 @@ export async function runProgram(program: string): Promise<void> {
     clock: nodeClock,
     files: nodeFiles,
     devices: blockDevices,
+    crypto: webcrypto,
     version: packageVersion(),
     ...(root === undefined || root === '' ? {} : { defaultRoot: root }),
   };

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/cli/exit.ts';
 import { parse } from '../../src/cli/parse.ts';
-import { commandsOfNetraid, isProgram, programs } from '../../src/cli/registry.ts';
+import { commandOf, commandsOfNetraid, isProgram, programs } from '../../src/cli/registry.ts';
 import { type CommandSpec } from '../../src/cli/spec.ts';
 import { parseConfig } from '../../src/control/config.ts';
 import { tunableNames } from '../../src/control/tunables.ts';
@@ -25,10 +25,10 @@ const quoted = [...text.replace(/^```[^]*?^```$/gm, '').matchAll(/`([^`\n]+)`/g)
 const splitWords = (line: string): string[] => [...line.matchAll(/"([^"]*)"|(\S+)/g)].map((m) => m[1] ?? m[2] ?? '');
 
 function specOf(words: readonly string[]): { spec: CommandSpec; label: string; rest: string[] } | undefined {
-  const [program = '', command = '', ...rest] = words;
+  const [program = '', ...command] = words;
   if (isProgram(program)) return { spec: programs[program], label: program, rest: words.slice(1) };
-  const spec = program === 'netraid' ? commandsOfNetraid.find((c) => c.name === command) : undefined;
-  return spec === undefined ? undefined : { spec, label: `netraid ${command}`, rest };
+  const spec = program === 'netraid' ? commandOf(command) : undefined;
+  return spec === undefined ? undefined : { spec, label: `netraid ${spec.name}`, rest: command.slice(spec.name.split(' ').length) };
 }
 
 const fieldsOfConfig = (): string[] => {

@@ -6,6 +6,7 @@ import { withIoErrors } from './errors.ts';
 import { deviceSizeBytes, tryLockFd } from './fd.ts';
 
 const MODE = 0o644;
+const PRIVATE_MODE = 0o600;
 const READ_STEP_BYTES = 64 * 1024;
 
 class NodeFile implements IoFile {
@@ -57,7 +58,7 @@ export const nodeFiles: Files = {
     let flags = o.write === true ? constants.O_RDWR : constants.O_RDONLY;
     if (o.create === true) flags |= constants.O_CREAT;
     if (o.create === true && o.exclusive === true) flags |= constants.O_EXCL;
-    return withIoErrors(path, async () => new NodeFile(path, await open(path, flags, MODE)));
+    return withIoErrors(path, async () => new NodeFile(path, await open(path, flags, o.private === true ? PRIVATE_MODE : MODE)));
   },
 
   readFile(path: string, maxBytes: number): Promise<Uint8Array> {

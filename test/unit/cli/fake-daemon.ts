@@ -1,4 +1,5 @@
 /** A daemon that answers from a table, and what a command needs besides. */
+import { webcrypto } from 'node:crypto';
 import { BufferTerminal, type BufferTerminalOptions } from '../../../src/cli/buffer-terminal.ts';
 import { runCommandLine } from '../../../src/cli/run.ts';
 import type { BlockDevices, World } from '../../../src/cli/world.ts';
@@ -167,6 +168,7 @@ export interface Ran {
 export interface RunOptions extends BufferTerminalOptions {
   files?: Files;
   devices?: BlockDevices;
+  clock?: Clock;
 }
 
 /** Runs a command as from a shell; words are parted by blanks, none of which is in a word. */
@@ -176,9 +178,10 @@ export async function run(command: string | readonly string[], client: ControlCl
   const world: World = {
     client: () => client,
     terminal,
-    clock: quickClock(),
+    clock: o.clock ?? quickClock(),
     files: o.files ?? new MemoryFiles(),
     devices: devices === undefined ? null : () => Promise.resolve(devices),
+    crypto: webcrypto,
     version: '9.9.9',
   };
   const code = await runCommandLine(typeof command === 'string' ? command.split(' ').filter((w) => w !== '') : command, world);

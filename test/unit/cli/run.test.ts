@@ -68,6 +68,7 @@ describe('a command line', () => {
       clock: quickClock(),
       files: new MemoryFiles(),
       devices: null,
+      crypto: null,
       version: '1',
     };
     await runCommandLine(['netraid', 'status'], world);

@@ -32,6 +32,6 @@ it('runs a command line against the node of the step, and hands on what it print
   expect(await runner.run(['a', 'b'], on)).toBe(3);
   expect([loaded, out, errors]).toEqual([1, ['a+b'], ['oh']]);
   expect(given[0]?.client({ root: '', socketPath: '' })).toBe(client);
-  expect(given[0]).toMatchObject({ defaultRoot: '/r', devices: null });
+  expect(given[0]).toMatchObject({ defaultRoot: '/r', devices: null, crypto: null });
   expect(given[0]?.terminal.canAsk).toBe(false);
 });

@@ -19,7 +19,15 @@ afterEach(() => {
 async function netraid(...argv: string[]): Promise<{ exit: number; out: string; errors: string }> {
   const terminal = new BufferTerminal();
   const client = () => ({ call: () => Promise.reject(new Error('nobody')), events: () => Promise.reject(new Error('nobody')) });
-  const exit = await runCommandLine(['netraid', ...argv], { client, terminal, clock: nodeClock, files: nodeFiles, devices: null, version: 'test' });
+  const exit = await runCommandLine(['netraid', ...argv], {
+    client,
+    terminal,
+    clock: nodeClock,
+    files: nodeFiles,
+    devices: null,
+    crypto: null,
+    version: 'test',
+  });
   return { exit, out: terminal.out.join('\n'), errors: terminal.errors.join('\n') };
 }
 
