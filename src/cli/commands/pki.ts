@@ -1,8 +1,10 @@
 /** `netraid pki`: a CA in a folder. It needs no daemon; the room that does it is loaded when one of these commands runs. */
 import { resolve } from 'node:path';
+import { isName } from '../../failover/paths.ts';
 import { isoSecond } from '../../io/calendar.ts';
 import { HOST_ALLOWED, HOSTS_MAX, parseHost } from '../../pki/hosts.ts';
 import type { Certificate, Kind, PkiWorld } from '../../pki/types.ts';
+import { label } from '../args.ts';
 import { confirm, say } from '../confirm.ts';
 import { ExitCode, oneLine, RefusedError, UsageError } from '../exit.ts';
 import { answer } from '../output.ts';
@@ -12,6 +14,7 @@ import type { CommandContext } from '../world.ts';
 const CA_DAYS = 3650;
 const CERTIFICATE_DAYS = 825;
 const DAYS_MAX = 36_500;
+const NAME_ALLOWED = '1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit';
 /** With the words before it, the name of a CA has the 64 letters that X.520 allows. */
 const CLUSTER_MAX = 50;
 
@@ -22,11 +25,19 @@ function worldOf(ctx: CommandContext): PkiWorld {
 }
 
 const pathOf = (ctx: CommandContext, name: string): string => resolve(ctx.args.text(name));
+
+/** Of a node, and of whatever is named as nodes are. */
+function nameOf(ctx: CommandContext, option: string): string {
+  const name = ctx.args.text(option);
+  if (!isName(name)) throw new UsageError(`${label(option)} ${JSON.stringify(name)} is not allowed; allowed: ${NAME_ALLOWED}`);
+  return name;
+}
+
 const dayOf = (wallMs: number): string => isoSecond(wallMs).slice(0, 10);
 
 export async function init(ctx: CommandContext): Promise<number> {
   const dir = pathOf(ctx, 'DIR');
-  const cluster = ctx.args.optional('cluster') === undefined ? undefined : ctx.args.node('cluster');
+  const cluster = ctx.args.optional('cluster') === undefined ? undefined : nameOf(ctx, 'cluster');
   if (cluster !== undefined && cluster.length > CLUSTER_MAX) throw new UsageError(`--cluster is too long; allowed: ${String(CLUSTER_MAX)} letters`);
   const days = ctx.args.integer('days', 1, DAYS_MAX) ?? CA_DAYS;
   const { initAuthority } = await import('../../pki/authority.ts');
@@ -40,7 +51,7 @@ export async function init(ctx: CommandContext): Promise<number> {
 
 export async function issueCertificate(ctx: CommandContext): Promise<number> {
   const { args } = ctx;
-  const [dir, name, kind, hosts] = [pathOf(ctx, 'DIR'), args.node('NAME'), kindOf(ctx), hostsOf(ctx)];
+  const [dir, name, kind, hosts] = [pathOf(ctx, 'DIR'), nameOf(ctx, 'NAME'), kindOf(ctx), hostsOf(ctx)];
   const days = args.integer('days', 1, DAYS_MAX) ?? CERTIFICATE_DAYS;
   const out = pathOf(ctx, 'out');
   const { issue } = await import('../../pki/issue.ts');
@@ -51,7 +62,7 @@ export async function issueCertificate(ctx: CommandContext): Promise<number> {
 
 export async function renewCertificate(ctx: CommandContext): Promise<number> {
   const { args } = ctx;
-  const [dir, name, out] = [pathOf(ctx, 'DIR'), args.node('NAME'), pathOf(ctx, 'out')];
+  const [dir, name, out] = [pathOf(ctx, 'DIR'), nameOf(ctx, 'NAME'), pathOf(ctx, 'out')];
   const days = args.integer('days', 1, DAYS_MAX) ?? CERTIFICATE_DAYS;
   const { renew } = await import('../../pki/issue.ts');
   const { certificate, cutShort, revoked } = await renew(worldOf(ctx), { dir, name, days, out, revokeOld: args.flag('revoke-old') });
@@ -64,7 +75,7 @@ export async function renewCertificate(ctx: CommandContext): Promise<number> {
 }
 
 export async function revokeCertificates(ctx: CommandContext): Promise<number> {
-  const [dir, name] = [pathOf(ctx, 'DIR'), ctx.args.node('NAME')];
+  const [dir, name] = [pathOf(ctx, 'DIR'), nameOf(ctx, 'NAME')];
   const world = worldOf(ctx);
   const [{ openAuthority, recordNames }, { revoke, serialsOf }] = await Promise.all([import('../../pki/authority.ts'), import('../../pki/issue.ts')]);
   const authority = await openAuthority(world, dir);
@@ -98,7 +109,7 @@ export async function list(ctx: CommandContext): Promise<number> {
 }
 
 export async function psk(ctx: CommandContext): Promise<number> {
-  const [file, user] = [pathOf(ctx, 'FILE'), ctx.args.node('USER')];
+  const [file, user] = [pathOf(ctx, 'FILE'), nameOf(ctx, 'USER')];
   const { addPreSharedKey } = await import('../../pki/psk.ts');
   await addPreSharedKey(worldOf(ctx), file, user);
   answer(ctx, { file, user }, [`${user} has a new key in ${file}`]);

@@ -20,6 +20,10 @@ describe('completion', () => {
     expect(ask(['netraid', 'extend', '--as'])).toEqual(['--async']);
     expect(ask(['netraid', 'mount', 'x'])).toEqual(['xfs']);
     expect(ask(['netraid', 'completion', 'z'])).toEqual(['zsh']);
+    expect(ask(['netraid', 'pk'])).toEqual(['pki']);
+    expect(ask(['netraid', 'pki', 're'])).toEqual(['renew', 'revoke']);
+    expect(ask(['netraid', 'pki', 'issue', '/ca', 'server1', '--c'])).toEqual(['--client']);
+    expect(ask(['netraid', 'pki', 'nonsense', '--c'])).toEqual(['']);
   });
 
   it('knows the programs of their own', async () => {

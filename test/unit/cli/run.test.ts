@@ -25,6 +25,21 @@ describe('a command line', () => {
     expect((await run('netraid', new FakeDaemon())).code).toBe(2);
   });
 
+  it('of the first word of a group alone lists its commands, and fails unless help was asked for', async () => {
+    for (const [words, exit] of [
+      ['netraid pki', 2],
+      ['netraid pki --help', 0],
+      ['netraid pki -h', 0],
+      ['netraid pki help', 0],
+    ] as const) {
+      const { code, out, errors } = await run(words, new FakeDaemon());
+      expect([code, errors, out[0]]).toEqual([exit, [], 'netraid pki COMMAND [options]']);
+      expect(out.filter((l) => l.startsWith('  ')).map((l) => l.trim().split(/ {2,}/)[0])).toEqual(
+        commandsOfNetraid.map((c) => c.name).filter((n) => n.startsWith('pki ')),
+      );
+    }
+  });
+
   it('tells the version', async () => {
     expect((await run('netraid --version', new FakeDaemon())).out).toEqual(['netraid 9.9.9']);
   });
@@ -32,6 +47,8 @@ describe('a command line', () => {
   it.each([
     ['netraid frobnicate', 'netraid: no command "frobnicate"; allowed: create, extend'],
     ['netraid toString', 'netraid: no command "toString"'],
+    ['netraid pki frobnicate', 'netraid: no command "pki frobnicate"; allowed: pki init, pki issue'],
+    ['netraid init', 'netraid: no command "init"'],
     ['netraid --json status', 'netraid: --json stands before the command'],
     ['mirror_frob a', 'mirror_frob: no such program; allowed: netraid, mirror_action, mirror_status, mirror_resize, bitmap'],
   ])('%s is refused in one line', async (words, message) => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AddressRanges, hostOf, isAddressRange } from '../../../src/io/address-ranges.ts';
+import { AddressRanges, hostOf, isAddress, isAddressRange } from '../../../src/io/address-ranges.ts';
 
 const quad = (n: number): string => [24, 16, 8, 0].map((s) => String((n >>> s) & 255)).join('.');
 
@@ -60,4 +60,15 @@ describe('ranges of addresses', () => {
   it('leave the port off', () => {
     expect([hostOf('10.0.0.1:7'), hostOf('fd00::1:7'), hostOf('/run/x')]).toEqual(['10.0.0.1', 'fd00::1', '/run/x']);
   });
+});
+
+it.each([
+  ['10.0.0.1', true],
+  ['2001:DB8::1', true],
+  ['10.0.0.0/8', false],
+  ['fe80::1%eth0', false],
+  ['server1', false],
+  ['', false],
+])('%j is a single address: %s', (text, expected) => {
+  expect(isAddress(text)).toBe(expected);
 });

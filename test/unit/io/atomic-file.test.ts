@@ -1,3 +1,4 @@
+import { stat, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { replaceFile, writeAll } from '../../../src/io/atomic-file.ts';
 import { nodeFiles } from '../../../src/io/node/files.ts';
@@ -67,6 +68,26 @@ describe('replacing a file', () => {
     await f.close();
     await replaceFile(nodeFiles, `${root}/f`, pattern(10, 1));
     expect(await nodeFiles.readFile(`${root}/f`, 1000)).toEqual(pattern(10, 1));
+  });
+
+  it('keeps a private file to its owner, also where a leftover or the old file was open to others', async () => {
+    const root = await folder();
+    for (const name of ['f', 'f.tmp']) await writeFile(`${root}/${name}`, 'x', { mode: 0o644 });
+    const reader = await nodeFiles.open(`${root}/f.tmp`, {});
+    const modes: number[] = [];
+    const files: Files = {
+      ...nodeFiles,
+      open: async (path, o) => {
+        const file = await nodeFiles.open(path, o);
+        modes.push((await stat(path)).mode & 0o777);
+        return file;
+      },
+    };
+    await replaceFile(files, `${root}/f`, pattern(10, 1), { private: true });
+    expect([modes, (await stat(`${root}/f`)).mode & 0o777]).toEqual([[0o600], 0o600]);
+    expect(await reader.sizeBytes()).toBe(1);
+    await reader.close();
+    expect(await nodeFiles.list(root)).toEqual(['f']);
   });
 
   it('does not spin when nothing can be written', async () => {

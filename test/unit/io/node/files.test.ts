@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFiles } from '../../../../src/io/node/files.ts';
@@ -37,6 +38,18 @@ describe('files', () => {
     await (await nodeFiles.open(path, { write: true, create: true, exclusive: true })).close();
     await expectIoError(nodeFiles.open(path, { write: true, create: true, exclusive: true }), Errno.EEXIST);
     await expectIoError(nodeFiles.open(join(path, 'below'), {}), Errno.ENOTDIR);
+  });
+
+  it('are private from the first moment when asked, and keep their mode when they are there already', async () => {
+    const root = await folder();
+    for (const [name, o] of [
+      ['private', { write: true, create: true, private: true }],
+      ['common', { write: true, create: true }],
+    ] as const)
+      await (await nodeFiles.open(join(root, name), o)).close();
+    await (await nodeFiles.open(join(root, 'common'), { write: true, create: true, private: true })).close();
+    const mode = async (name: string): Promise<number> => (await stat(join(root, name))).mode & 0o777;
+    expect([await mode('private'), await mode('common')]).toEqual([0o600, 0o644]);
   });
 
   it('are read whole, up to a limit', async () => {
