@@ -22,6 +22,7 @@ import {
   makeRevocationList,
   readRevocationList,
   readSigner,
+  REVOKED_MAX,
   revocationReasons,
   type RevocationList,
   type RevocationReason,
@@ -31,8 +32,8 @@ import {
 /** Clocks differ: what begins now has begun already for one that is behind. */
 export const BACKDATE_MS = 5 * 60_000;
 export const ISSUED_MAX = 10_000;
-/** Of a revocation list, which grows by some 70 bytes with each certificate. */
-const LIST_MAX_BYTES = 2 * 1024 * 1024;
+/** Of a revocation list in PEM, which grows by 67 bytes with each certificate. */
+const LIST_MAX_BYTES = 1024 * 1024;
 
 const RECORD = /^(.+)\.([0-9a-f]{32})\.pem$/;
 
@@ -181,7 +182,7 @@ export async function listIssued(w: PkiWorld, dir: string): Promise<Listed> {
   return { authority, issued, damaged };
 }
 
-/** Puts these serials on the list, which is replaced when one is new. Answers the list's PEM, and which were new. */
+/** Puts these serials on the list, which is replaced when one is new. Answers the list's PEM, and which were new. Throws PkiError when it is full. */
 export async function revokeSerials(
   w: PkiWorld,
   a: Authority,
@@ -193,6 +194,7 @@ export async function revokeSerials(
   if (added.length === 0) return { listPem: a.listPem, added };
   const now = w.clock.wallNow();
   const revoked = new Map([...a.list.revoked, ...added.map((s) => [s, { atMs: now, reason: revocationReasons[reason] }] as const)]);
+  if (revoked.size > REVOKED_MAX) throw new PkiError(`${a.paths.list} can not hold more than ${String(REVOKED_MAX)} certificates: make a new CA`);
   const listPem = await makeRevocationList(w.crypto, signer, { number: a.list.number + 1, revoked }, now - BACKDATE_MS);
   await replaceFile(w.files, a.paths.list, listPem);
   return { listPem, added };

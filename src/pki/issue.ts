@@ -47,7 +47,7 @@ export interface NewCertificate {
 
 /**
  * The first certificate of a name, or the first after all earlier ones ended. Throws PkiError, and then neither the CA nor the folder
- * has changed.
+ * has changed; after an IoError the folder may hold the CA's own certificate and list, which are in the way of nothing.
  */
 export async function issue(w: PkiWorld, o: IssueOptions): Promise<NewCertificate> {
   return await withAuthority(w, o.dir, async (a) => {

@@ -13,6 +13,10 @@ import { type Certificate, PkiError } from './types.ts';
 const KEY = { name: 'ECDSA', namedCurve: 'P-256' };
 const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' };
 const CRL_NUMBER = '2.5.29.20';
+/** Certificates on one list. */
+export const REVOKED_MAX = 10_000;
+/** The library's own limit is reached by some 1,300 certificates, of seven nodes each. */
+const LIST_NODES_MAX = 10 * REVOKED_MAX;
 
 export type RevocationReason = 'superseded' | 'cessationOfOperation';
 
@@ -141,7 +145,7 @@ export async function readRevocationList(
   file: string,
 ): Promise<RevocationList> {
   const der = decodePem('X509 CRL', pem, file);
-  const list = parsed(() => new x509.X509Crl(der), file);
+  const list = parsed(() => new x509.X509Crl(der, { berOptions: { maxNodes: LIST_NODES_MAX } }), file);
   const { publicKey } = new x509.X509Certificate(authority);
   if (!(await list.verify({ publicKey }, crypto))) throw new PkiError(`${file} is damaged, or from another CA`);
   return parsed(() => {

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFiles } from '../../../src/io/node/files.ts';
 import { Errno, type Files, IoError } from '../../../src/io/types.ts';
-import { caFiles, ISSUED_MAX, listIssued, openAuthority } from '../../../src/pki/authority.ts';
+import { caFiles, ISSUED_MAX, listIssued, openAuthority, revokeSerials, signerOf } from '../../../src/pki/authority.ts';
 import { renew, revoke } from '../../../src/pki/issue.ts';
+import { REVOKED_MAX, revocationReasons } from '../../../src/pki/x509.ts';
 import { temporaryFolders } from '../io/node/temporary-folder.ts';
 import { certificateIn, contents, DAY_MS, hasOpenssl, modeOf, opensslVerify, testCa, type TestCa } from './ca-world.ts';
 
@@ -327,6 +328,14 @@ describe('revoking', () => {
     const { certificate } = await ca.issue();
     writeFileSync(join(caFiles(ca.dir).issued, `server1.${certificate.serial}.pem`), 'x');
     expect(await revoke(ca.w, { dir: ca.dir, name: 'server1' })).toEqual([certificate.serial]);
+  });
+
+  it('refuses more than a list may hold', async () => {
+    const ca = await testCa(await folder());
+    const many = Array.from({ length: REVOKED_MAX }, (_, i) => String(i).padStart(32, '0'));
+    const a = await openAuthority(ca.w, ca.dir);
+    const full = { ...a, list: { number: 1, revoked: new Map(many.map((serial) => [serial, { atMs: 0, reason: revocationReasons.superseded }])) } };
+    await expect(revokeSerials(ca.w, full, await signerOf(ca.w, a), ['f'.repeat(32)], 'superseded')).rejects.toThrow('can not hold more than 10000');
   });
 
   it('refuses a name that it does not know', async () => {

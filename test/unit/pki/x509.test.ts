@@ -24,6 +24,13 @@ it.each([0, 1, 127, 128, 255, 256, 65_535, 65_536, 2 ** 40])('a list of number %
   expect(await readRevocationList(crypto, der(certificate), pem, 'f')).toEqual({ number, revoked });
 });
 
+it('a long list is read too', async () => {
+  const { certificate, signer } = await authority();
+  const revoked = new Map(Array.from({ length: 2000 }, () => [randomSerial(crypto), { atMs: from, reason: revocationReasons.superseded }]));
+  const pem = await makeRevocationList(crypto, signer, { number: 1, revoked }, from);
+  expect((await readRevocationList(crypto, der(certificate), pem, 'f')).revoked).toEqual(revoked);
+});
+
 it('the key of a certificate is told from another, and from what is no key', async () => {
   const [one, other] = [await authority(), await authority()];
   expect((await readSigner(crypto, der(one.certificate), one.key, 'f')).certificate.serialNumber).toBe(
