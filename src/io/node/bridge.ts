@@ -15,6 +15,8 @@ import type { Taker } from './taker.ts';
 const NO_BYTES = new Uint8Array(0);
 /** After the engine's end, a peer that never closes its side is not waited for longer. */
 const END_LINGER_MS = 10_000;
+/** Above it nothing more is read from the other side. */
+const WAITING_MAX_BYTES = 1024 * 1024;
 
 interface PairMaker {
   /** Two descriptors, or an errno. */
@@ -23,6 +25,31 @@ interface PairMaker {
 
 function isPairMaker(shim: object | undefined): shim is PairMaker {
   return shim !== undefined && 'socketPair' in shim && typeof shim.socketPair === 'function';
+}
+
+/** What came in one turn leaves together; more than Node's pipe holds may wait, so that neither side starves. */
+function pump(from: Socket, to: Socket): void {
+  let corked = false;
+  from.on('data', (bytes: Buffer) => {
+    if (to.destroyed) return;
+    if (!corked) {
+      corked = true;
+      to.cork();
+      setImmediate(() => {
+        corked = false;
+        to.uncork();
+      });
+    }
+    to.write(bytes);
+    if (to.writableLength > WAITING_MAX_BYTES) from.pause();
+  });
+  to.on('drain', () => {
+    from.resume();
+  });
+  from.on('end', () => {
+    to.end();
+  });
+  from.resume();
 }
 
 /** `outer` is paused, and has been told to write all that is to leave before. */
@@ -54,8 +81,8 @@ export function bridge(outer: Socket, to: Taker): void {
   inner.on('close', () => {
     if (!outer.writableEnded) outer.destroy();
   });
-  outer.pipe(inner);
-  inner.pipe(outer);
+  pump(outer, inner);
+  pump(inner, outer);
   to.take(theirs, NO_BYTES);
   closeSync(theirs);
 }
