@@ -11,6 +11,7 @@ describe('paths below the root', () => {
       state: '/var/lib/netraid/state_datarep-ext3',
     });
     expect(nodePaths('/r')).toEqual({
+      tls: '/r/etc/tls',
       hooks: '/r/etc/hooks.d',
       resources: '/r/subsys/scsi/resources/netraid',
       tunables: '/r/etc/default/LifeKeeper',

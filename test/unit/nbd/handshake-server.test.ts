@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PullSocket } from '../../../src/io/pull-socket.ts';
-import type { Device, DeviceInfo } from '../../../src/nbd/device.ts';
 import type { Access } from '../../../src/nbd/access.ts';
 import type { ExportDirectory } from '../../../src/nbd/export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from '../../../src/nbd/handshake-server.ts';
@@ -9,28 +8,8 @@ import * as wire from '../../../src/nbd/wire/constants.ts';
 import * as hs from '../../../src/nbd/wire/handshake.ts';
 import { encodeText } from '../../../src/nbd/wire/layout.ts';
 import { ManualClock, settle } from '../../support/manual-clock.ts';
+import { deviceWith, INFO } from './plain-device.ts';
 import { type MemorySocket, type PairOptions, socketPair } from '../../support/socket-pair.ts';
-
-const INFO: DeviceInfo = {
-  sizeBytes: 1024 * 1024 + 100,
-  readOnly: false,
-  blockSizeMinBytes: 512,
-  blockSizePreferredBytes: 4096,
-  payloadMaxBytes: 1024 * 1024,
-  canTrim: true,
-  canWriteZeroes: true,
-  canFastZero: false,
-  canFua: true,
-  multiConn: true,
-  description: 'a mirror',
-};
-
-function deviceWith(info: DeviceInfo): Device {
-  const never = (): never => {
-    throw new Error('a handshake sends no request');
-  };
-  return { info: () => info, read: never, write: never, flush: never, trim: never, writeZeroes: never, blockStatus: never, cache: never };
-}
 
 const device = deviceWith(INFO);
 const directory: ExportDirectory = {

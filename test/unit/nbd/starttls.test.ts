@@ -1,0 +1,127 @@
+import { expect, test } from 'vitest';
+import { PullSocket } from '../../../src/io/pull-socket.ts';
+import type { Access } from '../../../src/nbd/access.ts';
+import { DEFAULT_HANDSHAKE_LIMITS, type HandshakeOutcome, serveHandshake } from '../../../src/nbd/handshake-server.ts';
+import * as wire from '../../../src/nbd/wire/constants.ts';
+import * as hs from '../../../src/nbd/wire/handshake.ts';
+import { encodeText } from '../../../src/nbd/wire/layout.ts';
+import { FakeTls, type FakeIdentity } from '../../support/fake-tls.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { socketPair } from '../../support/socket-pair.ts';
+import { deviceWith, INFO } from './plain-device.ts';
+
+const device = deviceWith(INFO);
+
+interface Table {
+  plain: PullSocket;
+  done: Promise<HandshakeOutcome>;
+  unproved: string[];
+  secured: PullSocket[];
+}
+
+function table(mode: 'allowed' | 'required' | 'off', access?: (name: string, proved: readonly string[] | null) => Access): Table {
+  const [a, b] = socketPair();
+  const clock = new ManualClock();
+  const unproved: string[] = [];
+  const secured: PullSocket[] = [];
+  const done = serveHandshake(new PullSocket(a, clock), {
+    exports: { list: () => [{ name: 'vol', description: '' }], find: () => device },
+    clock,
+    limits: DEFAULT_HANDSHAKE_LIMITS,
+    ...(access === undefined ? {} : { access }),
+    ...(mode === 'off' ? {} : { tls: { tls: new FakeTls({ names: ['server'] }, clock), mode } }),
+    onUnproved: (why) => unproved.push(why),
+    onSecured: (pull) => secured.push(pull),
+  });
+  const plain = new PullSocket(b, clock);
+  plain.write(hs.encodeClientFlags(wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES));
+  return { plain, done, unproved, secured };
+}
+
+/** The last reply to an option. */
+async function ask(client: PullSocket, option: number, data?: Uint8Array): Promise<number> {
+  client.write(hs.encodeOption(option, data));
+  for (;;) {
+    const header = hs.decodeOptionReplyHeader(await client.read(20, 1000));
+    if (header === undefined) throw new Error('no reply');
+    await client.read(header.length, 1000);
+    if (header.reply === wire.NBD_REP_ACK || header.reply >= wire.NBD_REP_FLAG_ERROR) return header.reply;
+  }
+}
+
+async function greeted(t: Table): Promise<PullSocket> {
+  await t.plain.read(18, 1000);
+  return t.plain;
+}
+
+/** STARTTLS and what follows it, as that client. */
+async function secured(plain: PullSocket, identity: FakeIdentity): Promise<PullSocket> {
+  expect(await ask(plain, wire.NBD_OPT_STARTTLS)).toBe(wire.NBD_REP_ACK);
+  const { socket } = plain;
+  plain.detach();
+  socket.resume();
+  return new PullSocket(await new FakeTls(identity, new ManualClock()).connect(socket, 'server', 1000), new ManualClock());
+}
+
+const GO = hs.encodeInfoRequest('vol', []);
+
+test('where TLS is required, every option before it is told so, ABORT is taken, and the old way in is closed', async () => {
+  const client = await greeted(table('required'));
+  for (const option of [wire.NBD_OPT_LIST, wire.NBD_OPT_STRUCTURED_REPLY, wire.NBD_OPT_SET_META_CONTEXT, 99]) {
+    expect(await ask(client, option)).toBe(wire.NBD_REP_ERR_TLS_REQD);
+  }
+  for (const option of [wire.NBD_OPT_INFO, wire.NBD_OPT_GO]) expect(await ask(client, option, GO)).toBe(wire.NBD_REP_ERR_TLS_REQD);
+  expect(await ask(client, wire.NBD_OPT_ABORT)).toBe(wire.NBD_REP_ACK);
+  const old = table('required');
+  const plain = await greeted(old);
+  plain.write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME, encodeText('vol')));
+  expect(await old.done).toMatchObject({ kind: 'closed', orderly: false });
+});
+
+test('after STARTTLS all begins anew, once, and goes to transmission on the secured socket', async () => {
+  const t = table('allowed');
+  const plain = await greeted(t);
+  expect(await ask(plain, wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
+  const client = await secured(plain, { names: ['alice'] });
+  expect(await ask(client, wire.NBD_OPT_STARTTLS)).toBe(wire.NBD_REP_ERR_INVALID);
+  expect(await ask(client, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
+  const outcome = await t.done;
+  expect(outcome).toMatchObject({ kind: 'transmission', structuredReplies: false });
+  expect(outcome.kind === 'transmission' && outcome.socket === t.secured[0]?.socket).toBe(true);
+});
+
+test('STARTTLS with data, and where it is not offered, is refused, and haggling goes on', async () => {
+  const client = await greeted(table('allowed'));
+  expect(await ask(client, wire.NBD_OPT_STARTTLS, encodeText('x'))).toBe(wire.NBD_REP_ERR_INVALID);
+  expect(await ask(client, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
+  expect(await ask(await greeted(table('off')), wire.NBD_OPT_STARTTLS)).toBe(wire.NBD_REP_ERR_UNSUP);
+});
+
+test('what was sent in clear behind STARTTLS is not taken for what is said under it', async () => {
+  const t = table('allowed');
+  const plain = await greeted(t);
+  const both = Buffer.concat([hs.encodeOption(wire.NBD_OPT_STARTTLS), hs.encodeOption(wire.NBD_OPT_GO, GO)]);
+  plain.write(both);
+  expect(await t.done).toMatchObject({ kind: 'closed', orderly: false, why: 'bytes behind NBD_OPT_STARTTLS, before TLS began' });
+  expect(t.secured).toEqual([]);
+});
+
+test('a client that proves nothing is closed, and its host hears why', async () => {
+  const t = table('required');
+  const plain = await greeted(t);
+  await expect(secured(plain, { names: ['alice'], refusal: 'its certificate has expired' })).rejects.toThrow('closed the connection');
+  expect(await t.done).toMatchObject({ kind: 'closed', orderly: false });
+  expect(t.unproved).toEqual(['its certificate has expired']);
+});
+
+test('an export for some is shown and opened to them alone', async () => {
+  const access = (_name: string, proved: readonly string[] | null): Access =>
+    proved === null ? 'needs-tls' : proved.includes('alice') ? 'read-only' : 'none';
+  expect(await ask(await greeted(table('allowed', access)), wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ERR_TLS_REQD);
+  const stranger = await secured(await greeted(table('allowed', access)), { names: ['bob'] });
+  expect(await ask(stranger, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ERR_POLICY);
+  const t = table('allowed', access);
+  const alice = await secured(await greeted(t), { names: ['x', 'alice'] });
+  expect(await ask(alice, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
+  expect(await t.done).toMatchObject({ kind: 'transmission', readOnly: true });
+});
