@@ -54,8 +54,12 @@ export interface DaemonsOptions {
   roots?: Readonly<Record<string, string>>;
   /** The port where `from` reaches `to`, which listens at `port`, such as that of a relay; that port itself when left out. */
   reach?: (from: string, to: string, port: number) => Promise<number>;
+  /** Told of each node's root before it starts. */
+  prepare?: (node: string, root: string) => Promise<void>;
   /** More variables of the daemons' environment, by node. */
   env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** A command that runs a node's daemon, such as `ip netns exec NAME`; its addresses are then in `config`. */
+  within?: Readonly<Record<string, readonly string[]>>;
 }
 
 export class Daemons {
@@ -72,7 +76,9 @@ export class Daemons {
     const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'netraid-mirror-')));
     chmodSync(folder, 0o755);
     const all = new Daemons(folder);
-    for (const name of o.nodes) all.#nodes.set(name, new NodeProcess(name, folder, await freePort(), o.roots?.[name], o.env?.[name]));
+    for (const name of o.nodes) {
+      all.#nodes.set(name, new NodeProcess(name, folder, await freePort(), o.roots?.[name], o.env?.[name], undefined, o.within?.[name]));
+    }
     try {
       for (const n of all.nodes()) {
         mkdirSync(path.join(n.root, 'etc', 'default'), { recursive: true });
@@ -80,6 +86,7 @@ export class Daemons {
         writeFileSync(path.join(n.root, 'etc', 'default', 'LifeKeeper'), tunables.join(''));
         writeFileSync(path.join(n.root, 'etc', 'netraid.yaml'), stringify({ ...(await all.#configOf(n, o)), ...o.config?.[n.name] }));
       }
+      for (const n of all.nodes()) await o.prepare?.(n.name, n.root);
       await Promise.all(all.nodes().map((n) => n.start()));
       await all.until('all nodes hear each other', async () => {
         const infos = await Promise.all(all.nodes().map((n) => n.control.call('info', {})));

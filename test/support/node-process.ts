@@ -28,12 +28,22 @@ export class NodeProcess {
   readonly control: HttpControlClient;
   readonly #env: Readonly<Record<string, string>>;
   readonly #dist: string;
+  readonly #within: readonly string[];
   #child: ChildProcess | undefined;
 
-  /** `from`: the built programs that are run. */
-  constructor(name: string, folder: string, port: number, root = path.join(folder, name), env: Readonly<Record<string, string>> = {}, from = dist) {
+  /** `from`: the built programs that are run; `within`: a command that runs the daemon, such as `ip netns exec NAME`. */
+  constructor(
+    name: string,
+    folder: string,
+    port: number,
+    root = path.join(folder, name),
+    env: Readonly<Record<string, string>> = {},
+    from = dist,
+    within: readonly string[] = [],
+  ) {
     this.#env = env;
     this.#dist = from;
+    this.#within = within;
     this.name = name;
     this.root = root;
     this.port = port;
@@ -56,8 +66,9 @@ export class NodeProcess {
     if (this.running) throw new Error(`${this.name} runs already`);
     const log = openSync(this.logPath, 'a');
     // The daemon dies with the process that started it, also when that is killed.
-    const args = ['--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd', this.#dist), '--root', this.root];
-    const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
+    const daemon = ['setpriv', '--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd', this.#dist), '--root', this.root];
+    const [program = '', ...args] = [...this.#within, ...daemon];
+    const child = spawn(program, args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
     closeSync(log);
     this.#child = child;
     const spawned = { problem: '' };

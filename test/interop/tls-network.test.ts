@@ -1,0 +1,191 @@
+/**
+ * Nodes on two networks, which have certificates and no word of TLS in their configuration: what goes over the wire between them is
+ * heard in full, and can not be read. And who is not taken there.
+ */
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { CertificateMaker } from '../support/certificates.ts';
+import { Cleanup } from '../support/cleanup.ts';
+import { Daemons } from '../support/daemons.ts';
+import { lackingForNetworks, type Heard, TwoNetworks } from '../support/networks.ts';
+import { NodeProcess } from '../support/node-process.ts';
+import { runOk, temporaryFolder } from '../support/programs.ts';
+
+const MIB = 1024 * 1024;
+const SIZE = 16 * MIB;
+const PORT = 7788;
+const NODES = ['server1', 'server2'] as const;
+const TAG = 'data';
+
+const lacking = lackingForNetworks() ?? '';
+if (lacking !== '') process.stderr.write(`\nWARNING: SKIPPED test/interop/tls-network.test.ts: not here: ${lacking}\n\n`);
+
+describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` (lacks ${lacking})`}`, () => {
+  const folder = temporaryFolder();
+  const cleanup = new Cleanup();
+  const marker = randomBytes(32);
+  const image = join(folder, 'image');
+  let networks: TwoNetworks;
+  let ca: CertificateMaker;
+
+  beforeAll(async () => {
+    networks = await TwoNetworks.make(cleanup);
+    ca = await CertificateMaker.make(join(folder, 'ca'));
+    for (const node of NODES) await ca.node(join(folder, node), node);
+    const data = randomBytes(SIZE);
+    for (let at = 0; at < SIZE; at += 512) marker.copy(data, at);
+    writeFileSync(image, data);
+  });
+
+  afterAll(async () => {
+    await cleanup.run();
+  });
+
+  const other = (side: 0 | 1): 0 | 1 => (side === 0 ? 1 : 0);
+  const addresses = (side: 0 | 1): Record<string, unknown> => ({
+    listen: `${networks.hosts[side]}:${String(PORT)}`,
+    peers: { [NODES[other(side)]]: `${networks.hosts[other(side)]}:${String(PORT)}` },
+  });
+
+  describe('what is heard on the wire', () => {
+    /** While a mirror is made, written and in sync, and read back from its other node. */
+    async function heardOf(fields: Readonly<Record<string, unknown>>): Promise<Heard & { tls: string }> {
+      const listened = await networks.hear(marker, cleanup);
+      const all = await Daemons.start({
+        nodes: NODES,
+        config: { server1: { ...addresses(0), ...fields }, server2: { ...addresses(1), ...fields } },
+        within: { server1: networks.within(0), server2: networks.within(1) },
+        prepare: (node, root) => {
+          cpSync(join(folder, node), join(root, 'etc', 'tls'), { recursive: true });
+          return Promise.resolve();
+        },
+      });
+      try {
+        const legs = { server1: all.path('leg1'), server2: all.path('leg2') };
+        await all.createMirror({ tag: TAG, sizeBytes: SIZE, legs });
+        await runOk('nbdcopy', ['--flush', image, all.node('server1').uri(TAG)]);
+        await all.untilInSync('server1', TAG);
+        const written = readFileSync(image);
+        for (const leg of Object.values(legs)) expect(written.equals(readFileSync(leg))).toBe(true);
+        expect(await all.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
+        const { tls, refused } = await all.node('server1').control.call('info', {});
+        expect(refused).toEqual({ clients: 0, nodes: 0 });
+        return { ...(await listened()), tls: tls?.nodes ?? 'none' };
+      } finally {
+        await all.close();
+      }
+    }
+
+    it('is all of the data, and not a word of it', async () => {
+      const heard = await heardOf({});
+      expect(heard).toMatchObject({ seen: 0, lost: 0, tls: 'beyond-loopback' });
+      expect(heard.bytes).toBeGreaterThan(SIZE);
+    });
+
+    it('is the data itself where TLS is off, or this test could hear nothing', async () => {
+      const heard = await heardOf({ tls: 'off' });
+      expect(heard).toMatchObject({ lost: 0, tls: 'none' });
+      expect(heard.bytes).toBeGreaterThan(SIZE);
+      expect(heard.seen).toBeGreaterThan(SIZE / 512 / 2);
+    });
+  });
+
+  describe('who is not taken', () => {
+    let made = 0;
+
+    /** A node's own root, with these fields and what `tls` has, or nothing. */
+    function prepared(side: 0 | 1, tls: string | undefined, fields: Readonly<Record<string, unknown>>): NodeProcess {
+      made += 1;
+      const name = NODES[side];
+      const at = join(folder, `${name}-${String(made)}`);
+      const root = join(at, name);
+      mkdirSync(join(root, 'etc'), { recursive: true });
+      writeFileSync(join(root, 'etc', 'netraid.yaml'), stringify({ version: 1, cluster: 'interop', node: name, ...addresses(side), ...fields }));
+      if (tls !== undefined) cpSync(tls, join(root, 'etc', 'tls'), { recursive: true });
+      return new NodeProcess(name, at, PORT, root, {}, undefined, networks.within(side));
+    }
+
+    const refusedNodes = async (n: NodeProcess): Promise<number> => (await n.control.call('info', {})).refused.nodes;
+
+    it('a node without certificates does not start, and says which file is missing', async () => {
+      for (const [gone, said] of [
+        ['node-cert.pem', /node-cert\.pem is missing/],
+        ['ca-cert.pem', /ca-cert\.pem is missing/],
+      ] as const) {
+        const lame = join(folder, `without-${gone}`);
+        cpSync(join(folder, 'server1'), lame, { recursive: true });
+        rmSync(join(lame, gone));
+        const n = prepared(0, gone === 'node-cert.pem' ? undefined : lame, {});
+        await expect(n.start()).rejects.toThrow('did not start');
+        expect(n.log()).toMatch(said);
+        expect(n.log()).toMatch(/tls: off.* in netraid\.yaml does without/);
+      }
+    });
+
+    const strangers: [string, (into: string) => Promise<Readonly<Record<string, unknown>>>, RegExp][] = [
+      [
+        'whose certificate has expired',
+        async (into) => {
+          await ca.node(into, 'server2', { expired: true });
+          return {};
+        },
+        /TLS from server2: its certificate has expired/,
+      ],
+      [
+        'of another cluster, with a CA of its own',
+        async (into) => {
+          const another = await CertificateMaker.make(join(folder, 'another'));
+          await another.node(into, 'server2');
+          // It takes us: only we do not take it.
+          cpSync(ca.caCert, join(into, 'ca-cert.pem'));
+          return { cluster: 'another' };
+        },
+        /TLS from server2: its certificate was not issued by our CA/,
+      ],
+      [
+        'that speaks no TLS',
+        async (into) => {
+          await ca.node(into, 'server2');
+          return { tls: 'off' };
+        },
+        /a connection without TLS, which server1 takes from/,
+      ],
+    ];
+
+    it.each(strangers)('a node %s is not heard, is logged once and counted', async (_what, prepare, why) => {
+      const into = join(folder, `stranger${String(made)}`);
+      const fields = await prepare(into);
+      const near = prepared(0, join(folder, 'server1'), {});
+      const far = prepared(1, into, fields);
+      try {
+        await near.start();
+        await far.start();
+        await expect.poll(() => refusedNodes(near), { timeout: 20_000 }).toBeGreaterThan(2);
+        const lines = near.logged(/a connection was not taken/);
+        expect(lines).toEqual([expect.stringMatching(why)]);
+        for (const n of [near, far]) expect(Object.values((await n.control.call('info', {})).peers)).toEqual([{ reachable: false }]);
+      } finally {
+        await Promise.all([near.kill(), far.kill()]);
+      }
+    });
+
+    it('an address outside of `allow` is hung up on before a word, logged once and counted', async () => {
+      await networks.address(0, '10.88.0.1/24');
+      await networks.address(1, '10.88.0.2/24');
+      const near = prepared(0, join(folder, 'server1'), { allow: '10.77.0.0/24' });
+      try {
+        await near.start();
+        for (let i = 0; i < 3; i += 1) expect(await networks.dial(1, '10.88.0.2', networks.hosts[0], PORT)).toBe('');
+        expect(await refusedNodes(near)).toBe(3);
+        expect(near.logged(/a connection was not taken/)).toEqual([expect.stringContaining('10.88.0.2')]);
+        const told = await near.cli('netraid', ['info', '--json']);
+        expect((JSON.parse(told.stdout) as { refused: unknown }).refused).toEqual({ clients: 0, nodes: 3 });
+      } finally {
+        await near.kill();
+      }
+    });
+  });
+});
