@@ -24,7 +24,7 @@ print("listening", flush=True)
 heard = packets = seen = 0
 ended = False
 while True:
-    ready, _, _ = select.select([ear] if ended else [ear, sys.stdin], [], [], 0.3 if ended else None)
+    ready, _, _ = select.select([ear] if ended else [ear, sys.stdin], [], [], 0 if ended else None)
     if ear in ready:
         packet = ear.recv(1 << 20)
         heard += len(packet)
