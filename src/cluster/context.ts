@@ -35,6 +35,8 @@ export interface LinkTls {
   tls: Tls;
   /** Those over loopback as well. */
   everywhere: boolean;
+  /** Some peer is reached over loopback: from there a connection in clear is taken, unless `everywhere`. */
+  peersHere: boolean;
 }
 
 export interface ClusterContext {

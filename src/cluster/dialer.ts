@@ -31,7 +31,7 @@ export interface DialerOwner {
 
 type State =
   | { kind: 'idle' }
-  | { kind: 'connecting'; pull: PullSocket | undefined }
+  | { kind: 'connecting'; plain: IoSocket | undefined; pull: PullSocket | undefined }
   | { kind: 'waiting'; timer: Timer }
   | { kind: 'up'; link: DialedLink; since: number };
 
@@ -92,6 +92,7 @@ export class Dialer {
     const state = this.#state;
     this.#state = { kind: 'idle' };
     if (state.kind === 'waiting') state.timer.cancel();
+    if (state.kind === 'connecting' && state.pull === undefined) state.plain?.destroy();
     if (state.kind === 'connecting' && state.pull !== undefined) {
       const pull = state.pull;
       const gone = new Promise<void>((resolve) => {
@@ -121,16 +122,20 @@ export class Dialer {
   }
 
   #dial(): void {
-    const state: State = { kind: 'connecting', pull: undefined };
+    const state: State = { kind: 'connecting', plain: undefined, pull: undefined };
     this.#state = state;
     void this.#connect(state);
   }
 
   async #connect(state: State & { kind: 'connecting' }): Promise<void> {
+    const { clock, net } = this.#ctx;
     let socket: IoSocket;
+    let deadline: number;
     try {
-      const plain = await this.#ctx.net.connect(this.address, this.#patienceMs());
-      socket = await secureDialed(this.#ctx, plain, this.#peer, this.address, this.#patienceMs());
+      state.plain = await net.connect(this.address, this.#patienceMs());
+      // TLS and hello together.
+      deadline = clock.now() + this.#patienceMs();
+      socket = await secureDialed(this.#ctx, state.plain, this.#peer, this.address, deadline - clock.now());
     } catch (e: unknown) {
       const why = asClusterError(e, `connecting to ${this.path}`);
       if (this.#state === state) this.#failed(why);
@@ -145,7 +150,7 @@ export class Dialer {
     let greeting: Greeting;
     let early: Uint8Array;
     try {
-      greeting = await this.#greet(pull);
+      greeting = await this.#greet(pull, deadline);
       early = pull.detach();
     } catch (e: unknown) {
       const why = asClusterError(e, `hello to ${this.#peer} at ${this.path}`);
@@ -163,7 +168,7 @@ export class Dialer {
     }
   }
 
-  async #greet(pull: PullSocket): Promise<Greeting> {
+  async #greet(pull: PullSocket, deadline: number): Promise<Greeting> {
     const ctx = this.#ctx;
     const hello = {
       type: 'hello' as const,
@@ -174,7 +179,7 @@ export class Dialer {
       purpose: 'link' as const,
       to: this.#peer,
     };
-    return await greet(pull, ctx.clock, hello, ctx.clock.now() + this.#patienceMs());
+    return await greet(pull, ctx.clock, hello, deadline);
   }
 
   /** An attempt that began while the path was cut must not outlast the cut for longer than the peer may be silent. */

@@ -53,6 +53,7 @@ async function dialPath(
   limits: NbdDialLimits,
 ): Promise<NbdSocket> {
   const plain = await ctx.net.connect(address, answerMs);
+  const deadline = ctx.clock.now() + answerMs;
   const socket = await secureDialed(ctx, plain, peer, address, answerMs);
   if (limits.stopped()) {
     socket.destroy();
@@ -71,7 +72,7 @@ async function dialPath(
       to: peer,
       params: params ?? null,
     };
-    const greeting = await greet(pull, ctx.clock, hello, ctx.clock.now() + answerMs);
+    const greeting = await greet(pull, ctx.clock, hello, deadline);
     return { socket, early: pull.detach(), daemonStart: greeting.daemonStart };
   } catch (e: unknown) {
     pull.destroy();

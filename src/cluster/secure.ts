@@ -1,6 +1,6 @@
 /**
  * Connections between nodes, secured: who dials speaks TLS unless the way is loopback; who listens hears from the first byte what
- * is spoken, and takes plain connections from loopback alone. A node's certificate must bear the name that its hello says.
+ * is spoken, and takes plain connections from loopback alone, and where some peer is there. A node's certificate must bear the name that its hello says.
  */
 import type { PullSocket } from '../io/pull-socket.ts';
 import { fromLoopback, type SecureSocket, TLS_FIRST_BYTE, toLoopback } from '../io/tls.ts';
@@ -25,11 +25,9 @@ export async function secureAccepted(ctx: ClusterContext, pull: PullSocket, dead
   const first = await pull.read(1, left());
   pull.unread(first);
   if (first[0] !== TLS_FIRST_BYTE) {
-    if (linkTls === null || (!linkTls.everywhere && fromLoopback(pull.socket.remote))) return null;
-    throw new ClusterError(
-      ClusterCode.REFUSED,
-      `a connection without TLS, which ${ctx.self} takes from ${linkTls.everywhere ? 'nobody' : 'loopback alone'}`,
-    );
+    const mayBePlain = linkTls?.everywhere === false && linkTls.peersHere;
+    if (linkTls === null || (mayBePlain && fromLoopback(pull.socket.remote))) return null;
+    throw new ClusterError(ClusterCode.REFUSED, `a connection without TLS, which ${ctx.self} takes from ${mayBePlain ? 'loopback alone' : 'nobody'}`);
   }
   if (linkTls === null) throw new ClusterError(ClusterCode.REFUSED, `a TLS connection, and TLS between nodes is off on ${ctx.self}`);
   return await linkTls.tls.accept(pull.socket, pull.detach(), left());

@@ -22,7 +22,8 @@ export function tlsNeeds(c: Pick<NodeConfig, 'listen' | 'peers' | 'tls' | 'expor
 export function securedParts(c: NodeConfig, tls: Tls | null): { linkTls: LinkTls | null; exportTls: ExportTls | null } {
   const needs = tlsNeeds(c);
   return {
-    linkTls: tls === null || !needs.links ? null : { tls, everywhere: c.tls === 'required' },
+    linkTls:
+      tls === null || !needs.links ? null : { tls, everywhere: c.tls === 'required', peersHere: Object.values(c.peers).flat().some(toLoopback) },
     exportTls: tls === null || !needs.exports || c.exportTlsMode === 'off' ? null : { tls, mode: c.exportTlsMode },
   };
 }

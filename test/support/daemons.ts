@@ -54,12 +54,12 @@ export interface DaemonsOptions {
   roots?: Readonly<Record<string, string>>;
   /** The port where `from` reaches `to`, which listens at `port`, such as that of a relay; that port itself when left out. */
   reach?: (from: string, to: string, port: number) => Promise<number>;
+  /** A command that each node's daemon is run by, such as `ip netns exec NAME`. */
+  within?: Readonly<Record<string, readonly string[]>>;
   /** Told of each node's root before it starts. */
   prepare?: (node: string, root: string) => Promise<void>;
   /** More variables of the daemons' environment, by node. */
   env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** A command that runs a node's daemon, such as `ip netns exec NAME`; its addresses are then in `config`. */
-  within?: Readonly<Record<string, readonly string[]>>;
 }
 
 export class Daemons {
@@ -76,9 +76,8 @@ export class Daemons {
     const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'netraid-mirror-')));
     chmodSync(folder, 0o755);
     const all = new Daemons(folder);
-    for (const name of o.nodes) {
+    for (const name of o.nodes)
       all.#nodes.set(name, new NodeProcess(name, folder, await freePort(), o.roots?.[name], o.env?.[name], undefined, o.within?.[name]));
-    }
     try {
       for (const n of all.nodes()) {
         mkdirSync(path.join(n.root, 'etc', 'default'), { recursive: true });

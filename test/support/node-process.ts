@@ -31,7 +31,7 @@ export class NodeProcess {
   readonly #within: readonly string[];
   #child: ChildProcess | undefined;
 
-  /** `from`: the built programs that are run; `within`: a command that runs the daemon, such as `ip netns exec NAME`. */
+  /** `from`: the built programs that are run; `within`: a command that runs another, such as one in a network of its own. */
   constructor(
     name: string,
     folder: string,
@@ -41,9 +41,9 @@ export class NodeProcess {
     from = dist,
     within: readonly string[] = [],
   ) {
+    this.#within = within;
     this.#env = env;
     this.#dist = from;
-    this.#within = within;
     this.name = name;
     this.root = root;
     this.port = port;
@@ -66,9 +66,8 @@ export class NodeProcess {
     if (this.running) throw new Error(`${this.name} runs already`);
     const log = openSync(this.logPath, 'a');
     // The daemon dies with the process that started it, also when that is killed.
-    const daemon = ['setpriv', '--pdeathsig', 'KILL', process.execPath, builtProgram('netraidd', this.#dist), '--root', this.root];
-    const [program = '', ...args] = [...this.#within, ...daemon];
-    const child = spawn(program, args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
+    const args = ['--pdeathsig', 'KILL', ...this.#within, process.execPath, builtProgram('netraidd', this.#dist), '--root', this.root];
+    const child = spawn('setpriv', args, { env: { ...process.env, PATH: programsPath, ...this.#env }, stdio: ['ignore', log, log], cwd: '/' });
     closeSync(log);
     this.#child = child;
     const spawned = { problem: '' };

@@ -46,9 +46,6 @@ function pump(from: Socket, to: Socket): void {
   to.on('drain', () => {
     from.resume();
   });
-  from.on('end', () => {
-    to.end();
-  });
   from.resume();
 }
 
@@ -64,25 +61,32 @@ export function bridge(outer: Socket, to: Taker): void {
   const [ours, theirs] = pair;
   const inner = new Socket({ fd: ours, allowHalfOpen: true, readable: true, writable: true });
   let linger: NodeJS.Timeout | undefined;
+  const endOuter = (): void => {
+    if (outer.destroyed || linger !== undefined) return;
+    outer.end();
+    linger = setTimeout(() => outer.destroy(), END_LINGER_MS);
+    linger.unref();
+  };
+  // The engine answers what came before the peer's end.
+  outer.allowHalfOpen = true;
   // An error of either is followed by its close, and that ends the other.
   outer.on('error', () => outer.destroy());
   inner.on('error', () => inner.destroy());
-  inner.on('end', () => {
-    linger = setTimeout(() => outer.destroy(), END_LINGER_MS);
-    linger.unref();
-  });
   outer.on('close', () => {
     clearTimeout(linger);
     // What came before the end is still to be read by the engine.
-    if (inner.writableEnded) return;
-    inner.end();
+    if (!inner.writableEnded) inner.end();
     inner.resume();
   });
-  inner.on('close', () => {
-    if (!outer.writableEnded) outer.destroy();
-  });
+  inner.on('end', endOuter);
+  inner.on('close', endOuter);
+  outer.on('end', () => inner.end());
   pump(outer, inner);
   pump(inner, outer);
-  to.take(theirs, NO_BYTES);
+  to.take(theirs, NO_BYTES, (errno) => {
+    if (errno !== 0) outer.destroy();
+    // A socket that is not read hears of no end: what the engine left in the pair is little, and has END_LINGER_MS to leave.
+    inner.resume();
+  });
   closeSync(theirs);
 }

@@ -30,8 +30,9 @@ import {
   type RequestId,
   type WireParams,
 } from '../types.ts';
+import { ConnEnds } from './conn-ends.ts';
 import { NativeHandles } from './native-handles.ts';
-import { NativeLegs } from './native-legs.ts';
+import { checkRange, NativeLegs } from './native-legs.ts';
 import { BATCH_MAX, Ctl, NativeMemory, RequestState, Ring, RING_ENTRIES, RING_FIELDS, SLOT_BITS, Stat, ValueKind } from './native-memory.ts';
 import type { NativeCalls, NativeEngineShim } from './native-shim.ts';
 import { blockStatusBytes, blockStatusFrom, encodeBlockStatusChunks, extentsFrom } from './native-values.ts';
@@ -61,6 +62,7 @@ export class NativeEngine implements Engine {
   readonly #legs = new NativeLegs();
   /** Answers made here that wait for their DONE. */
   readonly #kept = new Map<OpId, EngineValue>();
+  readonly #ends = new ConnEnds();
   /** Sockets whose handshake has not left yet. */
   readonly #handingOver = new Map<ConnId, NodeSocket>();
   #handler: ((e: EventBatch) => void) | undefined;
@@ -113,7 +115,8 @@ export class NativeEngine implements Engine {
     if (this.#shutDown) this.close(id, Errno.ESHUTDOWN);
     else
       s.handOver({
-        take: (fd, unread) => {
+        take: (fd, unread, ended) => {
+          this.#ends.add(id, ended);
           this.#start(id, fd, early, unread);
         },
         gone: (errno) => {
@@ -365,6 +368,7 @@ export class NativeEngine implements Engine {
     const b = this.#batch;
     const hasValues = this.#m.ctl[Ctl.VALUES] !== 0;
     b.count = count;
+    this.#ends.look(this.#m, count);
     if (hasValues) this.#fillValues(count);
     try {
       handler(b);
@@ -390,11 +394,5 @@ export class NativeEngine implements Engine {
         this.release(h);
       }
     }
-  }
-}
-
-function checkRange(offset: number, length: number): void {
-  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-    throw new RangeError(`leg range ${String(offset)}+${String(length)}`);
   }
 }

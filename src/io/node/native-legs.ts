@@ -81,3 +81,10 @@ export class NativeLegs {
     return leg;
   }
 }
+
+/** Of a leg; throws RangeError for what is none. */
+export function checkRange(offset: number, length: number): void {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+    throw new RangeError(`leg range ${String(offset)}+${String(length)}`);
+  }
+}

@@ -12,7 +12,7 @@ import { constants } from 'node:crypto';
 import { connect, type ConnectionOptions, createServer, DEFAULT_CIPHERS, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import type { Log } from '../log.ts';
 import type { SecureSocket, Tls, TlsPeer, TlsState } from '../tls.ts';
-import { type Clock, Errno, type Files, IoError, type IoSocket } from '../types.ts';
+import { type Clock, Errno, type Files, IoError, type IoSocket, type Timer } from '../types.ts';
 import { errnoOf } from './errors.ts';
 import { NodeSocket } from './socket.ts';
 import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, type TlsMaterial, tlsMaterial } from './tls-files.ts';
@@ -20,7 +20,10 @@ import { refusalOf, tlsErrorText } from './tls-words.ts';
 
 /** Files are not looked at more often. */
 const RELOAD_MS = 1000;
-const WARN_BEFORE_MS = 30 * 24 * 3_600_000;
+/** No handshake waits longer for them. */
+const LOOK_MAX_MS = 200;
+const DAY_MS = 24 * 3_600_000;
+const WARN_BEFORE_MS = 30 * DAY_MS;
 /** Those with forward secrecy first; all of them say PSK in their name, and all are of TLS 1.2. */
 const PSK_CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
 
@@ -65,7 +68,7 @@ export class NodeTls implements Tls {
     this.#bytes = bytes;
     this.#material = tlsMaterial(bytes, o.folder, o.node);
     this.#lookedAt = o.clock.now();
-    this.#warnOfEnd();
+    this.#watchEnd();
   }
 
   /** Rejects with Error (one line: which file, and what) when there is nothing in the folder that can be used. */
@@ -81,7 +84,32 @@ export class NodeTls implements Tls {
     return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString() };
   }
 
-  async accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
+  accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
+    return this.#inTime(s, timeoutMs, () => this.#accept(s, early));
+  }
+
+  connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
+    return this.#inTime(s, timeoutMs, () => this.#connect(s, node));
+  }
+
+  /** All steps have one time: at its end the socket is destroyed, and so whatever waits for it ends. */
+  async #inTime(s: IoSocket, timeoutMs: number, f: () => Promise<SecureSocket>): Promise<SecureSocket> {
+    const time = { out: false };
+    const timer = this.#clock.after(timeoutMs, () => {
+      time.out = true;
+      s.destroy();
+    });
+    try {
+      return await f();
+    } catch (e: unknown) {
+      if (!time.out) throw e;
+      throw new IoError(Errno.ETIMEDOUT, `TLS with ${s.remote}: no agreement within ${String(Math.round(timeoutMs))} ms`);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  async #accept(s: IoSocket, early: Uint8Array): Promise<SecureSocket> {
     const { x509, psk } = await this.#current();
     const raw = await released(s, early);
     let user = '';
@@ -104,7 +132,7 @@ export class NodeTls implements Tls {
             },
           }),
     });
-    const secure = await this.#shaken(raw, s.remote, timeoutMs, (done, failed) => {
+    const secure = await this.#shaken(raw, s.remote, (done, failed) => {
       server.on('secureConnection', done);
       server.on('tlsClientError', failed);
       server.emit('connection', raw);
@@ -112,7 +140,7 @@ export class NodeTls implements Tls {
     return new NodeSecureSocket(secure, s.remote, clientVerdict(secure, user));
   }
 
-  async connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
+  async #connect(s: IoSocket, node: string): Promise<SecureSocket> {
     const { x509, psk } = await this.#current();
     const key = psk?.get(this.#node);
     if (x509 === null && key === undefined) {
@@ -129,7 +157,7 @@ export class NodeTls implements Tls {
             minDHSize: 1024,
             pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }),
           };
-    const secure = await this.#shaken(raw, s.remote, timeoutMs, (done, failed) => {
+    const secure = await this.#shaken(raw, s.remote, (done, failed) => {
       // Names are compared below: a node's is no host's.
       const t = connect({ socket: raw, ...proof, minVersion: 'TLSv1.2', rejectUnauthorized: false, checkServerIdentity: () => undefined });
       t.on('secureConnect', () => {
@@ -144,42 +172,45 @@ export class NodeTls implements Tls {
   }
 
   /** Rejects with IoError. */
-  #shaken(
-    raw: Socket,
-    remote: string,
-    timeoutMs: number,
-    begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void,
-  ): Promise<TLSSocket> {
+  #shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void): Promise<TLSSocket> {
     return new Promise((resolve, reject) => {
       const end = (e: unknown): void => {
-        timer.cancel();
         raw.destroy();
-        const known = e instanceof IoError ? e : new IoError(errnoOf(e) ?? Errno.EACCES, `TLS with ${remote}: ${tlsErrorText(e)}`);
-        reject(known);
+        reject(e instanceof IoError ? e : new IoError(errnoOf(e) ?? Errno.EACCES, `TLS with ${remote}: ${tlsErrorText(e)}`));
       };
-      const timer = this.#clock.after(timeoutMs, () => {
-        end(new IoError(Errno.ETIMEDOUT, `TLS with ${remote}: no agreement within ${String(Math.round(timeoutMs))} ms`));
-      });
       raw.once('close', () => {
         end(new IoError(Errno.ECONNRESET, `TLS with ${remote}: it closed the connection during the handshake`));
       });
       begin((t) => {
-        timer.cancel();
+        // Whether the peer's end is answered by ours is the TLS socket's to say from here on.
+        raw.allowHalfOpen = true;
         resolve(t);
       }, end);
     });
   }
 
-  /** What is in the folder now, when it can be used. */
+  /** What is in the folder now, when it can be used, and as far as the disk answers: nodes hear each other also while it does not. */
   async #current(): Promise<TlsMaterial> {
-    if (this.#clock.now() - this.#lookedAt >= RELOAD_MS) {
-      this.#looking ??= this.#look().finally(() => {
-        this.#looking = undefined;
-        this.#lookedAt = this.#clock.now();
-      });
-      await this.#looking;
-    }
+    if (this.#clock.now() - this.#lookedAt < RELOAD_MS) return this.#material;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+      this.#lookedAt = this.#clock.now();
+    });
+    let timer: Timer | undefined;
+    const enough = new Promise<void>((resolve) => {
+      timer = this.#clock.after(LOOK_MAX_MS, resolve);
+    });
+    await Promise.race([this.#looking, enough]);
+    timer?.cancel();
     return this.#material;
+  }
+
+  /** Also of a daemon that runs for years, and to whom nobody new connects. */
+  #watchEnd(): void {
+    this.#warnOfEnd();
+    this.#clock.after(DAY_MS, () => {
+      this.#watchEnd();
+    });
   }
 
   #warnOfEnd(): void {
@@ -193,6 +224,9 @@ export class NodeTls implements Tls {
       const bytes = await readTlsFiles(this.#files, this.#folder);
       if (sameFiles(bytes, this.#bytes)) return;
       this.#bytes = bytes;
+      // A list that is away while it is being replaced would let in whom it is there to keep out.
+      const gone = bytes.crl === null && (this.#material.x509?.crl ?? null) !== null;
+      if (gone) throw new Error(`ca-crl.pem is gone from ${this.#folder}; to do without it, start the daemon anew`);
       this.#material = tlsMaterial(bytes, this.#folder, this.#node);
       this.#log.info('new certificates or keys are in use', { folder: this.#folder });
       this.#warnOfEnd();

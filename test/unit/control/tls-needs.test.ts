@@ -26,8 +26,12 @@ describe('what is to be secured', () => {
   it('is what the parts of the daemon get', () => {
     const tls = new FakeTls({ names: ['a'] }, new ManualClock());
     const required = `${AWAY}tls: required\nexports: {listen: 10.0.0.1:10809, tls: required}\n`;
-    expect(securedParts(config(required), tls)).toEqual({ linkTls: { tls, everywhere: true }, exportTls: { tls, mode: 'required' } });
-    expect(securedParts(config(AWAY), tls)).toEqual({ linkTls: { tls, everywhere: false }, exportTls: null });
+    expect(securedParts(config(required), tls)).toEqual({
+      linkTls: { tls, everywhere: true, peersHere: false },
+      exportTls: { tls, mode: 'required' },
+    });
+    expect(securedParts(config(AWAY), tls)).toEqual({ linkTls: { tls, everywhere: false, peersHere: false }, exportTls: null });
+    expect(securedParts(config('listen: 10.0.0.1:7000\npeers: {b: 10.0.0.2:7000, c: localhost:7002}\n'), tls).linkTls?.peersHere).toBe(true);
     expect(securedParts(config(`${HERE}exports: {listen: 127.0.0.1:10809, tls: allowed}\n`), tls)).toEqual({
       linkTls: null,
       exportTls: { tls, mode: 'allowed' },

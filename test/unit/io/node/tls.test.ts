@@ -4,6 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LegDevice } from '../../../../src/nbd/leg-device.ts';
+import * as wire from '../../../../src/nbd/wire/constants.ts';
+import * as hs from '../../../../src/nbd/wire/handshake.ts';
+import { encodeText } from '../../../../src/nbd/wire/layout.ts';
+import { encodeRequest } from '../../../../src/nbd/wire/transmission.ts';
+import { PullSocket } from '../../../../src/io/pull-socket.ts';
 import { NbdServer } from '../../../../src/nbd/server.ts';
 import { EngineHub } from '../../../../src/io/hub.ts';
 import type { Log } from '../../../../src/io/log.ts';
@@ -13,7 +18,7 @@ import { nodeNet } from '../../../../src/io/node/net.ts';
 import { createNodeIo } from '../../../../src/io/node/node-io.ts';
 import { NodeTls } from '../../../../src/io/node/tls.ts';
 import type { SecureSocket } from '../../../../src/io/tls.ts';
-import { Errno, type IoSocket, type Listener } from '../../../../src/io/types.ts';
+import { type Clock, Errno, type IoSocket, type Listener } from '../../../../src/io/types.ts';
 import { revoke } from '../../../../src/pki/issue.ts';
 import { addPreSharedKey } from '../../../../src/pki/psk.ts';
 import { NbdClient } from '../../../../src/nbd-client-js/client.ts';
@@ -224,6 +229,11 @@ describe('who is not taken', () => {
     const left = server.accept(leaving.far, NONE, SOON_MS);
     leaving.near.destroy();
     await expect(left).rejects.toMatchObject({ errno: Errno.ECONNRESET });
+    // Whose answers to what came before lie there, since it does not read.
+    const full = await sockets();
+    full.near.pause();
+    full.far.write(new Uint8Array(64 * 1024 * 1024));
+    await expect(server.accept(full.far, NONE, 200)).rejects.toMatchObject({ errno: Errno.ETIMEDOUT });
     const closed = await sockets();
     closed.far.destroy();
     await expect(server.accept(closed.far, NONE, SOON_MS)).rejects.toThrow('closed the connection');
@@ -233,7 +243,15 @@ describe('who is not taken', () => {
 describe('renewal', () => {
   it('is seen by the next connection; what can not be used is said, and the set before it stays', async () => {
     const folder = await folderOf('server1');
-    const clock = { ...nodeClock, at: 0, now: () => clock.at, after: nodeClock.after, wallNow: nodeClock.wallNow };
+    const clock: Clock & { at: number } = {
+      at: 0,
+      now: () => clock.at,
+      wallNow: () => nodeClock.wallNow(),
+      after: (ms, f) => nodeClock.after(ms, f),
+      soon: (f) => {
+        nodeClock.soon(f);
+      },
+    };
     const server = await NodeTls.open({ files: nodeFiles, folder, node: 'server1', clock, log });
     const client = await opened(await folderOf('server2'), 'server2');
     const before = server.state.expires;
@@ -262,24 +280,76 @@ describe('renewal', () => {
 
 describe('what is in the folder', () => {
   const spoil: [string, (folder: string, other: string) => void, RegExp][] = [
-    ['no certificate', (f) => rmSync(join(f, 'node-cert.pem')), /node-cert\.pem is missing/],
-    ['no key', (f) => rmSync(join(f, 'node-key.pem')), /node-key\.pem is missing/],
-    ['no CA', (f) => rmSync(join(f, 'ca-cert.pem')), /ca-cert\.pem is missing/],
+    [
+      'no certificate',
+      (f) => {
+        rmSync(join(f, 'node-cert.pem'));
+      },
+      /node-cert\.pem is missing/,
+    ],
+    [
+      'no key',
+      (f) => {
+        rmSync(join(f, 'node-key.pem'));
+      },
+      /node-key\.pem is missing/,
+    ],
+    [
+      'no CA',
+      (f) => {
+        rmSync(join(f, 'ca-cert.pem'));
+      },
+      /ca-cert\.pem is missing/,
+    ],
     [
       'the key of another',
-      (f, o) => copyFileSync(join(o, 'node-key.pem'), join(f, 'node-key.pem')),
+      (f, o) => {
+        copyFileSync(join(o, 'node-key.pem'), join(f, 'node-key.pem'));
+      },
       /node-key\.pem with node-cert\.pem can not be used/,
     ],
     [
       'the certificate of another node',
-      (f, o) => copyFileSync(join(o, 'node-cert.pem'), join(f, 'node-cert.pem')),
+      (f, o) => {
+        copyFileSync(join(o, 'node-cert.pem'), join(f, 'node-cert.pem'));
+      },
       /certificate of server2; allowed: one of server1/,
     ],
-    ['a damaged CA', (f) => writeFileSync(join(f, 'ca-cert.pem'), 'x'), /ca-cert\.pem can not be used/],
-    ['a damaged list', (f) => writeFileSync(join(f, 'ca-crl.pem'), 'x'), /ca-crl\.pem can not be used/],
-    ['no line of keys', (f) => writeFileSync(join(f, 'psk'), 'alice\n'), /psk: line 1 is no USER:KEY/],
-    ['a short key', (f) => writeFileSync(join(f, 'psk'), '# keys\nalice:abcd\n'), /psk: line 2 is no USER:KEY/],
-    ['a user twice', (f) => writeFileSync(join(f, 'psk'), `a:${'0'.repeat(64)}\na:${'1'.repeat(64)}\n`), /psk: line 2 has user a once more/],
+    [
+      'a damaged CA',
+      (f) => {
+        writeFileSync(join(f, 'ca-cert.pem'), 'x');
+      },
+      /ca-cert\.pem can not be used/,
+    ],
+    [
+      'a damaged list',
+      (f) => {
+        writeFileSync(join(f, 'ca-crl.pem'), 'x');
+      },
+      /ca-crl\.pem can not be used/,
+    ],
+    [
+      'no line of keys',
+      (f) => {
+        writeFileSync(join(f, 'psk'), 'alice\n');
+      },
+      /psk: line 1 is no USER:KEY/,
+    ],
+    [
+      'a short key',
+      (f) => {
+        writeFileSync(join(f, 'psk'), '# keys\nalice:abcd\n');
+      },
+      /psk: line 2 is no USER:KEY/,
+    ],
+    [
+      'a user twice',
+      (f) => {
+        writeFileSync(join(f, 'psk'), `a:${'0'.repeat(64)}\na:${'1'.repeat(64)}\n`);
+      },
+      /psk: line 2 has user a once more/,
+    ],
   ];
 
   it.each(spoil)('%s is said, with the file', async (_what, f, said) => {
@@ -288,6 +358,42 @@ describe('what is in the folder', () => {
     await expect(opened(folder, 'server1')).rejects.toThrow(said);
   });
 });
+
+const READS = 8;
+const READ_BYTES = 256 * 1024;
+
+function request(type: number, cookie: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(28);
+  encodeRequest(new DataView(bytes.buffer), 0, { flags: 0, type, cookieHi: 0, cookieLo: cookie, offset: 0, length });
+  return bytes;
+}
+
+/** Bytes that came behind the handshake. */
+async function shaken(client: SecureSocket): Promise<Uint8Array> {
+  const pull = new PullSocket(client, nodeClock);
+  await pull.read(18, SOON_MS);
+  pull.write(hs.encodeClientFlags(wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES));
+  pull.write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME, encodeText('x')));
+  await pull.read(10, SOON_MS);
+  return pull.detach();
+}
+
+/** A client that asks for much and reads nothing of it: what waits for it is more than all buffers on the way hold. */
+async function replyNotRead(client: SecureSocket): Promise<void> {
+  await shaken(client);
+  for (let i = 1; i <= 20 * READS; i += 1) client.write(request(wire.NBD_CMD_READ, i, READ_BYTES));
+}
+
+/** A client that asks, says that it goes, and ends its side at once: bytes of the replies that it still gets. */
+async function repliesAfterTheEnd(client: SecureSocket): Promise<number> {
+  const rest = await shaken(client);
+  const got = drained(client);
+  client.resume();
+  for (let i = 1; i <= READS; i += 1) client.write(request(wire.NBD_CMD_READ, i, READ_BYTES));
+  client.write(request(wire.NBD_CMD_DISC, 99, 0));
+  client.end();
+  return rest.length + (await got).bytes.length;
+}
 
 describe.each(['native', 'portable'] as const)('a connection that the %s engine takes over', (engine) => {
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
@@ -320,6 +426,18 @@ describe.each(['native', 'portable'] as const)('a connection that the %s engine 
       for (const l of listeners) await l.close();
       listeners = [];
     }
+    for (const f of [repliesAfterTheEnd, replyNotRead] as const) {
+      const { client, server: accepted } = await agreed(near, far);
+      const serving = server.serve(accepted);
+      // A socket of Node's, which the portable engine keeps, ends with its peer's end.
+      if (f === repliesAfterTheEnd && engine === 'native') expect(await f(client)).toBe(READS * (16 + READ_BYTES));
+      else await f(client);
+      expect(await serving).toBe(true);
+      await server.closeExport(device, Errno.ESHUTDOWN, 0);
+    }
+    await expect.poll(() => hub.engine.usage().connections, { timeout: SOON_MS }).toBe(0);
+    for (const l of listeners) await l.close();
+    listeners = [];
     await expect.poll(descriptors, { timeout: SOON_MS }).toBeLessThanOrEqual(before);
     await server.close({ drainMs: 100 });
     await hub.engine.shutdown();
