@@ -11,8 +11,8 @@ import { runOk } from './programs.ts';
 export interface CertificateOptions {
   /** It ended ten days ago. */
   expired?: boolean;
-  /** Another common name than the one that the folder is for. */
-  commonName?: string;
+  /** Lines of x509v3_config(5) in place of the usual ones. */
+  extensions?: readonly string[];
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -86,18 +86,17 @@ export class CertificateMaker {
 
   /** Into `folder`, as a node has it below ROOT/etc/tls. */
   async node(folder: string, name: string, o: CertificateOptions = {}): Promise<void> {
-    const cn = o.commonName ?? name;
     const extensions = [
       'extendedKeyUsage = serverAuth,clientAuth',
       'keyUsage = critical,digitalSignature',
-      `subjectAltName = DNS:${cn},DNS:localhost,IP:127.0.0.1`,
+      `subjectAltName = DNS:${name},DNS:localhost,IP:127.0.0.1`,
     ];
-    await this.#issue(folder, 'node', cn, extensions, o);
+    await this.#issue(folder, 'node', name, extensions, o);
   }
 
   /** Into `folder`, as libnbd and qemu look for it. */
   async client(folder: string, name: string, o: CertificateOptions = {}): Promise<void> {
-    await this.#issue(folder, 'client', o.commonName ?? name, ['extendedKeyUsage = clientAuth', 'keyUsage = critical,digitalSignature'], o);
+    await this.#issue(folder, 'client', name, ['extendedKeyUsage = clientAuth', 'keyUsage = critical,digitalSignature'], o);
   }
 
   /** Revokes that certificate, in lists made from here on. */
@@ -119,7 +118,7 @@ export class CertificateMaker {
     const wanted = this.#at(`${String(this.#made)}.ext`);
     const key = join(folder, `${kind}-key.pem`);
     await runOk('openssl', ['req', '-config', this.#config, '-new', ...newKey(key), '-subj', `/CN=${cn}`, '-out', request]);
-    writeFileSync(wanted, `basicConstraints = critical,CA:FALSE\n${extensions.join('\n')}\n`);
+    writeFileSync(wanted, `basicConstraints = critical,CA:FALSE\n${(o.extensions ?? extensions).join('\n')}\n`);
     const from = Date.now() - 20 * DAY_MS;
     const until = o.expired === true ? from + 10 * DAY_MS : from + 200 * DAY_MS;
     const times = ['-startdate', asn1Time(from), '-enddate', asn1Time(until)];
