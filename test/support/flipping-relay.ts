@@ -18,10 +18,10 @@ export class FlippingRelay {
   readonly #sockets = new Set<Socket>();
   #orders: Order[] = [];
 
-  /** A port of 127.0.0.1 that leads to another. */
-  async open(toPort: number): Promise<number> {
+  /** A port of 127.0.0.1 that leads to another, where all come from the address `from`. */
+  async open(toPort: number, from = '127.0.0.1'): Promise<number> {
     const server = createServer({ noDelay: true }, (near) => {
-      const far = connect({ host: '127.0.0.1', port: toPort, noDelay: true });
+      const far = connect({ host: '127.0.0.1', port: toPort, localAddress: from, noDelay: true });
       const carried = { there: 0, back: 0 };
       this.#carry(near, far, 'there', carried);
       this.#carry(far, near, 'back', carried);

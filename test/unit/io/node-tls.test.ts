@@ -44,7 +44,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
   const at = (name: string): string => join(folder, name);
   let ca: CertificateMaker;
   let other: CertificateMaker;
-  let ends: (() => Promise<void> | void)[] = [];
+  const ends: (() => Promise<void> | void)[] = [];
   let logged: string[] = [];
   const log: Log = {
     info: (m) => logged.push(`info ${m}`),
@@ -116,7 +116,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
     return s;
   }
 
-  const identity = (dir: string, kind = 'node'): ConnectionOptions => ({
+  const identity = (dir: string, kind = 'node'): Pick<ConnectionOptions, 'cert' | 'key'> => ({
     cert: readFileSync(join(dir, `${kind}-cert.pem`)),
     key: readFileSync(join(dir, `${kind}-key.pem`)),
   });
