@@ -1,5 +1,6 @@
 /** Two networks of their own on this machine, joined by one wire, and an ear on that wire. Needs root. */
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import type { Cleanup } from './cleanup.ts';
 import { findProgram, runOk, start, until } from './programs.ts';
 
@@ -9,8 +10,8 @@ const PYTHON = '/usr/bin/python3';
 /** What keeps this machine from it; undefined: nothing. */
 export function lackingForNetworks(): string | undefined {
   if (process.getuid?.() !== 0) return 'root';
-  for (const program of ['ip', PYTHON.slice(PYTHON.lastIndexOf('/') + 1), 'openssl']) if (findProgram(program) === undefined) return program;
-  return undefined;
+  if (!existsSync(PYTHON)) return PYTHON;
+  return ['ip', 'openssl', 'nbdcopy'].find((p) => findProgram(p) === undefined);
 }
 
 /** Every packet both ways; what is on the standard input ends it. */
