@@ -1,121 +1,88 @@
-/** A network that changes what it carries: a relay between source and target flips bits of what is replicated. */
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+/** A bit that turns over on the way between two nodes: with TLS it is found, and the mirror comes out whole. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, describe, expect } from 'vitest';
-import { Daemons, freePort } from '../support/daemons.ts';
-import { runOk, temporaryFolder, testWith } from '../support/programs.ts';
-import { testCa } from '../unit/pki/ca-world.ts';
+import { afterEach, describe, expect } from 'vitest';
+import { CertificateMaker } from '../support/certificates.ts';
+import { Daemons } from '../support/daemons.ts';
+import { FlippingRelay } from '../support/flipping-relay.ts';
+import { runOk, temporaryFolder, testWith, until } from '../support/programs.ts';
 
-const SIZE = 16 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const SIZE = 16 * MIB;
 const NODES = ['server1', 'server2'];
-/** What is shorter may be a heartbeat. */
-const PAYLOAD_MIN_BYTES = 8192;
+const TAG = 'data';
+const NEEDED = ['openssl', 'nbdcopy'];
+const LARGE = { pieceMinBytes: 16_384, carriedMinBytes: MIB };
+/** Answers are short. */
+const ANY = { pieceMinBytes: 16, carriedMinBytes: MIB };
 
-class BitFlipper {
-  readonly #servers: Server[] = [];
-  readonly #sockets = new Set<Socket>();
-  /** Still to be flipped, one in each piece of payload. */
-  armed = 0;
-  flipped = 0;
-
-  async open(to: number): Promise<number> {
-    const port = await freePort();
-    const server = createServer((near) => {
-      const far = connect(to, '127.0.0.1');
-      for (const [s, other] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        this.#sockets.add(s);
-        s.on('error', () => other.destroy());
-        s.on('close', () => {
-          this.#sockets.delete(s);
-          other.destroy();
-        });
-        s.on('data', (b: Buffer) => {
-          if (s === near) this.#damage(b);
-          other.write(b);
-        });
-      }
-    });
-    this.#servers.push(server);
-    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-    return port;
-  }
-
-  #damage(b: Buffer): void {
-    if (this.armed === 0 || b.length < PAYLOAD_MIN_BYTES) return;
-    const at = b.length >> 1;
-    b.writeUInt8((b[at] ?? 0) ^ 4, at);
-    this.armed -= 1;
-    this.flipped += 1;
-  }
-
-  close(): void {
-    for (const s of this.#servers) s.close();
-    for (const s of this.#sockets) s.destroy();
-  }
-}
-
-describe('a flipped bit in what is replicated', () => {
+describe.each(['native', 'portable'])('a bit turned over between nodes, in the %s engine', (engine) => {
   const folder = temporaryFolder();
-  const image = join(folder, 'image');
-  let all: Daemons | undefined;
-  let flipper: BitFlipper;
+  let relay: FlippingRelay;
+  let all: Daemons;
 
-  beforeAll(async () => {
-    const ca = await testCa(folder);
-    for (const name of NODES) await ca.issue({ name, out: join(folder, name) });
-    writeFileSync(image, Buffer.alloc(SIZE, 'what is to be replicated, and is long enough. '));
-  });
-
-  afterEach(async () => {
-    await all?.close();
-    all = undefined;
-    flipper.close();
-  });
-
-  /** A mirror whose source reaches its target through the relay, in sync; written to while bits are flipped. */
-  async function damaged(tls: string, flips: number): Promise<Daemons> {
-    flipper = new BitFlipper();
-    const started = await Daemons.start({
+  async function started(tls: 'required' | 'off'): Promise<void> {
+    relay = new FlippingRelay();
+    const ca = await CertificateMaker.make(join(folder, `ca-${tls}`));
+    all = await Daemons.start({
       nodes: NODES,
-      reach: (from, _to, port) => (from === 'server1' ? flipper.open(port) : Promise.resolve(port)),
       config: Object.fromEntries(NODES.map((n) => [n, { tls }])),
+      env: Object.fromEntries(NODES.map((n) => [n, { NETRAID_ENGINE: engine }])),
+      reach: (_from, _to, port) => relay.open(port),
       prepare: async (node, root) => {
-        mkdirSync(join(root, 'etc', 'tls'), { recursive: true });
-        cpSync(join(folder, node), join(root, 'etc', 'tls'), { recursive: true });
-        return Promise.resolve();
+        await ca.node(join(root, 'etc', 'tls'), node);
       },
     });
-    all = started;
-    const legs = { server1: started.path('leg1'), server2: started.path('leg2') };
-    await started.createMirror({ tag: 't', sizeBytes: SIZE, legs });
-    flipper.armed = flips;
-    await runOk('nbdcopy', ['--flush', image, started.node('server1').uri('t')]);
-    return started;
+    const legs = { server1: all.path('leg1'), server2: all.path('leg2') };
+    await all.createMirror({ tag: TAG, sizeBytes: SIZE, regionBytes: 64 * 1024, legs });
   }
 
-  testWith(['nbdcopy', 'cmp'], 'never reaches the disk of a target by TLS: its session ends, and it returns', async () => {
-    const d = await damaged('required', 3);
-    await d.until('the bits are flipped, and the target is in sync', async () => {
-      const { state } = await d.target('server1', 't', 'server2');
-      return flipper.armed === 0 && state === 'Target';
-    });
-    expect(flipper.flipped).toBe(3);
-    expect(d.node('server1').log(1000)).toMatch(/server2.*(left|lost|out of sync)/i);
-    await runOk('cmp', [image, d.path('leg1')]);
-    await runOk('cmp', [image, d.path('leg2')]);
-    expect(await d.verify('server1', 't')).toMatchObject({ differingBytes: 0 });
+  afterEach(async () => {
+    await relay.close();
+    await all.close();
   });
 
-  testWith(['nbdcopy', 'cmp'], 'does without TLS, and only a verify finds it', async () => {
-    const d = await damaged('off', 1);
-    expect(flipper.flipped).toBe(1);
-    const result = await d.verify('server1', 't');
-    expect(result.differingBytes).toBeGreaterThan(0);
-    await d.untilInSync('server1', 't');
-    await runOk('cmp', [d.path('leg1'), d.path('leg2')]);
+  /** Writes all of the mirror anew, through its source. */
+  async function write(): Promise<Buffer> {
+    const data = randomBytes(SIZE);
+    writeFileSync(join(folder, 'image'), data);
+    await runOk('nbdcopy', ['--flush', join(folder, 'image'), all.node('server1').uri(TAG)]);
+    return data;
+  }
+
+  const left = (): number => all.node('server1').logged(/server2 has left the mirror/).length;
+  const leg = (n: 1 | 2): Buffer => readFileSync(all.path(`leg${String(n)}`));
+
+  testWith(NEEDED, 'with TLS breaks the session: the target leaves, returns, and never holds what was not written', async () => {
+    await started('required');
+    for (const [round, [way, how]] of (
+      [
+        ['there', LARGE],
+        ['back', ANY],
+      ] as const
+    ).entries()) {
+      let flipped = false;
+      void relay.flip(way, how).then(() => {
+        flipped = true;
+      });
+      const data = await write();
+      await until(`a bit was turned over, ${way}`, () => flipped);
+      await all.until(`server2 leaves after a bit that went ${way}`, () => Promise.resolve(left() > round));
+      await all.untilInSync('server1', TAG);
+      expect([leg(1).equals(data), leg(2).equals(data)], way).toEqual([true, true]);
+      expect(await all.verify('server1', TAG)).toMatchObject({ comparedBytes: SIZE, differingBytes: 0 });
+    }
+    expect(left()).toBe(2);
+  });
+
+  testWith(NEEDED, 'without TLS is written to the target, or this test would turn nothing over', async () => {
+    await started('off');
+    const flipped = relay.flip('there', LARGE);
+    const data = await write();
+    await flipped;
+    await all.untilInSync('server1', TAG);
+    expect([leg(1).equals(data), leg(2).equals(data), left()]).toEqual([true, false, 0]);
+    expect((await all.verify('server1', TAG)).differingBytes).toBeGreaterThan(0);
   });
 });

@@ -1,119 +1,191 @@
-/** What can be seen and done on the network between two nodes: each in a network namespace of its own, joined by a cable. */
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+/**
+ * Nodes on two networks, which have certificates and no word of TLS in their configuration: what goes over the wire between them is
+ * heard in full, and can not be read. And who is not taken there.
+ */
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { CertificateMaker } from '../support/certificates.ts';
+import { Cleanup } from '../support/cleanup.ts';
 import { Daemons } from '../support/daemons.ts';
-import { runOk, start, temporaryFolder, testWith } from '../support/programs.ts';
-import { type TestCa, testCa } from '../unit/pki/ca-world.ts';
+import { lackingForNetworks, type Heard, TwoNetworks } from '../support/networks.ts';
+import { NodeProcess } from '../support/node-process.ts';
+import { runOk, temporaryFolder } from '../support/programs.ts';
 
-const SIZE = 16 * 1024 * 1024;
-const MARKER = Buffer.from('9f3c61d07be8425aa1f4c8e2570b963dd41e7af0386b59c2e5187f0ac43d92b6', 'hex');
-const NETWORKS = { server1: `nr${String(process.pid)}a`, server2: `nr${String(process.pid)}b` } as const;
-const ADDRESS = { server1: '10.99.7.1', server2: '10.99.7.2' } as const;
-const NODES = ['server1', 'server2'] as const;
+const MIB = 1024 * 1024;
+const SIZE = 16 * MIB;
 const PORT = 7788;
-const PROGRAMS = ['ip', 'python3', 'nbdcopy'];
+const NODES = ['server1', 'server2'] as const;
+const TAG = 'data';
 
-/** Says "ready"; at SIGTERM: bytes that passed, and packets with the marker. */
-const CAPTURE = `
-import signal, socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-s.bind((sys.argv[1], 0))
-s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
-marker, total, seen = bytes.fromhex(sys.argv[2]), 0, 0
-def end(*_):
-    print(total, seen, flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
-print('ready', flush=True)
-while True:
-    b = s.recv(1 << 18)
-    total += len(b)
-    seen += marker in b
-`;
+const lacking = lackingForNetworks() ?? '';
+if (lacking !== '') process.stderr.write(`\nWARNING: SKIPPED test/interop/tls-network.test.ts: not here: ${lacking}\n\n`);
 
-describe('between nodes on different machines', () => {
+describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` (lacks ${lacking})`}`, () => {
   const folder = temporaryFolder();
+  const cleanup = new Cleanup();
+  const marker = randomBytes(32);
   const image = join(folder, 'image');
-  let ca: TestCa;
-  let all: Daemons | undefined;
-  let capture: ChildProcess | undefined;
-  const within = (n: (typeof NODES)[number]): string[] => ['ip', 'netns', 'exec', NETWORKS[n]];
+  let networks: TwoNetworks;
+  let ca: CertificateMaker;
 
   beforeAll(async () => {
-    ca = await testCa(folder);
-    for (const name of NODES) await ca.issue({ name, hosts: [ADDRESS[name]], out: join(folder, name) });
-    writeFileSync(image, Buffer.alloc(SIZE, MARKER));
-    if (process.getuid?.() !== 0) return;
-    for (const n of NODES) await runOk('ip', ['netns', 'add', NETWORKS[n]]);
-    await runOk('ip', ['link', 'add', 'cable', 'netns', NETWORKS.server1, 'type', 'veth', 'peer', 'name', 'cable', 'netns', NETWORKS.server2]);
-    for (const n of NODES) {
-      await runOk('ip', ['-n', NETWORKS[n], 'addr', 'add', `${ADDRESS[n]}/24`, 'dev', 'cable']);
-      for (const device of ['lo', 'cable']) await runOk('ip', ['-n', NETWORKS[n], 'link', 'set', device, 'up']);
-    }
-  });
-
-  afterEach(async () => {
-    capture?.kill('SIGKILL');
-    await all?.close();
-    all = undefined;
+    networks = await TwoNetworks.make(cleanup);
+    ca = await CertificateMaker.make(join(folder, 'ca'));
+    for (const node of NODES) await ca.node(join(folder, node), node);
+    const data = randomBytes(SIZE);
+    for (let at = 0; at < SIZE; at += 512) marker.copy(data, at);
+    writeFileSync(image, data);
   });
 
   afterAll(async () => {
-    if (process.getuid?.() === 0) for (const n of NODES) await runOk('ip', ['netns', 'del', NETWORKS[n]]);
+    await cleanup.run();
   });
 
-  /** What went over the cable while a mirror of the marker was made: bytes, and packets that show it. */
-  async function seen(more: Record<string, unknown>): Promise<{ bytes: number; shown: number }> {
-    const other = { server1: 'server2', server2: 'server1' } as const;
-    const at = (n: (typeof NODES)[number]): string => `${ADDRESS[n]}:${String(PORT)}`;
-    const listening = start('ip', ['netns', 'exec', NETWORKS.server1, 'python3', '-c', CAPTURE, 'cable', MARKER.toString('hex')]);
-    capture = listening;
-    let said = '';
-    listening.stdout?.on('data', (b: Buffer) => {
-      said += b.toString();
+  const other = (side: 0 | 1): 0 | 1 => (side === 0 ? 1 : 0);
+  const addresses = (side: 0 | 1): Record<string, unknown> => ({
+    listen: `${networks.hosts[side]}:${String(PORT)}`,
+    peers: { [NODES[other(side)]]: `${networks.hosts[other(side)]}:${String(PORT)}` },
+  });
+
+  describe('what is heard on the wire', () => {
+    /** While a mirror is made, written and in sync, and read back from its other node. */
+    async function heardOf(fields: Readonly<Record<string, unknown>>): Promise<Heard & { tls: string }> {
+      const listened = await networks.hear(marker, cleanup);
+      const all = await Daemons.start({
+        nodes: NODES,
+        config: { server1: { ...addresses(0), ...fields }, server2: { ...addresses(1), ...fields } },
+        within: { server1: networks.within(0), server2: networks.within(1) },
+        prepare: (node, root) => {
+          cpSync(join(folder, node), join(root, 'etc', 'tls'), { recursive: true });
+          return Promise.resolve();
+        },
+      });
+      try {
+        const legs = { server1: all.path('leg1'), server2: all.path('leg2') };
+        await all.createMirror({ tag: TAG, sizeBytes: SIZE, legs });
+        await runOk('nbdcopy', ['--flush', image, all.node('server1').uri(TAG)]);
+        await all.untilInSync('server1', TAG);
+        const written = readFileSync(image);
+        for (const leg of Object.values(legs)) expect(written.equals(readFileSync(leg))).toBe(true);
+        expect(await all.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
+        const { tls, refused } = await all.node('server1').control.call('info', {});
+        expect(refused).toEqual({ clients: 0, nodes: 0 });
+        return { ...(await listened()), tls: tls?.nodes ?? 'none' };
+      } finally {
+        await all.close();
+      }
+    }
+
+    it('is all of the data, and not a word of it', async () => {
+      const heard = await heardOf({});
+      expect(heard).toMatchObject({ seen: 0, lost: 0, tls: 'beyond-loopback' });
+      expect(heard.bytes).toBeGreaterThan(SIZE);
     });
-    await expect.poll(() => said, { timeout: 10_000 }).toContain('ready');
-    all = await Daemons.start({
-      nodes: NODES,
-      within: Object.fromEntries(NODES.map((n) => [n, within(n)])),
-      config: Object.fromEntries(NODES.map((n) => [n, { listen: at(n), peers: { [other[n]]: at(other[n]) }, ...more }])),
-      prepare: async (node, root) => {
-        const tls = join(root, 'etc', 'tls');
-        mkdirSync(tls, { recursive: true });
-        await runOk('cp', ['-a', `${join(folder, node)}/.`, tls]);
-      },
+
+    it('is the data itself where TLS is off, or this test could hear nothing', async () => {
+      const heard = await heardOf({ tls: 'off' });
+      expect(heard).toMatchObject({ lost: 0, tls: 'none' });
+      expect(heard.bytes).toBeGreaterThan(SIZE);
+      expect(heard.seen).toBeGreaterThan(SIZE / 512 / 2);
     });
-    const legs = { server1: all.path('leg1'), server2: all.path('leg2') };
-    await all.createMirror({ tag: 't', sizeBytes: SIZE, legs });
-    await runOk('nbdcopy', ['--flush', image, all.node('server1').uri('t')]);
-    await runOk('cmp', [image, legs.server2]);
-    const ended = once(listening, 'close');
-    listening.kill('SIGTERM');
-    await ended;
-    const [bytes = 0, shown = 0] = said.replace('ready', '').trim().split(' ').map(Number);
-    return { bytes, shown };
-  }
-
-  testWith(PROGRAMS, 'nothing of the data is seen, where nothing else was said', async () => {
-    const r = await seen({});
-    expect(r.bytes).toBeGreaterThan(SIZE);
-    expect(r.shown).toBe(0);
   });
 
-  testWith(PROGRAMS, 'and without TLS it is', async () => {
-    const r = await seen({ tls: 'off' });
-    expect(r.bytes).toBeGreaterThan(SIZE);
-    expect(r.shown).toBeGreaterThan(100);
-  });
+  describe('who is not taken', () => {
+    let made = 0;
 
-  testWith(PROGRAMS, 'a node that has no certificate does not start, and says what it lacks', async () => {
-    all = await Daemons.start({ nodes: ['alone'] });
-    const r = await all.runAlone('server9', { listen: '10.99.7.9:7788', peers: { server1: `${ADDRESS.server1}:7788` } });
-    expect(r.code).toBe(1);
-    expect(r.stderr).toContain('etc/tls/node-cert.pem is missing');
-    expect(r.stderr).toContain('tls: off');
+    /** A node's own root, with these fields and what `tls` has, or nothing. */
+    function prepared(side: 0 | 1, tls: string | undefined, fields: Readonly<Record<string, unknown>>): NodeProcess {
+      made += 1;
+      const name = NODES[side];
+      const at = join(folder, `${name}-${String(made)}`);
+      const root = join(at, name);
+      mkdirSync(join(root, 'etc'), { recursive: true });
+      writeFileSync(join(root, 'etc', 'netraid.yaml'), stringify({ version: 1, cluster: 'interop', node: name, ...addresses(side), ...fields }));
+      if (tls !== undefined) cpSync(tls, join(root, 'etc', 'tls'), { recursive: true });
+      return new NodeProcess(name, at, PORT, root, {}, undefined, networks.within(side));
+    }
+
+    const refusedNodes = async (n: NodeProcess): Promise<number> => (await n.control.call('info', {})).refused.nodes;
+
+    it('a node without certificates does not start, and says which file is missing', async () => {
+      for (const [gone, said] of [
+        ['node-cert.pem', /node-cert\.pem is missing/],
+        ['ca-cert.pem', /ca-cert\.pem is missing/],
+      ] as const) {
+        const lame = join(folder, `without-${gone}`);
+        cpSync(join(folder, 'server1'), lame, { recursive: true });
+        rmSync(join(lame, gone));
+        const n = prepared(0, gone === 'node-cert.pem' ? undefined : lame, {});
+        await expect(n.start()).rejects.toThrow('did not start');
+        expect(n.log()).toMatch(said);
+        expect(n.log()).toMatch(/tls: off.* in netraid\.yaml does without/);
+      }
+    });
+
+    const strangers: [string, (into: string) => Promise<Readonly<Record<string, unknown>>>, RegExp][] = [
+      [
+        'whose certificate has expired',
+        async (into) => {
+          await ca.node(into, 'server2', { expired: true });
+          return {};
+        },
+        /TLS from server2: its certificate has expired/,
+      ],
+      [
+        'of another cluster, with a CA of its own',
+        async (into) => {
+          const another = await CertificateMaker.make(join(folder, 'another'));
+          await another.node(into, 'server2');
+          // It takes us: only we do not take it.
+          cpSync(ca.caCert, join(into, 'ca-cert.pem'));
+          return { cluster: 'another' };
+        },
+        /TLS from server2: its certificate was not issued by our CA/,
+      ],
+      [
+        'that speaks no TLS',
+        async (into) => {
+          await ca.node(into, 'server2');
+          return { tls: 'off' };
+        },
+        /a connection without TLS, which server1 takes from/,
+      ],
+    ];
+
+    it.each(strangers)('a node %s is not heard, is logged once and counted', async (_what, prepare, why) => {
+      const into = join(folder, `stranger${String(made)}`);
+      const fields = await prepare(into);
+      const near = prepared(0, join(folder, 'server1'), {});
+      const far = prepared(1, into, fields);
+      try {
+        await near.start();
+        await far.start();
+        await expect.poll(() => refusedNodes(near), { timeout: 20_000 }).toBeGreaterThan(2);
+        const lines = near.logged(/a connection was not taken/);
+        expect(lines).toEqual([expect.stringMatching(why)]);
+        for (const n of [near, far]) expect(Object.values((await n.control.call('info', {})).peers)).toEqual([{ reachable: false }]);
+      } finally {
+        await Promise.all([near.kill(), far.kill()]);
+      }
+    });
+
+    it('an address outside of `allow` is hung up on before a word, logged once and counted', async () => {
+      await networks.address(0, '10.88.0.1/24');
+      await networks.address(1, '10.88.0.2/24');
+      const near = prepared(0, join(folder, 'server1'), { allow: '10.77.0.0/24' });
+      try {
+        await near.start();
+        for (let i = 0; i < 3; i += 1) expect(await networks.dial(1, '10.88.0.2', networks.hosts[0], PORT)).toBe('');
+        expect(await refusedNodes(near)).toBe(3);
+        expect(near.logged(/a connection was not taken/)).toEqual([expect.stringContaining('10.88.0.2')]);
+        const told = await near.cli('netraid', ['info', '--json']);
+        expect((JSON.parse(told.stdout) as { refused: unknown }).refused).toEqual({ clients: 0, nodes: 3 });
+      } finally {
+        await near.kill();
+      }
+    });
   });
 });

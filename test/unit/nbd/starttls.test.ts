@@ -6,7 +6,7 @@ import * as wire from '../../../src/nbd/wire/constants.ts';
 import * as hs from '../../../src/nbd/wire/handshake.ts';
 import { encodeText } from '../../../src/nbd/wire/layout.ts';
 import { FakeTls, type FakeIdentity } from '../../support/fake-tls.ts';
-import { ManualClock } from '../../support/manual-clock.ts';
+import { ManualClock, settle } from '../../support/manual-clock.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 import { deviceWith, INFO } from './plain-device.ts';
 
@@ -14,6 +14,7 @@ const device = deviceWith(INFO);
 
 interface Table {
   plain: PullSocket;
+  clock: ManualClock;
   done: Promise<HandshakeOutcome>;
   unproved: string[];
   secured: PullSocket[];
@@ -25,7 +26,7 @@ function table(mode: 'allowed' | 'required' | 'off', access?: (name: string, pro
   const unproved: string[] = [];
   const secured: PullSocket[] = [];
   const done = serveHandshake(new PullSocket(a, clock), {
-    exports: { list: () => [{ name: 'vol', description: '' }], find: () => device },
+    exports: { list: () => ['vol', 'other'].map((name) => ({ name, description: '' })), find: () => device },
     clock,
     limits: DEFAULT_HANDSHAKE_LIMITS,
     ...(access === undefined ? {} : { access }),
@@ -35,7 +36,7 @@ function table(mode: 'allowed' | 'required' | 'off', access?: (name: string, pro
   });
   const plain = new PullSocket(b, clock);
   plain.write(hs.encodeClientFlags(wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES));
-  return { plain, done, unproved, secured };
+  return { plain, clock, done, unproved, secured };
 }
 
 /** The last reply to an option. */
@@ -124,4 +125,80 @@ test('an export for some is shown and opened to them alone', async () => {
   const alice = await secured(await greeted(t), { names: ['x', 'alice'] });
   expect(await ask(alice, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
   expect(await t.done).toMatchObject({ kind: 'transmission', readOnly: true });
+});
+
+/** The names that LIST shows. */
+async function listed(client: PullSocket): Promise<string[]> {
+  client.write(hs.encodeOption(wire.NBD_OPT_LIST));
+  const names: string[] = [];
+  for (;;) {
+    const header = hs.decodeOptionReplyHeader(await client.read(20, 1000));
+    const data = await client.read(header?.length ?? 0, 1000);
+    if (header?.reply !== wire.NBD_REP_SERVER) return names;
+    const length = new DataView(data.buffer, data.byteOffset).getUint32(0);
+    names.push(Buffer.from(data.subarray(4, 4 + length)).toString());
+  }
+}
+
+test('contexts that were selected before TLS are not those of after it', async () => {
+  const select = hs.encodeMetaContextRequest('vol', [wire.NBD_META_CONTEXT_BASE_ALLOCATION]);
+  const t = table('allowed');
+  const plain = await greeted(t);
+  for (const [option, data] of [[wire.NBD_OPT_STRUCTURED_REPLY], [wire.NBD_OPT_SET_META_CONTEXT, select]] as const) {
+    expect(await ask(plain, option, data)).toBe(wire.NBD_REP_ACK);
+  }
+  const client = await secured(plain, { names: ['alice'] });
+  expect(await ask(client, wire.NBD_OPT_SET_META_CONTEXT, select)).toBe(wire.NBD_REP_ERR_INVALID);
+  expect(await ask(client, wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
+  expect(await ask(client, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
+  expect(await t.done).toMatchObject({ kind: 'transmission', structuredReplies: true, metaContexts: [] });
+});
+
+test('LIST and the old way in show and open to each client what is for it', async () => {
+  const access = (name: string, proved: readonly string[] | null): Access =>
+    name === 'vol' ? 'full' : proved === null ? 'needs-tls' : proved.includes('alice') ? 'full' : 'none';
+  const plain = await greeted(table('allowed', access));
+  expect(await listed(plain)).toEqual(['vol']);
+  for (const [name, shown] of [
+    ['alice', ['vol', 'other']],
+    ['bob', ['vol']],
+  ] as const) {
+    const t = table('allowed', access);
+    const client = await secured(await greeted(t), { names: [name] });
+    expect(await listed(client)).toEqual(shown);
+    client.write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME, encodeText('other')));
+    const outcome = await t.done;
+    expect(outcome.kind, name).toBe(name === 'alice' ? 'transmission' : 'closed');
+    if (outcome.kind === 'transmission') expect(outcome.socket).toBe(t.secured[0]?.socket);
+  }
+  const old = table('allowed', access);
+  (await greeted(old)).write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME, encodeText('other')));
+  expect(await old.done).toMatchObject({ kind: 'closed' });
+});
+
+test('one time is for all of a handshake, TLS as well as what is before and behind it', async () => {
+  const t = table('allowed');
+  const plain = await greeted(t);
+  t.clock.advance(DEFAULT_HANDSHAKE_LIMITS.handshakeTimeoutMs - 1);
+  expect(await ask(plain, wire.NBD_OPT_STARTTLS)).toBe(wire.NBD_REP_ACK);
+  await settle();
+  t.clock.advance(1);
+  expect(await t.done).toMatchObject({ kind: 'closed', orderly: false });
+  expect(t.clock.pending).toBe(0);
+  const late = table('allowed');
+  const client = await secured(await greeted(late), { names: ['alice'] });
+  await settle();
+  late.clock.advance(DEFAULT_HANDSHAKE_LIMITS.handshakeTimeoutMs);
+  expect(await late.done).toMatchObject({ kind: 'closed', orderly: false });
+  await expect(client.read(1, 1000)).rejects.toThrow();
+});
+
+test('options are counted before and behind STARTTLS together', async () => {
+  const t = table('allowed');
+  const plain = await greeted(t);
+  const half = DEFAULT_HANDSHAKE_LIMITS.optionsMax >> 1;
+  for (let i = 0; i < half; i += 1) expect(await ask(plain, wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
+  const client = await secured(plain, { names: ['alice'] });
+  for (let i = half + 1; i < DEFAULT_HANDSHAKE_LIMITS.optionsMax; i += 1) await ask(client, wire.NBD_OPT_STRUCTURED_REPLY);
+  expect(await t.done).toMatchObject({ kind: 'closed', why: `more than ${String(DEFAULT_HANDSHAKE_LIMITS.optionsMax)} options` });
 });
