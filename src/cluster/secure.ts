@@ -4,7 +4,7 @@
  */
 import type { PullSocket } from '../io/pull-socket.ts';
 import { fromLoopback, type SecureSocket, TLS_FIRST_BYTE, toLoopback } from '../io/tls.ts';
-import type { Address, IoSocket } from '../io/types.ts';
+import { type Address, Errno, IoError, type IoSocket } from '../io/types.ts';
 import type { ClusterContext } from './context.ts';
 import { ClusterCode, ClusterError } from './errors.ts';
 
@@ -30,7 +30,13 @@ export async function secureAccepted(ctx: ClusterContext, pull: PullSocket, dead
     throw new ClusterError(ClusterCode.REFUSED, `a connection without TLS, which ${ctx.self} takes from ${mayBePlain ? 'loopback alone' : 'nobody'}`);
   }
   if (linkTls === null) throw new ClusterError(ClusterCode.REFUSED, `a TLS connection, and TLS between nodes is off on ${ctx.self}`);
-  return await linkTls.tls.accept(pull.socket, pull.detach(), left());
+  try {
+    return await linkTls.tls.accept(pull.socket, pull.detach(), left());
+  } catch (e: unknown) {
+    // It has proved something else than what we take, such as another key.
+    if (e instanceof IoError && e.errno === Errno.EACCES) throw new ClusterError(ClusterCode.REFUSED, e.message);
+    throw e;
+  }
 }
 
 /** Throws ClusterError when the other end has not proved to be that node. */

@@ -237,7 +237,14 @@ class HandshakeSession {
     // Whatever is here already was sent in clear, by whomever: it must not pass for what the client says under TLS.
     if (this.pull.unreadBytes > 0) return closed('bytes behind NBD_OPT_STARTTLS, before TLS began');
     this.#reply(NBD_OPT_STARTTLS, NBD_REP_ACK);
-    const secure: SecureSocket = await tls.tls.accept(socket, this.pull.detach(), this.#remainingMs());
+    const early = this.pull.detach();
+    let secure: SecureSocket;
+    try {
+      secure = await tls.tls.accept(socket, early, this.#remainingMs());
+    } catch (e: unknown) {
+      this.#o.onUnproved?.(e instanceof Error ? e.message : String(e));
+      throw e;
+    }
     this.pull = new PullSocket(secure, clock);
     if (secure.peer === null) {
       this.#o.onUnproved?.(secure.refusal);

@@ -155,13 +155,15 @@ export class NbdServer {
               if (shaking.cancelled) secured.destroy();
             },
             onUnproved: (why: string) => {
-              forbid('', `TLS: ${why}`);
+              forbid('', why.startsWith('TLS') ? why : `TLS: ${why}`);
             },
           }),
     });
     this.#shaking.delete(shaking);
     if (outcome.kind === 'closed') {
-      if (!outcome.orderly && !shaking.forbidden) this.#log.warn('nbd handshake failed', { remote: socket.remote, why: outcome.why });
+      if (!outcome.orderly && !shaking.forbidden) {
+        this.#limitedLog.warn(`handshake ${hostOf(remote)}`, 'nbd handshake failed', { remote, why: outcome.why });
+      }
       return false;
     }
     if (shaking.cancelled) {

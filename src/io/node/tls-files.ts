@@ -3,7 +3,7 @@
  *
  *   ca-cert.pem                     whose certificates are taken; needed with the next two
  *   node-cert.pem, node-key.pem     this node's own
- *   ca-crl.pem                      may be absent: certificates that are not taken any more
+ *   ca-crl.pem                      may be absent: certificates that are not taken any more; a list of each CA
  *   psk                             may be absent: lines of USER:KEY, the key in hex digits (as GnuTLS's psktool writes them)
  */
 import { X509Certificate } from 'node:crypto';
@@ -21,7 +21,7 @@ const NAMES = { ca: 'ca-cert.pem', cert: 'node-cert.pem', key: 'node-key.pem', c
 
 export interface TlsMaterial {
   /** Null: PSK alone. */
-  x509: { ca: Uint8Array; cert: Uint8Array; key: Uint8Array; crl: Uint8Array | null; expires: number } | null;
+  x509: { ca: Uint8Array; cert: Uint8Array; key: Uint8Array; crl: readonly Uint8Array[]; expires: number } | null;
   /** Users and their keys. */
   psk: ReadonlyMap<string, Uint8Array> | null;
 }
@@ -78,8 +78,15 @@ export function tlsMaterial(b: TlsFileBytes, folder: string, node: string): TlsM
   checkedPart(`${at(NAMES.key)} with ${NAMES.cert}`, () =>
     createSecureContext({ key: Buffer.from(key), cert: Buffer.from(cert), ca: Buffer.from(ca) }),
   );
-  if (crl !== null) checkedPart(at(NAMES.crl), () => createSecureContext({ crl: Buffer.from(crl) }));
-  return { x509: { ca, cert, key, crl, expires: Date.parse(own.validTo) }, psk };
+  const lists = crl === null ? [] : listsIn(crl);
+  if (crl !== null) checkedPart(at(NAMES.crl), () => createSecureContext({ crl: lists.length === 0 ? [Buffer.from(crl)] : lists }));
+  return { x509: { ca, cert, key, crl: lists, expires: Date.parse(own.validTo) }, psk };
+}
+
+/** Each by itself: of several in one text OpenSSL would read the first, and nobody would be told. */
+function listsIn(pem: Uint8Array): Buffer[] {
+  const text = Buffer.from(pem).toString('latin1');
+  return (text.match(/-----BEGIN X509 CRL-----[^]*?-----END X509 CRL-----/g) ?? []).map((l) => Buffer.from(`${l}\n`, 'latin1'));
 }
 
 function checkedPart<T>(what: string, f: () => T): T {

@@ -33,7 +33,7 @@ export function refusalOf(error: unknown, c: Pick<X509Certificate, 'validFrom' |
 /** Why a handshake ended: for an alert, what the other end means by it. */
 export function tlsErrorText(error: unknown): string {
   const code = codeOf(error);
-  const alert = /^ERR_SSL_(?:SSL|TLS)V?\d*_ALERT_(.+)$/.exec(code)?.[1];
+  const alert = /^ERR_SSL_(?:SSL\/TLS|SSL|TLS)V?\d*_ALERT_(.+)$/.exec(code)?.[1];
   if (alert !== undefined) return `the other end refused: ${alert.toLowerCase().replaceAll('_', ' ')}`;
   switch (code) {
     case 'ERR_SSL_WRONG_VERSION_NUMBER':

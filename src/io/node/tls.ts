@@ -225,7 +225,7 @@ export class NodeTls implements Tls {
       if (sameFiles(bytes, this.#bytes)) return;
       this.#bytes = bytes;
       // A list that is away while it is being replaced would let in whom it is there to keep out.
-      const gone = bytes.crl === null && (this.#material.x509?.crl ?? null) !== null;
+      const gone = bytes.crl === null && (this.#material.x509?.crl.length ?? 0) > 0;
       if (gone) throw new Error(`ca-crl.pem is gone from ${this.#folder}; to do without it, start the daemon anew`);
       this.#material = tlsMaterial(bytes, this.#folder, this.#node);
       this.#log.info('new certificates or keys are in use', { folder: this.#folder });
@@ -244,7 +244,7 @@ async function released(s: IoSocket, early: Uint8Array): Promise<Socket> {
 
 function contextOf(x: NonNullable<TlsMaterial['x509']>): SecureContextOptions {
   const buffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength);
-  return { ca: buffer(x.ca), cert: buffer(x.cert), key: buffer(x.key), ...(x.crl === null ? {} : { crl: buffer(x.crl) }) };
+  return { ca: buffer(x.ca), cert: buffer(x.cert), key: buffer(x.key), ...(x.crl.length === 0 ? {} : { crl: x.crl.map(buffer) }) };
 }
 
 const isPsk = (t: TLSSocket): boolean => t.getCipher().name.includes('PSK');

@@ -37,6 +37,7 @@ describe('why a certificate is not taken', () => {
 describe('why a handshake ended', () => {
   const words: [string, string][] = [
     ['ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', 'the other end refused: certificate expired'],
+    ['ERR_SSL_SSL/TLS_ALERT_UNKNOWN_CA', 'the other end refused: unknown ca'],
     ['ERR_SSL_TLSV1_ALERT_UNKNOWN_CA', 'the other end refused: unknown ca'],
     ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'the other end refused: certificate required'],
     ['ERR_SSL_WRONG_VERSION_NUMBER', 'the other end does not speak TLS'],

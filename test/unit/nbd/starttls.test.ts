@@ -202,3 +202,12 @@ test('options are counted before and behind STARTTLS together', async () => {
   for (let i = half + 1; i < DEFAULT_HANDSHAKE_LIMITS.optionsMax; i += 1) await ask(client, wire.NBD_OPT_STRUCTURED_REPLY);
   expect(await t.done).toMatchObject({ kind: 'closed', why: `more than ${String(DEFAULT_HANDSHAKE_LIMITS.optionsMax)} options` });
 });
+
+test('a client whose TLS fails is one that has proved nothing', async () => {
+  const t = table('required');
+  const plain = await greeted(t);
+  expect(await ask(plain, wire.NBD_OPT_STARTTLS)).toBe(wire.NBD_REP_ACK);
+  plain.write(encodeText('this is no TLS'));
+  expect(await t.done).toMatchObject({ kind: 'closed', orderly: false });
+  expect(t.unproved).toEqual(['the other end does not speak TLS']);
+});

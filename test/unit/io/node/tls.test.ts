@@ -1,5 +1,5 @@
 /** TLS by Node over real sockets, with certificates of a CA made for the test. */
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -174,10 +174,16 @@ describe('who is not taken', () => {
     const gone = await folderOf('gone');
     const folder = await folderOf('server1');
     const server = await opened(folder, 'server1');
+    const listBefore = readFileSync(join(ca.dir, 'ca-crl.pem'), 'utf8');
+    // Of two lists of a CA the newer one counts, by seconds.
+    ca.clock.ms += 60_000;
     await revoke(ca.w, { dir: ca.dir, name: 'gone' });
     expect(await refusal(late, 'late', server)).toContain('has expired');
     expect(await refusal(foreign, 'server3', server)).toContain('was not issued by our CA');
     copyFileSync(join(ca.dir, 'ca-crl.pem'), join(folder, 'ca-crl.pem'));
+    expect(await refusal(gone, 'gone', await opened(folder, 'server1'))).toContain('has been revoked');
+    // Behind another list it counts as well.
+    writeFileSync(join(folder, 'ca-crl.pem'), `${listBefore}\n${readFileSync(join(ca.dir, 'ca-crl.pem'), 'utf8')}`);
     expect(await refusal(gone, 'gone', await opened(folder, 'server1'))).toContain('has been revoked');
   });
 
