@@ -85,7 +85,8 @@ export function bridge(outer: Socket, to: Taker): void {
   pump(inner, outer);
   to.take(theirs, NO_BYTES, (errno) => {
     if (errno !== 0) outer.destroy();
-    // A socket that is not read hears of no end: what the engine left in the pair is little, and has END_LINGER_MS to leave.
+    // A socket that is not read hears of no end, and a peer that takes nothing keeps it so: what is left has END_LINGER_MS to leave.
+    if (!outer.destroyed) setTimeout(() => outer.destroy(), END_LINGER_MS).unref();
     inner.resume();
   });
   closeSync(theirs);
