@@ -38,13 +38,40 @@ describe('netraid in-service', () => {
 });
 
 describe('netraid in-service that has come to be a force since it was shown', () => {
-  it('is refused by the daemon in one line, and ends as a question without an answer does', async () => {
-    const refused = (): never => {
-      throw new ControlError('unconfirmed', 'it would now be forced in service, which was not confirmed');
-    };
+  const refused = (): never => {
+    throw new ControlError('unconfirmed', 'it would now be forced in service, which was not confirmed');
+  };
+
+  it('shows what it is now, and asks', async () => {
+    let asked = 0;
+    const d = new FakeDaemon({
+      explain: () => explained(asked++ === 0 ? 'evidence' : 'forced')(),
+      preview: harmless(['server2 could have newer data'], { lastOwnerHere: true, confirms: ['force'] }),
+      'in-service': (p) => (p.confirmed === undefined ? refused() : mirror()),
+    });
+    const { code, out } = await run('netraid in-service a --yes', d);
+    expect([code, out[0], out.length]).toEqual([0, 'server2 could have newer data', 3]);
+    expect(d.calls.map(([name]) => name)).toEqual(['explain', 'in-service', 'explain', 'preview', 'in-service']);
+    expect(d.calls.at(-1)).toEqual(['in-service', { tag: 'a', confirmed: ['force'] }]);
+  });
+
+  it('says it without a yes, and nothing is changed', async () => {
+    let asked = 0;
+    const d = new FakeDaemon({
+      explain: () => explained(asked++ === 0 ? 'evidence' : 'forced')(),
+      preview: harmless(['server2 could have newer data'], { lastOwnerHere: true, confirms: ['force'] }),
+      'in-service': refused,
+    });
+    const { code, out } = await run('netraid in-service a', d);
+    expect([code, out]).toEqual([2, ['server2 could have newer data', '1 KiB will be overwritten']]);
+    expect(d.calls.filter(([name]) => name === 'in-service')).toHaveLength(1);
+  });
+
+  it('ends as a question without an answer does, where it changes again and again', async () => {
     const d = new FakeDaemon({ explain: explained('evidence'), 'in-service': refused });
     const { code, errors } = await run('netraid in-service a', d);
     expect([code, errors]).toEqual([2, ['netraid in-service: it would now be forced in service, which was not confirmed']]);
+    expect(d.calls.filter(([name]) => name === 'in-service')).toHaveLength(3);
   });
 });
 
