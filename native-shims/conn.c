@@ -75,6 +75,23 @@ uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payl
   return c->id;
 }
 
+void conn_share(struct engine *e, uint32_t id, double own, double all) {
+  struct conn *c = conn_find(e, id);
+
+  if (c == NULL || !c->server) return;
+  c->room_own = (uint64_t)own;
+  c->room_max = (uint64_t)all;
+}
+
+double conn_awaited(struct engine *e, uint32_t id) {
+  const struct conn *c = conn_find(e, id);
+
+  if (c == NULL || !c->server || c->fd < 0) return -1;
+  if (c->out_first != NULL) return c->moved;
+  /* What waits for room waits for us. */
+  return !c->stalled && (c->incoming != NULL || c->fill > c->pos) ? c->moved : -1;
+}
+
 /* ------------------------------------------------------------------------------------------------------------ the end */
 
 static void conn_free(struct conn *c) {
@@ -112,7 +129,7 @@ static void conn_destroy(struct conn *c) {
 
 static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled; }
 
-static void conn_update(struct conn *c) {
+void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
@@ -282,13 +299,25 @@ static void sent(struct conn *c, size_t bytes) {
   }
 }
 
+/* Who is silent holds no memory: of the slabs that are kept, the warmest is taken again. */
+static void let_go_of_slab(struct conn *c) {
+  if (c->slab == NULL || c->fill > c->pos || c->unit != UNIT_HEAD || c->slab->refs > 1) return;
+  slab_release(c->e, c->slab);
+  c->slab = NULL;
+  c->pos = 0;
+  c->fill = 0;
+}
+
 void conn_flush(struct conn *c) {
   struct iovec v[IOV_MOST];
 
   while (c->fd >= 0 && c->state != CONN_CLOSED && c->out_first != NULL && !c->blocked) {
     struct msghdr m = {.msg_iov = v, .msg_iovlen = gather(c, v)};
     ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n >= 0) sent(c, (size_t)n);
+    if (n >= 0) {
+      c->moved += (double)n;
+      sent(c, (size_t)n);
+    }
     else if (errno == EAGAIN || errno == EWOULDBLOCK) c->blocked = true;
     else if (errno != EINTR) conn_finish(c, errno);
   }
@@ -300,7 +329,9 @@ void conn_flush(struct conn *c) {
       server_parse(c);
     }
   }
-  if (c->state != CONN_CLOSED) conn_update(c);
+  if (c->state == CONN_CLOSED) return;
+  let_go_of_slab(c);
+  conn_update(c);
 }
 
 void conns_flush(struct engine *e) {
@@ -310,6 +341,7 @@ void conns_flush(struct engine *e) {
     c->is_dirty = false;
     conn_flush(c);
   }
+  room_look(e);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- receiving */
@@ -387,14 +419,21 @@ static void conn_receive(struct conn *c) {
     }
     n = recv(c->fd, into, limit, MSG_DONTWAIT);
     if (n == 0) on_end_of_stream(c);
-    else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      let_go_of_slab(c);
+      return;
+    }
     else if (n < 0 && errno != EINTR) conn_finish(c, errno);
     else if (n > 0) {
+      c->moved += (double)n;
       if (kept) {
         c->fill += (size_t)n;
         parse(c);
       }
-      if ((size_t)n < limit) return;
+      if ((size_t)n < limit) {
+        let_go_of_slab(c);
+        return;
+      }
     }
   }
 }

@@ -123,6 +123,7 @@ struct conn {
 
   uint32_t in_flight;
   uint64_t held;
+  double moved; /* bytes that came and went: it stands still as long as the peer does */
 
   /* server */
   struct sreq *requests;
@@ -131,6 +132,9 @@ struct conn {
   bool stalled;
   struct sreq *incoming;
   uint16_t incoming_flags;
+  uint64_t room_own, room_max; /* of what all hold together; 0: it takes no part */
+  bool room_waits;
+  struct conn *room_next;
 
   /* client */
   struct creq **places;
@@ -156,6 +160,15 @@ bool conn_room(struct conn *c, size_t need); /* false: no memory, and the connec
 uint32_t conn_slice(struct conn *c, size_t length);
 void conn_finish(struct conn *c, int error);
 void conn_close(struct conn *c, int error);
+
+void conn_update(struct conn *c); /* polls for what is wanted now */
+
+/* room.c */
+bool room_fits(const struct conn *c, uint64_t bytes);
+void room_hold(struct conn *c, uint64_t bytes);
+void room_give(struct conn *c, uint64_t bytes);
+void room_wait(struct conn *c);
+void room_forget(struct conn *c);
 
 /* server.c */
 void server_parse(struct conn *c);

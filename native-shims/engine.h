@@ -7,6 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
+ *   room.c    what the requests of clients may hold in all
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
  *   glue.c    N-API
  *
@@ -137,6 +138,14 @@ struct io_pool {
   struct io_thread threads[IO_THREADS_MAX];
 };
 
+/* Bytes of the requests of connections that share. */
+struct room {
+  uint64_t held;
+  struct conn *first, *last; /* in line */
+  struct conn *admitting;    /* whose turn it is */
+  bool freed;                /* since those in line were looked at */
+};
+
 struct engine {
   napi_env env;
   napi_ref receiver;
@@ -181,6 +190,7 @@ struct engine {
   struct conn *all_conns; /* those that have told CLOSED too */
   uint32_t conn_serial;
   struct conn *dirty;
+  struct room room;
   struct creq *spare_creqs;
   uint8_t scratch[65536]; /* what is read to be thrown away */
 
@@ -238,6 +248,10 @@ napi_value pressure_init(napi_env env, napi_value exports);
 
 /* conn.c, server.c, client.c: see conn.h */
 uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max);
+void conn_share(struct engine *e, uint32_t id, double own, double all);
+/* Below 0: nothing is expected from its peer; else a count of bytes that stands still as long as the peer does. */
+double conn_awaited(struct engine *e, uint32_t id);
+void room_look(struct engine *e); /* admits those in line for whom there is room now */
 void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, size_t length);
 void conn_close_id(struct engine *e, uint32_t id, int error);
 void conn_stop_id(struct engine *e, uint32_t id);

@@ -180,6 +180,25 @@ static napi_value call_open(napi_env env, napi_callback_info info) {
   return from_number(env, conn_open(c.e, server, structured, payload_max, requests_max, bytes_max));
 }
 
+static napi_value call_share(napi_env env, napi_callback_info info) {
+  struct call c;
+  uint32_t id;
+  double own, all;
+
+  if (!arguments(env, info, 3, &c) || !u32(env, c.v[0], &id) || !number(env, c.v[1], &own) || !number(env, c.v[2], &all)) return NULL;
+  if (own >= 0 && all >= 0 && own < 9007199254740992.0 && all < 9007199254740992.0) conn_share(c.e, id, own, all);
+  else napi_throw_range_error(env, NULL, "expected bytes");
+  return NULL;
+}
+
+static napi_value call_awaited(napi_env env, napi_callback_info info) {
+  struct call c;
+  uint32_t id;
+
+  if (!arguments(env, info, 1, &c) || !u32(env, c.v[0], &id)) return NULL;
+  return from_number(env, conn_awaited(c.e, id));
+}
+
 /* The descriptor stays the caller's; the connection gets one of its own. */
 static napi_value call_start(napi_env env, napi_callback_info info) {
   struct call c;
@@ -332,7 +351,7 @@ static napi_value call_stop(napi_env env, napi_callback_info info) {
 }
 
 static const struct { const char *name; napi_callback f; } calls[] = {
-  {"submit", call_submit}, {"listen", call_listen}, {"open", call_open}, {"start", call_start}, {"close", call_close},
+  {"submit", call_submit}, {"listen", call_listen}, {"open", call_open}, {"share", call_share}, {"awaited", call_awaited}, {"start", call_start}, {"close", call_close},
   {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"allocate", call_allocate}, {"view", call_view},
   {"isZero", call_is_zero},
   {"legOpen", call_leg_open}, {"legClose", call_leg_close}, {"stop", call_stop},

@@ -53,7 +53,7 @@ static void request_give(struct sreq *r) {
   else c->requests = r->next;
   if (r->next != NULL) r->next->prev = r->prev;
   c->in_flight -= 1;
-  c->held -= r->held;
+  room_give(c, r->held);
   r->conn = NULL;
   e->shared.request_id[slot] = 0;
   r->next_free = e->request_free;
@@ -75,6 +75,7 @@ static void drop_incoming(struct conn *c) {
 void server_stop(struct conn *c) {
   c->receiving = false;
   drop_incoming(c);
+  room_forget(c);
   c->pos = c->fill;
   c->unit = UNIT_HEAD;
   c->need = REQUEST_BYTES;
@@ -99,6 +100,7 @@ static void end_reply(struct conn *c, struct sreq *r, int error) {
 
 void server_finish(struct conn *c, int error) {
   drop_incoming(c);
+  room_forget(c);
   server_forget_unanswered(c);
   while (c->requests != NULL) end_reply(c, c->requests, error == 0 ? ECONNRESET : error);
 }
@@ -147,6 +149,12 @@ static void on_header(struct conn *c, const uint8_t *p) {
     c->stalled = true;
     return;
   }
+  if (!room_fits(c, held)) {
+    c->stalled = true;
+    room_wait(c);
+    return;
+  }
+  room_forget(c);
   if (!events_promise(e)) {
     conn_close(c, ENOMEM);
     return;
@@ -163,7 +171,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
   r->offset = offset;
   r->length = length;
   r->held = held;
-  c->held += held;
+  room_hold(c, held);
   slot = (uint32_t)(r - e->requests);
   e->shared.request_cmd[slot] = cmd;
   e->shared.request_length[slot] = (double)length;
@@ -256,7 +264,7 @@ int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, si
   data = handle_data(e, slot);
   for (size_t at = 0; at + CHUNK_BYTES <= length; at += CHUNK_BYTES + get32(data + at + 16)) memcpy(data + at + 8, r->cookie, sizeof r->cookie);
   r->held += length;
-  r->conn->held += length;
+  room_hold(r->conn, length);
   r->slot = slot;
   r->out.head_length = 0;
   r->out.data = data;

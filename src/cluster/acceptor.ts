@@ -6,10 +6,11 @@
  *
  * Invariants:
  * - a stranger holds one of `handshakesMax` places for `handshakeTimeoutMs` at most, and as long again while its hello is judged;
- *   the oldest makes room for a new one
+ *   the oldest of the address that has most of them makes room for a new one
  * - whoever is refused is told why, unless it did not even say hello
  */
 import { hostOf } from '../io/address-ranges.ts';
+import { crowdedOut } from '../io/crowd.ts';
 import { PullSocket } from '../io/pull-socket.ts';
 import type { SecureSocket } from '../io/tls.ts';
 import { type Address, type IoSocket, type Listener, IoError, type Timer } from '../io/types.ts';
@@ -97,7 +98,7 @@ export class Acceptor {
       return;
     }
     if (this.#handshakes.size >= this.#ctx.limits.handshakesMax) {
-      const [oldest] = this.#handshakes;
+      const oldest = crowdedOut(this.#handshakes, (pull) => hostOf(pull.socket.remote));
       if (oldest !== undefined) {
         this.#handshakes.delete(oldest);
         oldest.destroy();

@@ -13,7 +13,7 @@ export interface ClusterLimits {
   unsentMaxBytes: number;
   /** Connections one peer may have open to us. */
   inboundPerPeerMax: number;
-  /** Connections that have not said a valid hello yet; one more pushes the oldest out. */
+  /** Connections that have not said a valid hello yet; one more pushes the oldest of the most crowded address out. */
   handshakesMax: number;
 }
 

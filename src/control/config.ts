@@ -13,6 +13,7 @@ import { type Address, Errno, type Files, IoError } from '../io/types.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
 import type { ExportRules } from './export-access.ts';
+import { type ClientLimits, DEFAULT_CLIENT_LIMITS } from './exports.ts';
 import { HOOK_TIMEOUT_MAX_MS, HOOK_TIMEOUT_MS } from './hooks.ts';
 import { configPath } from './places.ts';
 import { FAILURE_TIMEOUT_MAX_MS, FAILURE_TIMEOUT_MIN_MS } from './schemas.ts';
@@ -24,6 +25,8 @@ export const CONFIG_VERSION = 1;
 const PEERS_MAX = 31;
 const PATHS_MAX = 8;
 const CLIENTS_MAX = 64;
+const CLIENT_CONNECTIONS_MAX = 2048;
+const IDLE_TIMEOUT_MAX_MS = 24 * 3_600_000;
 const FILE_MAX_BYTES = 256 * 1024;
 const KEEP_DIRTY_MAX_MS = 24 * 3_600_000;
 /** A hook that is to end before ownership moves holds a switchover up for as long. */
@@ -44,6 +47,7 @@ export interface NodeConfig {
   exportListen: TcpAddress[];
   /** Who may use what there. */
   exportRules: ExportRules;
+  exportLimits: ClientLimits;
   /** Of connections between nodes, and of NBD clients over TCP. */
   tls: LinkTlsMode;
   exportTlsMode: ExportTlsMode;
@@ -134,6 +138,13 @@ const duration = (fallback: number, min: number, max: number) => {
   return setting(fallback, `${DURATION_ALLOWED}, from ${formatDuration(min)} to ${formatDuration(max)}`, parse, formatDuration);
 };
 
+/** 0: off. */
+const offOrDuration = (fallback: number, min: number, max: number) => {
+  const parse = (v: unknown) => (v === 'off' ? 0 : inRange(typeof v === 'string' ? parseDuration(v) : undefined, min, max));
+  const show = (ms: number): string => (ms === 0 ? 'off' : formatDuration(ms));
+  return setting(fallback, `off, or ${DURATION_ALLOWED}, from ${formatDuration(min)} to ${formatDuration(max)}`, parse, show);
+};
+
 function oneOf<T extends string>(fallback: T, allowed: readonly T[]) {
   return setting(fallback, allowed.join(', ').replace(/, (?=[^,]+$)/, ' or '), (v) => allowed.find((a) => a === v));
 }
@@ -162,6 +173,9 @@ const exportsSchema = z.strictObject({
   listen: field(ADDRESSES_ALLOWED, addresses).optional(),
   allow: ranges.optional(),
   tls: oneOf<ExportTlsMode>('off', ['off', 'allowed', 'required']),
+  connections: count(DEFAULT_CLIENT_LIMITS.connectionsMax, 1, CLIENT_CONNECTIONS_MAX),
+  connectionsPerAddress: count(DEFAULT_CLIENT_LIMITS.connectionsPerAddressMax, 1, CLIENT_CONNECTIONS_MAX),
+  idleTimeout: offOrDuration(DEFAULT_CLIENT_LIMITS.idleMs, 1000, IDLE_TIMEOUT_MAX_MS),
   mirrors: z.record(z.string(), mirrorSchema).default({}),
 });
 
@@ -173,7 +187,7 @@ const schema = z.strictObject({
   peers: z.record(z.string(), field(ADDRESSES_ALLOWED, addresses)).default({}),
   allow: ranges.optional(),
   tls: oneOf<LinkTlsMode>('auto', ['auto', 'required', 'off']),
-  exports: exportsSchema.default({ tls: 'off', mirrors: {} }),
+  exports: exportsSchema.prefault({}),
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),
   resyncsMax: count(1, 1, 7),
@@ -246,6 +260,11 @@ export function parseConfig(text: string, file: string): NodeConfig {
       mirrors: Object.fromEntries(
         Object.entries(c.exports.mirrors).map(([tag, m]) => [tag, { allow: m.allow ?? null, clients: m.clients ?? null, readOnly: m.readOnly }]),
       ),
+    },
+    exportLimits: {
+      connectionsMax: c.exports.connections,
+      connectionsPerAddressMax: c.exports.connectionsPerAddress,
+      idleMs: c.exports.idleTimeout,
     },
     tls: c.tls,
     exportTlsMode: c.exports.tls,

@@ -24,10 +24,10 @@ import type { MirrorSettings } from '../mirror/settings.ts';
 import type { ExportTls } from '../nbd/access.ts';
 import type { Device } from '../nbd/device.ts';
 import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
-import { NbdServer } from '../nbd/server.ts';
+import { NbdServer, type NbdServerLimits } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
 import { type ExportRules, OPEN_TO_ALL } from './export-access.ts';
-import { Exports } from './exports.ts';
+import { type ClientLimits, Exports } from './exports.ts';
 import { removeFiles } from './forget.ts';
 import { doubtLegs, legsInDoubt } from './legs-in-doubt.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
@@ -46,6 +46,7 @@ export interface DaemonOptions {
   exportListen: Address[];
   /** Absent: whoever reaches those may read and write. */
   exportRules?: ExportRules;
+  exportLimits?: ClientLimits;
   /** Ranges of addresses that nodes may connect from; absent or null: from anywhere. */
   allow?: string[] | null;
   /** Connections between nodes, and STARTTLS for NBD clients over TCP; absent: no TLS. */
@@ -62,6 +63,15 @@ export interface DaemonOptions {
 const EVENTS_KEPT = 200;
 /** A source gives up by its own failureTimeout, once an answer, which over a slow link may be longer than strangers are given in all. */
 const REPLICA_HANDSHAKE_MAX_MS = 60_000;
+/** Sources have proved who they are, have a few connections for each mirror, and are watched by their failureTimeout. */
+const REPLICA_LIMITS: Partial<NbdServerLimits> = {
+  connectionsMax: 2048,
+  connectionsPerAddressMax: 2048,
+  handshakesMax: 2048,
+  clients: { stalledMs: 0, idleMs: 0 },
+  connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
+  handshake: { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS },
+};
 
 /** Another node says that the mirror with this create id is to be forgotten. */
 interface WordOfPeer {
@@ -101,9 +111,8 @@ export class Daemon {
       linkTls: o.linkTls ?? null,
     });
     this.socketPath = `${root}/run/nbd.sock`;
-    this.#exports = new Exports({ io, hub, log });
-    const handshake = { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS };
-    const replicaServer = new NbdServer({ io, hub, log, limits: { handshake }, exports: { list: () => [], find: (token) => replicas.get(token) } });
+    this.#exports = new Exports({ io, hub, log, limits: o.exportLimits });
+    const replicaServer = new NbdServer({ io, hub, log, limits: REPLICA_LIMITS, exports: { list: () => [], find: (token) => replicas.get(token) } });
     this.#hooks = new Hooks({
       programs: io.programs,
       clock: io.clock,

@@ -5,20 +5,39 @@ import type { Log } from '../io/log.ts';
 import { type Address, Errno, type Io, IoError } from '../io/types.ts';
 import type { ExportTls } from '../nbd/access.ts';
 import type { Device } from '../nbd/device.ts';
-import { NbdServer } from '../nbd/server.ts';
+import { DEFAULT_NBD_SERVER_LIMITS, NbdServer } from '../nbd/server.ts';
 import { exportAccess, type ExportRules } from './export-access.ts';
 
 const CLOSE_MAX_MS = 1000;
+
+/** Of NBD clients over TCP, of all mirrors together. */
+export interface ClientLimits {
+  connectionsMax: number;
+  connectionsPerAddressMax: number;
+  /** How long one may ask for nothing; 0: as long as it likes. */
+  idleMs: number;
+}
+
+export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
+  connectionsMax: DEFAULT_NBD_SERVER_LIMITS.connectionsMax,
+  connectionsPerAddressMax: DEFAULT_NBD_SERVER_LIMITS.connectionsPerAddressMax,
+  idleMs: DEFAULT_NBD_SERVER_LIMITS.clients.idleMs,
+};
 
 export class Exports implements DeviceExports {
   readonly #io: Io;
   readonly #devices = new Map<string, Device>();
   readonly #server: NbdServer;
 
-  constructor(o: { io: Io; hub: EngineHub; log: Log }) {
-    this.#io = o.io;
+  constructor(o: { io: Io; hub: EngineHub; log: Log; limits?: ClientLimits | undefined }) {
+    const { io, hub, log } = o;
+    const { connectionsMax, connectionsPerAddressMax, idleMs } = o.limits ?? DEFAULT_CLIENT_LIMITS;
+    this.#io = io;
     this.#server = new NbdServer({
-      ...o,
+      io,
+      hub,
+      log,
+      limits: { connectionsMax, connectionsPerAddressMax, clients: { ...DEFAULT_NBD_SERVER_LIMITS.clients, idleMs } },
       exports: {
         list: () => [...this.#devices].map(([name, d]) => ({ name, description: d.info().description })),
         find: (name) => this.#devices.get(name === '' ? (this.#default() ?? '') : name),

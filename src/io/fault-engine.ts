@@ -251,6 +251,10 @@ export class FaultEngine implements Engine {
     this.#inner.stopReceiving(conn);
   }
 
+  awaited(conn: ConnId): number | undefined {
+    return this.#inner.awaited(conn);
+  }
+
   legSize(leg: LegId): Promise<number> {
     return this.#inner.legSize(leg);
   }

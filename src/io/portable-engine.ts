@@ -19,6 +19,7 @@ import { HandlePool } from './portable/handles.ts';
 import { Legs } from './portable/legs.ts';
 import { BlockPool, type Outbox } from './portable/outbox.ts';
 import { RequestTable } from './portable/requests.ts';
+import { SharedRoom } from './portable/shared-room.ts';
 import { ServerConn } from './portable/server-conn.ts';
 import {
   type Clock,
@@ -72,6 +73,7 @@ export class PortableEngine implements Engine {
       handles: this.#handles,
       blocks: new BlockPool(),
       events: this.#events,
+      room: new SharedRoom(parts.clock),
       lingerMs: parts.lingerMs ?? LINGER_MS,
       done: (op, errno, length, h, value) => {
         if (op === 0) return;
@@ -115,6 +117,11 @@ export class PortableEngine implements Engine {
   stopReceiving(conn: ConnId): void {
     const c = this.#conns.get(conn);
     if (c instanceof ServerConn) c.stopReceiving();
+  }
+
+  awaited(conn: ConnId): number | undefined {
+    const c = this.#conns.get(conn);
+    return c instanceof ServerConn ? c.awaited() : undefined;
   }
 
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {

@@ -233,6 +233,16 @@ export interface ConnLimits {
   requestsMax: number;
   /** Payload bytes held for them. */
   bytesMax: number;
+  /** Server: what it may hold of what all such connections hold together; absent: it takes no part in that. */
+  shared?: SharedLimits;
+}
+
+/** Many clients that ask for much and take no reply must not each fill their own limit. */
+export interface SharedLimits {
+  /** Payload bytes that it never waits for others with. */
+  ownBytes: number;
+  /** Held by all: what would make it more waits, in line. */
+  allBytesMax: number;
 }
 
 export interface LegOptions {
@@ -313,6 +323,11 @@ export interface Engine {
   close(conn: ConnId, errno: number): void;
   /** Server: stop reading further requests; those received are still answered. */
   stopReceiving(conn: ConnId): void;
+  /**
+   * Server. Undefined when nothing is expected from its peer: all that was given to it has left, and no request has come in half. Else a
+   * count of bytes that came and went, which stands still as long as the peer does.
+   */
+  awaited(conn: ConnId): number | undefined;
 
   openLeg(path: string, o: LegOptions): Promise<LegInfo>;
   /** Waits for the leg's operations to end. */

@@ -4,17 +4,21 @@
  *   listen / serve --> handshake (PullSocket) --> Engine.adopt + Transmission --> closed
  *
  * Invariants:
- * - connections are counted from accept to CLOSED; beyond `connectionsMax` one is ended before its greeting
+ * - connections are counted from accept to CLOSED; beyond `connectionsMax`, or what one address may have, one is ended before its
+ *   greeting. Those of this machine, by a unix socket, are counted apart: no crowd from outside takes their places
+ * - a handshake holds one of `handshakesMax` places: the oldest of the address that has most makes room for a new one
  * - a connection belongs to one device from the moment its client is told that it may use it, so that `closeExport` misses
  *   none, not even one between handshake and transmission
  */
 import type { EngineHub } from '../io/hub.ts';
 import { hostOf } from '../io/address-ranges.ts';
+import { crowdedOut } from '../io/crowd.ts';
 import { LimitedLog } from '../io/limited-log.ts';
 import { type Log, nullLog } from '../io/log.ts';
 import { PullSocket } from '../io/pull-socket.ts';
-import type { Address, ConnLimits, Io, IoSocket, Listener } from '../io/types.ts';
+import { type Address, type ConnLimits, Errno, type Io, type IoSocket, type Listener } from '../io/types.ts';
 import type { ExportAccess, ExportTls } from './access.ts';
+import { ClientWatch, type ClientWatchLimits, type WatchedClient } from './client-watch.ts';
 import type { Device } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
@@ -24,7 +28,14 @@ import { NBD_ESHUTDOWN, NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constant
 export type { ExportDirectory } from './export-directory.ts';
 
 export interface NbdServerLimits {
+  /** In transmission, from outside; and as many by unix sockets. */
   connectionsMax: number;
+  /** In transmission, from one address. */
+  connectionsPerAddressMax: number;
+  /** Handshakes under way, from outside. */
+  handshakesMax: number;
+  /** Of those from outside: a program of this machine may stand still as long as it likes. */
+  clients: ClientWatchLimits;
   handshake: HandshakeLimits;
   /** Of each connection in transmission. */
   connection: ConnLimits;
@@ -34,12 +45,20 @@ export interface NbdServerLimits {
 
 export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
   connectionsMax: 256,
+  connectionsPerAddressMax: 64,
+  handshakesMax: 64,
+  clients: { stalledMs: 60_000, idleMs: 0 },
   handshake: DEFAULT_HANDSHAKE_LIMITS,
-  connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
+  connection: {
+    requestsMax: 512,
+    bytesMax: 64 * 1024 * 1024,
+    shared: { ownBytes: 1024 * 1024, allBytesMax: 256 * 1024 * 1024 },
+  },
   disconnectTimeoutMs: 30_000,
 };
 
 const NOT_FOR_IT = 'it is not for that client';
+const ENDED = { stalled: 'it takes no replies, or does not end its request', idle: 'it asked for nothing' } as const;
 /** Of a name that anybody may make up. */
 const NAME_SHOWN = 80;
 
@@ -85,6 +104,7 @@ export class NbdServer {
   readonly #shaking = new Set<Shaking>();
   readonly #serving = new Set<Serving>();
   readonly #limitedLog: LimitedLog;
+  readonly #watch: ClientWatch;
   #forbidden = 0;
   #closing = false;
 
@@ -95,6 +115,7 @@ export class NbdServer {
     this.#limits = { ...DEFAULT_NBD_SERVER_LIMITS, ...o.limits };
     this.#log = o.log ?? nullLog;
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
+    this.#watch = new ClientWatch(o.io.clock, this.#limits.clients);
   }
 
   /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. `tls`: absent, it is not offered. Rejects with IoError when the address cannot be had. */
@@ -119,11 +140,13 @@ export class NbdServer {
       return false;
     }
     const pull = new PullSocket(socket, this.#io.clock, early);
-    if (this.#closing || this.connectionCount >= this.#limits.connectionsMax) {
-      this.#log.warn('nbd connection refused', { remote: socket.remote, why: this.#closing ? 'shutting down' : 'too many connections' });
+    const full = this.#closing ? 'shutting down' : this.#full(remote);
+    if (full !== undefined) {
+      this.#limitedLog.warn(`full ${hostOf(remote)}`, 'nbd connection refused', { remote, why: full });
       endPolitely(pull, this.#io.clock, this.#limits.handshake.lingerMs);
       return false;
     }
+    this.#makePlace(remote);
     socket.resume();
     const shaking: Shaking = { pull, device: undefined, cancelled: false, forbidden: false };
     this.#shaking.add(shaking);
@@ -170,8 +193,43 @@ export class NbdServer {
       shaking.pull.destroy();
       return false;
     }
+    // Others may have been quicker.
+    const taken = this.#full(remote);
+    if (taken !== undefined) {
+      this.#limitedLog.warn(`full ${hostOf(remote)}`, 'nbd connection refused', { remote, why: taken });
+      outcome.socket.destroy();
+      return false;
+    }
     this.#adopt(outcome);
     return true;
+  }
+
+  /** Why no more connections from there are taken. */
+  #full(remote: string): string | undefined {
+    const { connectionsMax, connectionsPerAddressMax } = this.#limits;
+    const local = isLocal(remote);
+    const host = hostOf(remote);
+    let all = 0;
+    let fromThere = 0;
+    for (const c of this.#serving) {
+      if (isLocal(c.remote) !== local) continue;
+      all += 1;
+      if (hostOf(c.remote) === host) fromThere += 1;
+    }
+    if (all >= connectionsMax) return `too many connections: ${String(all)}`;
+    return !local && fromThere >= connectionsPerAddressMax ? `too many connections from that address: ${String(fromThere)}` : undefined;
+  }
+
+  #makePlace(remote: string): void {
+    if (isLocal(remote)) return;
+    const outside = [...this.#shaking].filter((s) => !isLocal(s.pull.socket.remote));
+    if (outside.length < this.#limits.handshakesMax) return;
+    const out = crowdedOut(outside, (s) => hostOf(s.pull.socket.remote));
+    if (out === undefined) return;
+    const from = hostOf(out.pull.socket.remote);
+    this.#limitedLog.warn(`crowd ${from}`, 'too many handshakes at a time: the oldest is ended', { from, handshakes: outside.length });
+    this.#shaking.delete(out);
+    cancel(out);
   }
 
   /** Connections that were refused something for where they come from, or for what they have not proved. */
@@ -256,16 +314,35 @@ export class NbdServer {
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
       onClosed: (errno) => {
         this.#serving.delete(serving);
+        this.#watch.remove(watched);
         this.#log.info('nbd client disconnected', { remote, exportName, errno, requests: transmission.requestsTotal });
         hasClosed();
       },
     });
     const serving: Serving = { remote, exportName, transmission, closed };
     this.#serving.add(serving);
+    const watched: WatchedClient = {
+      awaited: () => transmission.awaited(),
+      get requestsTotal() {
+        return transmission.requestsTotal;
+      },
+      get requestsInFlight() {
+        return transmission.requestsInFlight;
+      },
+      end: (why) => {
+        this.#limitedLog.warn(`${why} ${hostOf(remote)}`, 'nbd client ended', { remote, exportName, why: ENDED[why] });
+        transmission.close(Errno.ETIMEDOUT);
+      },
+    };
+    if (!isLocal(remote)) this.#watch.add(watched);
     const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes: device.info().payloadMaxBytes };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
     this.#log.info('nbd client connected', { remote, exportName, structuredReplies, contexts: agreed.metaContexts.map((c) => c.name) });
   }
+}
+
+function isLocal(remote: string): boolean {
+  return remote.startsWith('unix:');
 }
 
 function cancel(s: Shaking): void {

@@ -93,6 +93,11 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     return this.#open.size;
   }
 
+  /** See `Engine.awaited`. */
+  awaited(): number | undefined {
+    return this.#hub.engine.awaited(this.#conn);
+  }
+
   get requestsTotal(): number {
     return this.#requests;
   }

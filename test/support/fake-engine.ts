@@ -115,6 +115,13 @@ export class FakeEngine implements Engine {
     this.stopped.push(conn);
   }
 
+  /** What tests say of each. */
+  readonly awaits = new Map<ConnId, number>();
+
+  awaited(conn: ConnId): number | undefined {
+    return this.awaits.get(conn);
+  }
+
   read(op: OpId, _leg: LegId, offset: number, length: number): void {
     this.#op({ op, what: 'read', offset, length });
   }

@@ -9,10 +9,12 @@ export interface PairOptions {
   pieceBytes?: number;
   /** Bytes written and never delivered: a peer that does not read. */
   stuck?: boolean;
+  /** Who the first of them is connected to. */
+  remote?: string;
 }
 
 export function socketPair(o: PairOptions = {}): [MemorySocket, MemorySocket] {
-  const a = new MemorySocket('memory:a', o);
+  const a = new MemorySocket(o.remote ?? 'memory:a', o);
   const b = new MemorySocket('memory:b', o);
   a.join(b);
   b.join(a);

@@ -35,7 +35,7 @@ import { NativeHandles } from './native-handles.ts';
 import { checkRange, NativeLegs } from './native-legs.ts';
 import { BATCH_MAX, Ctl, NativeMemory, RequestState, Ring, RING_ENTRIES, RING_FIELDS, SLOT_BITS, Stat, ValueKind } from './native-memory.ts';
 import type { NativeCalls, NativeEngineShim } from './native-shim.ts';
-import { blockStatusBytes, blockStatusFrom, encodeBlockStatusChunks, extentsFrom } from './native-values.ts';
+import { blockStatusBytes, encodeBlockStatusChunks, NativeValues } from './native-values.ts';
 import { NodeSocket } from './socket.ts';
 
 const LINGER_MS = 5000;
@@ -60,8 +60,7 @@ export class NativeEngine implements Engine {
   readonly #batch: EventBatch;
   readonly #handles: NativeHandles;
   readonly #legs = new NativeLegs();
-  /** Answers made here that wait for their DONE. */
-  readonly #kept = new Map<OpId, EngineValue>();
+  readonly #values: NativeValues;
   readonly #ends = new ConnEnds();
   /** Sockets whose handshake has not left yet. */
   readonly #handingOver = new Map<ConnId, NodeSocket>();
@@ -85,6 +84,7 @@ export class NativeEngine implements Engine {
       this.#put(Ring.FREE, 0, slot, 0, 0, 0, 0, 0);
     });
     const { kind, conn, id, cmd, flags, offset, length, handle, errno } = m;
+    this.#values = new NativeValues(m, this.#handles);
     const value = new Array<EngineValue | undefined>(BATCH_MAX).fill(undefined);
     this.#batch = { count: 0, kind, conn, id, cmd, flags, offset, length, handle, errno, value };
   }
@@ -111,6 +111,7 @@ export class NativeEngine implements Engine {
       s.destroy();
       return this.#nextUnopened;
     }
+    if (limits.shared !== undefined) this.#calls.share(id, limits.shared.ownBytes, limits.shared.allBytesMax);
     this.#handingOver.set(id, s);
     if (this.#shutDown) this.close(id, Errno.ESHUTDOWN);
     else
@@ -151,6 +152,12 @@ export class NativeEngine implements Engine {
   stopReceiving(conn: ConnId): void {
     this.#calls.submit();
     this.#calls.stopReceiving(conn);
+  }
+
+  awaited(conn: ConnId): number | undefined {
+    this.#calls.submit();
+    const moved = this.#calls.awaited(conn);
+    return moved < 0 ? undefined : moved;
   }
 
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {
@@ -333,7 +340,7 @@ export class NativeEngine implements Engine {
   #answer(op: OpId, length: number, value: EngineValue): void {
     this.#begin(op);
     if (op === 0) return;
-    this.#kept.set(op, value);
+    this.#values.keep(op, value);
     this.#put(Ring.COMPLETE, op, 0, length, ValueKind.KEPT, 0, 0, 0);
   }
 
@@ -369,30 +376,12 @@ export class NativeEngine implements Engine {
     const hasValues = this.#m.ctl[Ctl.VALUES] !== 0;
     b.count = count;
     this.#ends.look(this.#m, count);
-    if (hasValues) this.#fillValues(count);
+    if (hasValues) this.#values.fill(b, count);
     try {
       handler(b);
     } finally {
       if (hasValues) b.value.fill(undefined, 0, count);
       b.count = 0;
-    }
-  }
-
-  #fillValues(count: number): void {
-    const { valueKind, id, handle } = this.#m;
-    for (let i = 0; i < count; i += 1) {
-      const kind = valueKind[i];
-      if (kind === ValueKind.KEPT) {
-        const op = id[i] ?? 0;
-        this.#batch.value[i] = this.#kept.get(op);
-        this.#kept.delete(op);
-      } else if (kind === ValueKind.EXTENTS || kind === ValueKind.STATUS) {
-        const h = handle[i] ?? 0;
-        const bytes = this.view(h);
-        this.#batch.value[i] = kind === ValueKind.EXTENTS ? extentsFrom(bytes) : blockStatusFrom(bytes);
-        handle[i] = 0;
-        this.release(h);
-      }
     }
   }
 }

@@ -20,6 +20,10 @@ export interface NativeCalls {
   listen(deliver: (count: number) => void): void;
   /** A connection that has no socket yet; 0: no memory or too many. */
   open(server: boolean, structured: boolean, payloadMaxBytes: number, requestsMax: number, bytesMax: number): number;
+  /** `SharedLimits` of a connection, before it starts. */
+  share(conn: number, ownBytes: number, allBytesMax: number): void;
+  /** `Engine.awaited`; below 0: undefined. */
+  awaited(conn: number): number;
   /** Takes a duplicate of the descriptor; early bytes are parsed first. */
   start(conn: number, fd: number, early: Uint8Array): void;
   close(conn: number, errno: number): void;

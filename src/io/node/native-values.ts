@@ -2,7 +2,9 @@
 import { STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
 import { decodeBlockStatus, encodeChunk } from '../../nbd/wire/transmission.ts';
 import { NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS } from '../../nbd/wire/constants.ts';
-import type { EngineValue, Extent } from '../types.ts';
+import type { EngineValue, EventBatch, Extent, OpId } from '../types.ts';
+import type { NativeHandles } from './native-handles.ts';
+import { type NativeMemory, ValueKind } from './native-memory.ts';
 
 /** `bytes`: offset, length, hole or not (0), as doubles of this machine's byte order. */
 export function extentsFrom(bytes: Uint8Array): EngineValue {
@@ -42,5 +44,41 @@ export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8
     encodeChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, 0, 0, payload.length);
     into.set(payload, at + STRUCTURED_REPLY.SIZE);
     at += STRUCTURED_REPLY.SIZE + payload.length;
+  }
+}
+
+/** The answers of one engine on their way: those made in TypeScript, and those that lie in a handle. */
+export class NativeValues {
+  readonly #m: NativeMemory;
+  readonly #handles: NativeHandles;
+  /** Answers made here that wait for their DONE. */
+  readonly #kept = new Map<OpId, EngineValue>();
+
+  constructor(m: NativeMemory, handles: NativeHandles) {
+    this.#m = m;
+    this.#handles = handles;
+  }
+
+  keep(op: OpId, value: EngineValue): void {
+    this.#kept.set(op, value);
+  }
+
+  /** Those of the batch that lies in the shared memory. */
+  fill(b: EventBatch, count: number): void {
+    const { valueKind, id, handle } = this.#m;
+    for (let i = 0; i < count; i += 1) {
+      const kind = valueKind[i];
+      if (kind === ValueKind.KEPT) {
+        const op = id[i] ?? 0;
+        b.value[i] = this.#kept.get(op);
+        this.#kept.delete(op);
+      } else if (kind === ValueKind.EXTENTS || kind === ValueKind.STATUS) {
+        const h = handle[i] ?? 0;
+        const bytes = this.#handles.view(h);
+        b.value[i] = kind === ValueKind.EXTENTS ? extentsFrom(bytes) : blockStatusFrom(bytes);
+        handle[i] = 0;
+        this.#handles.release(h);
+      }
+    }
   }
 }

@@ -7,6 +7,8 @@ import { NodeSocket } from './socket.ts';
 
 /** How long a socket file left behind is asked whether somebody listens. */
 const STALE_PROBE_MS = 1000;
+/** A peer whose machine has gone without a word holds its place no longer: probed after so long a silence, ten times a second apart. */
+const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 export function describeAddress(a: Address): string {
   return a.kind === 'unix' ? `unix:${a.path}` : `${a.host.includes(':') ? `[${a.host}]` : a.host}:${String(a.port)}`;
@@ -16,7 +18,7 @@ async function connect(to: Address, timeoutMs: number): Promise<IoSocket> {
   const name = describeAddress(to);
   return await new Promise<IoSocket>((resolve, reject) => {
     const socket: Socket =
-      to.kind === 'unix' ? createConnection({ path: to.path }) : createConnection({ host: to.host, port: to.port, noDelay: true });
+      to.kind === 'unix' ? createConnection({ path: to.path }) : createConnection({ host: to.host, port: to.port, noDelay: true, ...KEEP_ALIVE });
     const fail = (e: unknown): void => {
       clearTimeout(timeout);
       socket.destroy();
@@ -59,7 +61,7 @@ async function removeStale(path: string): Promise<boolean> {
 
 async function listen(at: Address, onConnection: (s: IoSocket) => void): Promise<Listener> {
   const name = describeAddress(at);
-  const server = createServer({ noDelay: true }, (socket) => {
+  const server = createServer({ noDelay: true, ...KEEP_ALIVE }, (socket) => {
     // It has gone already: nobody may be judged by our own address.
     if (at.kind === 'tcp' && socket.remoteAddress === undefined) {
       socket.destroy();

@@ -3,12 +3,14 @@ import type { Clock, ConnId, EngineValue, Handle, OpId } from '../types.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { HandlePool } from './handles.ts';
 import type { BlockPool, Outbox } from './outbox.ts';
+import type { SharedRoom } from './shared-room.ts';
 
 export interface EngineContext {
   readonly clock: Clock;
   readonly handles: HandlePool;
   readonly blocks: BlockPool;
   readonly events: EventQueue;
+  readonly room: SharedRoom;
   /** After an orderly close: how long queued replies may take to leave. */
   readonly lingerMs: number;
   /** An operation begun by the caller is over. Operation 0 is nobody's. A handle given here goes to the caller with its reference. */

@@ -58,6 +58,7 @@ export class Outbox {
   #open: Piece | undefined;
   #flushWanted = false;
   #unsentBytes = 0;
+  #sentBytes = 0;
   #dropped = false;
 
   /** `wantFlush` is called when something waits for `flush`, once until it is flushed. */
@@ -70,6 +71,11 @@ export class Outbox {
 
   get unsentBytes(): number {
     return this.#unsentBytes;
+  }
+
+  /** Handed to the kernel so far, whole pieces. */
+  get sentBytes(): number {
+    return this.#sentBytes;
   }
 
   /** Room for `length` bytes (at most a few dozen), to be written at once into `view` at the offset returned. */
@@ -154,6 +160,7 @@ export class Outbox {
     const piece = this.#inSocket.shift();
     if (piece === undefined) throw new Error('the socket reported more writes than were made');
     this.#unsentBytes -= piece.length;
+    this.#sentBytes += piece.length;
     if (piece.block !== undefined) this.#pool.give(piece.block);
     piece.block = undefined;
     for (const tag of piece.marks) this.#onMark(tag);

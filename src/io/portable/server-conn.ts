@@ -20,10 +20,11 @@ import { Fifo } from './fifo.ts';
 import { Outbox } from './outbox.ts';
 import { writeBlockStatus, writeData, writeError, writeSuccess } from './reply-frames.ts';
 import type { RequestOwner, RequestTable, ServerRequest } from './requests.ts';
+import type { Waiting } from './shared-room.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
-export class ServerConn implements RequestOwner {
+export class ServerConn implements RequestOwner, Waiting {
   readonly id: ConnId;
   readonly #context: EngineContext;
   readonly #table: RequestTable;
@@ -34,6 +35,7 @@ export class ServerConn implements RequestOwner {
   /** Received and not done with. */
   readonly #requests: ServerRequest[] = [];
   #heldBytes = 0;
+  #receivedBytes = 0;
   #replying = 0;
   /** open -> (linger: replies leave, nothing else counts) -> closed */
   #state: 'open' | 'linger' | 'closed' = 'open';
@@ -93,9 +95,16 @@ export class ServerConn implements RequestOwner {
     this.#receiving = false;
     this.#dropIncoming();
     this.#backlog.clear();
+    this.#context.room.forget(this);
     // What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset.
     this.#stalled = false;
     this.#matchSocket();
+  }
+
+  /** See `Engine`. What waits for room waits for us. */
+  awaited(): number | undefined {
+    const isHalf = !this.#stalled && (this.#incoming !== undefined || this.#headFill > 0);
+    return this.#outbox.unsentBytes > 0 || isHalf ? this.#receivedBytes + this.#outbox.sentBytes : undefined;
   }
 
   /** With errno 0, replies already given still leave, within a deadline; otherwise everything ends here. */
@@ -159,7 +168,7 @@ export class ServerConn implements RequestOwner {
     this.#endReply(r, 0);
     if (this.#state === 'linger') {
       if (this.#replying === 0) this.#finish(0);
-    } else this.#readOn();
+    } else this.readOn();
   }
 
   #endReply(r: ServerRequest, errno: number): void {
@@ -176,12 +185,14 @@ export class ServerConn implements RequestOwner {
       last.place = r.place;
     }
     this.#heldBytes -= r.heldBytes;
+    if (this.#limits.shared !== undefined) this.#context.room.give(r.heldBytes);
     this.#table.give(r);
   }
 
   #hold(r: ServerRequest, bytes: number): void {
     r.heldBytes += bytes;
     this.#heldBytes += bytes;
+    if (this.#limits.shared !== undefined) this.#context.room.hold(bytes);
   }
 
   #forgetUnanswered(): void {
@@ -198,6 +209,7 @@ export class ServerConn implements RequestOwner {
     this.#outbox.drop();
     this.#dropIncoming();
     this.#backlog.clear();
+    this.#context.room.forget(this);
     this.#forgetUnanswered();
     for (let r = this.#requests.at(-1); r !== undefined; r = this.#requests.at(-1)) {
       this.#endReply(r, errno === 0 ? Errno.ECONNRESET : errno);
@@ -210,6 +222,7 @@ export class ServerConn implements RequestOwner {
 
   #onData(bytes: Uint8Array): void {
     if (this.#state !== 'open' || !this.#receiving) return;
+    this.#receivedBytes += bytes.length;
     if (this.#stalled) {
       this.#backlog.push(new Uint8Array(bytes));
       return;
@@ -226,7 +239,8 @@ export class ServerConn implements RequestOwner {
     else this.#socket.resume();
   }
 
-  #readOn(): void {
+  /** There may be room again for the request that waits. */
+  readOn(): void {
     if (!this.#stalled || !this.#receiving) return;
     this.#stalled = false;
     let chunk: Uint8Array | undefined = NO_BYTES; // The header that waits is complete already.
@@ -284,6 +298,15 @@ export class ServerConn implements RequestOwner {
     if (inFlight > 0 && (inFlight >= this.#limits.requestsMax || this.#heldBytes + heldBytes > this.#limits.bytesMax)) {
       this.#stalled = true;
       return;
+    }
+    const { shared } = this.#limits;
+    if (shared !== undefined) {
+      if (!this.#context.room.fits(this, shared, this.#heldBytes, heldBytes)) {
+        this.#stalled = true;
+        this.#context.room.wait(this);
+        return;
+      }
+      this.#context.room.forget(this);
     }
     this.#headFill = 0;
     const r = this.#table.take(this);

@@ -117,6 +117,9 @@ class SpiedEngine implements Engine {
   stopReceiving(conn: ConnId): void {
     this.#e.stopReceiving(conn);
   }
+  awaited(conn: ConnId): number | undefined {
+    return this.#e.awaited(conn);
+  }
   openLeg(path: string, o: LegOptions): Promise<LegInfo> {
     return this.#e.openLeg(path, o);
   }

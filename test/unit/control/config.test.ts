@@ -29,6 +29,7 @@ describe('the configuration', () => {
       allow: null,
       exportListen: [],
       exportRules: { allow: null, mirrors: {} },
+      exportLimits: { connectionsMax: 256, connectionsPerAddressMax: 64, idleMs: 0 },
       tls: 'auto',
       exportTlsMode: 'off',
       failureTimeoutMs: 2000,
@@ -53,6 +54,16 @@ describe('the configuration', () => {
       '01': { allow: null, clients: null, readOnly: true },
       '1.10': { allow: ['10.0.0.0/8'], clients: null, readOnly: false },
     });
+  });
+
+  it('takes limits of clients, and off for what has none', () => {
+    const limits = (text: string) => parse(`${least}exports:\n${text}`).exportLimits;
+    expect(limits('  connections: 2048\n  connectionsPerAddress: 1\n  idleTimeout: 1h\n')).toEqual({
+      connectionsMax: 2048,
+      connectionsPerAddressMax: 1,
+      idleMs: 3_600_000,
+    });
+    expect(limits('  idleTimeout: off\n').idleMs).toBe(0);
   });
 
   it('says everything', () => {
@@ -123,7 +134,12 @@ resyncCopiesMax: 1
     [`${least}listen: h:1\npeers:\n  "a b": h:1\n`, 6, 'peers.a b', "not a node's name"],
     [`${least}listen: h:1\npeers: server2\n`, 5, 'peers', 'must be fields with values'],
     [`${least}peers:\n  server2: h:1\n`, 4, 'listen', 'with peers, listen is needed too'],
-    [`${least}exports:\n  listn: h:1\n`, 5, 'exports.listn', 'is not known; allowed: listen, allow, tls, mirrors'],
+    [
+      `${least}exports:\n  listn: h:1\n`,
+      5,
+      'exports.listn',
+      'is not known; allowed: listen, allow, tls, connections, connectionsPerAddress, idleTimeout, mirrors',
+    ],
     [
       `${least}failureTimeout: 50ms\n`,
       4,
@@ -145,6 +161,14 @@ resyncCopiesMax: 1
     [`${least}keepDirtyMax: 9\ndirtyMax: 8\n`, 4, 'keepDirtyMax', '9 is above dirtyMax, which is 8'],
     [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
     [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
+    [
+      `${least}exports:\n  connections: 0\n`,
+      5,
+      'exports.connections',
+      '0 is not allowed; allowed: a whole number from 1 to 2048; 256 when it is left out',
+    ],
+    [`${least}exports:\n  connectionsPerAddress: 4096\n`, 5, 'exports.connectionsPerAddress', 'from 1 to 2048; 64 when it is left out'],
+    [`${least}exports:\n  idleTimeout: never\n`, 5, 'exports.idleTimeout', 'allowed: off, or '],
     [`${least}exports:\n  allow: [10.0.0.0/8, server2]\n`, 5, 'exports.allow', '["10.0.0.0/8","server2"] is not allowed'],
     [
       `${least}exports:\n  mirrors:\n    data:\n      readonly: true\n`,

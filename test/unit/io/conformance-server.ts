@@ -35,7 +35,20 @@ import {
 } from '../../../src/nbd/wire/transmission.ts';
 import type { PullSocket } from '../../../src/io/pull-socket.ts';
 import type { InRig } from './engine-conformance.ts';
-import { expectBytes, handleOf, joined, pattern, type RawRequest, rawRequest, ROOMY, SIMPLE, STRUCTURED, takeBytes, WAIT_MS } from './engine-rig.ts';
+import {
+  type Connection,
+  expectBytes,
+  handleOf,
+  joined,
+  pattern,
+  type RawRequest,
+  rawRequest,
+  ROOMY,
+  SIMPLE,
+  STRUCTURED,
+  takeBytes,
+  WAIT_MS,
+} from './engine-rig.ts';
 
 async function simpleReply(peer: PullSocket, dataBytes = 0): Promise<{ error: number; cookieHi: number; cookieLo: number; data: Uint8Array }> {
   const h = newSimpleReplyHeader();
@@ -270,6 +283,126 @@ export function describeServerRole(inRig: InRig): void {
           hub.engine.reply(0, r.req, 0, 0, 0, 0);
           await simpleReply(peer);
         }
+      }),
+    );
+
+    it(
+      'shares room: beyond it a connection has its own part, and those that wait are served in their order',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const limits = { ...ROOMY, shared: { ownBytes: 1000, allBytesMax: 10_000 } };
+        const [a, b, c] = [await rig.server(hub, SIMPLE, limits), await rig.server(hub, SIMPLE, limits), await rig.server(hub, SIMPLE, limits)];
+        const apart = await rig.server(hub, SIMPLE, ROOMY);
+        const write = (to: { peer: PullSocket }, ...sizes: number[]): void => {
+          for (const [i, n] of sizes.entries()) to.peer.write(rawRequest({ cmd: NBD_CMD_WRITE, cookieLo: i, payload: pattern(n, i) }));
+        };
+        const answer = async (to: { conn: Connection; peer: PullSocket }, i: number): Promise<void> => {
+          hub.engine.release(to.conn.request(i).h);
+          hub.engine.reply(0, to.conn.request(i).req, 0, 0, 0, 0);
+          expect(await simpleReply(to.peer)).toMatchObject({ error: 0 });
+        };
+        write(a, 9000);
+        await rig.until(() => a.conn.requests.length === 1);
+        write(b, 600, 400, 5000);
+        await rig.until(() => b.conn.requests.length === 2);
+        await rig.settle();
+        write(c, 900, 2000);
+        await rig.until(() => c.conn.requests.length === 1);
+        write(apart, 50_000);
+        await rig.until(() => apart.conn.requests.length === 1);
+        await rig.settle();
+        // 10,900 bytes are held by those that share: more than the room has, each within its own part.
+        expect([b.conn.requests.length, c.conn.requests.length]).toEqual([2, 1]);
+        await answer(b, 0);
+        await answer(b, 1);
+        await rig.settle();
+        expect([b.conn.requests.length, c.conn.requests.length]).toEqual([2, 1]);
+        await answer(a, 0);
+        await rig.until(() => b.conn.requests.length === 3 && c.conn.requests.length === 2);
+        expectBytes(takeBytes(hub, c.conn.request(1).h), pattern(2000, 1));
+        hub.engine.reply(0, c.conn.request(1).req, 0, 0, 0, 0);
+        await answer(b, 2);
+        await answer(c, 0);
+        await answer(apart, 0);
+      }),
+    );
+
+    it(
+      'shares room: one that waits and goes leaves its turn to the next',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const limits = { ...ROOMY, shared: { ownBytes: 0, allBytesMax: 10_000 } };
+        const [a, b, c] = [await rig.server(hub, SIMPLE, limits), await rig.server(hub, SIMPLE, limits), await rig.server(hub, SIMPLE, limits)];
+        a.peer.write(rawRequest({ cmd: NBD_CMD_WRITE, payload: pattern(6000, 1) }));
+        await rig.until(() => a.conn.requests.length === 1);
+        b.peer.write(rawRequest({ cmd: NBD_CMD_READ, length: 9000 }));
+        await rig.settle();
+        c.peer.write(rawRequest({ cmd: NBD_CMD_READ, length: 3000 }));
+        await rig.settle();
+        expect([b.conn.requests.length, c.conn.requests.length]).toEqual([0, 0]);
+        hub.engine.close(b.conn.id, Errno.ETIMEDOUT);
+        await rig.until(() => c.conn.requests.length === 1);
+        hub.engine.close(c.conn.id, Errno.ETIMEDOUT);
+        hub.engine.release(a.conn.request(0).h);
+        hub.engine.close(a.conn.id, Errno.ETIMEDOUT);
+        await rig.until(() => [a, b, c].every((x) => x.conn.closed === Errno.ETIMEDOUT));
+      }),
+    );
+
+    it(
+      'says whether its peer is waited for: a request in half, replies that it does not take',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const length = 1024 * 1024;
+        const { accepted, connected } = await rig.pair();
+        const id = hub.engine.adopt(accepted, 'server', SIMPLE, ROOMY, new Uint8Array(0));
+        const h = handleOf(hub, pattern(length, 1));
+        let requests = 0;
+        hub.own(id, {
+          onRequest: (req, cmd, _flags, _offset, _length, payload) => {
+            requests += 1;
+            if (payload !== 0) hub.engine.release(payload);
+            if (cmd === NBD_CMD_READ) hub.engine.reply(0, req, 0, h, 0, length);
+            else hub.engine.reply(0, req, 0, 0, 0, 0);
+          },
+          onClosed: () => undefined,
+        });
+        let received = 0;
+        connected.start({
+          onData: (b) => {
+            received += b.length;
+          },
+          onClose: () => undefined,
+        });
+        connected.resume();
+        await rig.settle();
+        expect(hub.engine.awaited(id)).toBeUndefined();
+
+        const half = rawRequest({ cmd: NBD_CMD_WRITE, payload: pattern(600, 1) });
+        connected.write(half.subarray(0, 20));
+        await rig.until(() => hub.engine.awaited(id) !== undefined);
+        const first = hub.engine.awaited(id);
+        await rig.settle();
+        expect(hub.engine.awaited(id)).toBe(first);
+        connected.write(half.subarray(20, 300));
+        await rig.until(() => hub.engine.awaited(id) !== first);
+        connected.write(half.subarray(300));
+        await rig.until(() => requests === 1 && received === SIMPLE_REPLY.SIZE && hub.engine.awaited(id) === undefined);
+
+        connected.pause();
+        const asked = 40;
+        for (let i = 0; i < asked; i += 1) connected.write(rawRequest({ cmd: NBD_CMD_READ, length, cookieLo: i }));
+        await rig.until(() => hub.engine.awaited(id) !== undefined && requests > 4);
+        await rig.settle();
+        const stuck = hub.engine.awaited(id);
+        await rig.settle();
+        expect(stuck).toBeDefined();
+        expect(hub.engine.awaited(id)).toBe(stuck);
+        connected.resume();
+        await rig.until(() => received === SIMPLE_REPLY.SIZE + asked * (SIMPLE_REPLY.SIZE + length));
+        await rig.until(() => hub.engine.awaited(id) === undefined);
+        expect(hub.engine.awaited(id + 1)).toBeUndefined();
+        hub.engine.release(h);
       }),
     );
 

@@ -246,6 +246,10 @@ export class ScriptedEngine implements Engine {
     throw new Error('no connections here');
   }
 
+  awaited(): number | undefined {
+    throw new Error('no connections here');
+  }
+
   send(): void {
     throw new Error('no connections here');
   }

@@ -64,7 +64,7 @@ beforeEach(() => {
     io,
     hub,
     exports: { list: () => [], find: (name): Device | undefined => (name === 'a' ? device : name === 'b' ? other : undefined) },
-    limits: { connectionsMax: 3 },
+    limits: { connectionsMax: 3, connectionsPerAddressMax: 2, handshakesMax: 4, clients: { stalledMs: 1000, idleMs: 0 } },
   });
 });
 
@@ -74,13 +74,16 @@ interface Connected {
   inTransmission: Promise<boolean>;
 }
 
-function connect(early?: Uint8Array): Connected {
-  const [socket, peer] = socketPair();
+let port = 1000;
+
+/** Each from an address of its own, where none is said. */
+function connect(early?: Uint8Array, remote = `10.0.1.${String((port += 1))}:${String(port)}`): Connected {
+  const [socket, peer] = socketPair({ remote });
   return { socket, client: new PullSocket(peer, clock), inTransmission: server.serve(socket, early) };
 }
 
-async function go(name: string): Promise<Connected> {
-  const c = connect();
+async function go(name: string, remote?: string): Promise<Connected> {
+  const c = connect(undefined, remote);
   c.client.write(hs.encodeClientFlags(3));
   c.client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest(name, [])));
   expect(await c.inTransmission).toBe(true);
@@ -131,6 +134,76 @@ test('handshakes count as connections, and a failed one gives its place back', a
   for (const c of many) c.client.destroy();
   expect(await Promise.all(many.map((c) => c.inTransmission))).toEqual([false, false, false]);
   expect(server.connectionCount).toBe(0);
+});
+
+describe('places', () => {
+  const isRefused = async (remote: string): Promise<boolean> => {
+    const c = connect(undefined, remote);
+    const refused = !(await c.inTransmission);
+    await expect(c.client.read(1, 1000)).rejects.toMatchObject({ errno: Errno.EPIPE });
+    return refused;
+  };
+
+  test('one address has no more connections than its part, and others have theirs', async () => {
+    await go('a', '10.0.0.1:1');
+    await go('a', '10.0.0.1:2');
+    expect(await isRefused('10.0.0.1:3')).toBe(true);
+    await go('a', '10.0.0.2:1');
+    engine.closed(1);
+    await go('a', '10.0.0.1:4');
+  });
+
+  test('clients of this machine have places of their own, and no part of an address', async () => {
+    for (let i = 0; i < 3; i += 1) await go('a');
+    for (let i = 0; i < 3; i += 1) await go('a', 'unix:/run/nbd.sock');
+    expect(await isRefused('unix:/run/nbd.sock')).toBe(true);
+    expect(await isRefused('10.0.0.9:1')).toBe(true);
+  });
+
+  test('of too many handshakes the oldest of the most crowded address ends, and an honest client gets in', async () => {
+    const honest = connect(undefined, '10.0.0.2:1');
+    const crowd = Array.from({ length: 3 }, (_, i) => connect(undefined, `10.0.0.1:${String(i)}`));
+    expect(server.connectionCount).toBe(4);
+    const late = connect(undefined, '10.0.0.3:1');
+    await settle();
+    expect(server.connectionCount).toBe(4);
+    expect(await crowd[0]?.inTransmission).toBe(false);
+    for (const c of [honest, late]) {
+      c.client.write(hs.encodeClientFlags(3));
+      c.client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('a', [])));
+      expect(await c.inTransmission).toBe(true);
+    }
+  });
+
+  test('who is quicker has the last place: one in its handshake is turned away at its end', async () => {
+    const slow = connect(undefined, '10.0.0.1:1');
+    for (let i = 0; i < 3; i += 1) await go('a');
+    slow.client.write(hs.encodeClientFlags(3));
+    slow.client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('a', [])));
+    expect(await slow.inTransmission).toBe(false);
+    expect(server.connectionCount).toBe(3);
+  });
+});
+
+describe('a client that takes no reply', () => {
+  test('is ended when the limit is over, if it comes from outside', async () => {
+    await go('a');
+    await go('a', 'unix:/run/nbd.sock');
+    engine.awaits.set(1, 5);
+    engine.awaits.set(2, 5);
+    clock.advance(2000);
+    expect(engine.closes).toEqual([{ conn: 1, errno: Errno.ETIMEDOUT }]);
+  });
+
+  test('stays when it takes something in between, and when nothing is awaited of it', async () => {
+    await go('a');
+    await go('a');
+    for (let i = 0; i < 20; i += 1) {
+      engine.awaits.set(1, i);
+      clock.advance(700);
+    }
+    expect(engine.closes).toEqual([]);
+  });
 });
 
 describe('closing an export', () => {

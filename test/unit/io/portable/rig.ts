@@ -1,5 +1,6 @@
 /** The parts of a portable engine without the engine, on sockets in memory. */
 import type { EngineContext } from '../../../../src/io/portable/context.ts';
+import { SharedRoom } from '../../../../src/io/portable/shared-room.ts';
 import { EventQueue } from '../../../../src/io/portable/event-queue.ts';
 import { HandlePool } from '../../../../src/io/portable/handles.ts';
 import { BlockPool, type Outbox } from '../../../../src/io/portable/outbox.ts';
@@ -49,6 +50,7 @@ export function makeParts(): Parts {
     handles: new HandlePool(),
     blocks: new BlockPool(),
     events,
+    room: new SharedRoom(clock),
     lingerMs: 100,
     done: (op, errno, length, h, value) => {
       if (op !== 0) events.done(op, errno, length, h, value);

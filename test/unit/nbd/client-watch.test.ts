@@ -1,0 +1,106 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ClientWatch, type WatchedClient } from '../../../src/nbd/client-watch.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+class Client implements WatchedClient {
+  moved: number | undefined;
+  requestsTotal = 0;
+  requestsInFlight = 0;
+  readonly ended: string[] = [];
+
+  awaited(): number | undefined {
+    return this.moved;
+  }
+
+  end(why: string): void {
+    this.ended.push(why);
+    watch.remove(this);
+  }
+}
+
+let clock: ManualClock;
+let watch: ClientWatch;
+let client: Client;
+
+function begin(stalledMs: number, idleMs: number): void {
+  watch = new ClientWatch(clock, { stalledMs, idleMs });
+  watch.add(client);
+}
+
+beforeEach(() => {
+  clock = new ManualClock();
+  client = new Client();
+});
+
+describe('a client that takes no reply', () => {
+  it('is ended when no byte has gone for as long as the limit', () => {
+    begin(1000, 0);
+    clock.advance(5000);
+    client.moved = 7;
+    clock.advance(900);
+    expect(client.ended).toEqual([]);
+    clock.advance(700);
+    expect(client.ended).toEqual(['stalled']);
+    clock.advance(10_000);
+    expect(client.ended).toHaveLength(1);
+  });
+
+  it('stays as long as it takes a little now and then', () => {
+    begin(1000, 0);
+    client.moved = 0;
+    for (let i = 0; i < 50; i += 1) {
+      clock.advance(800);
+      client.moved += 1;
+    }
+    expect(client.ended).toEqual([]);
+  });
+
+  it('stays when nothing is awaited of it, however long', () => {
+    begin(1000, 0);
+    client.moved = 3;
+    clock.advance(700);
+    client.moved = undefined;
+    clock.advance(600);
+    client.moved = 3;
+    clock.advance(700);
+    expect(client.ended).toEqual([]);
+  });
+});
+
+describe('a client that asks for nothing', () => {
+  it('is ended after the time that was said', () => {
+    begin(0, 4000);
+    clock.advance(3900);
+    expect(client.ended).toEqual([]);
+    clock.advance(1200);
+    expect(client.ended).toEqual(['idle']);
+  });
+
+  it('stays while it asks, waits for an answer, or takes one', () => {
+    begin(60_000, 4000);
+    for (let i = 0; i < 5; i += 1) {
+      clock.advance(3000);
+      client.requestsTotal += 1;
+    }
+    client.requestsInFlight = 1;
+    clock.advance(20_000);
+    client.requestsInFlight = 0;
+    client.moved = 1;
+    clock.advance(10_000);
+    client.moved = undefined;
+    clock.advance(3000);
+    expect(client.ended).toEqual([]);
+    clock.advance(3000);
+    expect(client.ended).toEqual(['idle']);
+  });
+});
+
+it('nothing is looked at where no limit is set, nor when the last has gone', () => {
+  begin(0, 0);
+  client.moved = 1;
+  clock.advance(100_000);
+  begin(1000, 0);
+  watch.remove(client);
+  clock.advance(100_000);
+  expect(client.ended).toEqual([]);
+});
