@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -384,6 +385,10 @@ static napi_value create_engine(napi_env env, napi_callback_info info) {
   e = calloc(1, sizeof *e);
   if (e == NULL) goto failed;
   e->env = env;
+#ifdef M_MMAP_THRESHOLD
+  /* Large slabs come from the kernel and go back to it. By itself glibc would learn from the first ones to carve them out of its heap, which never shrinks. */
+  mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+#endif
   e->linger_ms = linger_ms;
   e->spin_ns = (uint64_t)spin_us * 1000;
   e->handle_top = 1;

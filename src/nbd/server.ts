@@ -22,6 +22,7 @@ import { ClientWatch, type ClientWatchLimits, type WatchedClient } from './clien
 import type { Device } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
+import { type OffenderLimits, Offenders } from './offenders.ts';
 import { Transmission } from './transmission.ts';
 import { NBD_ESHUTDOWN, NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constants.ts';
 
@@ -34,6 +35,8 @@ export interface NbdServerLimits {
   connectionsPerAddressMax: number;
   /** Handshakes under way, from outside. */
   handshakesMax: number;
+  /** Addresses whose handshakes fail. */
+  offenders: OffenderLimits;
   /** Of those from outside: a program of this machine may stand still as long as it likes. */
   clients: ClientWatchLimits;
   handshake: HandshakeLimits;
@@ -46,7 +49,8 @@ export interface NbdServerLimits {
 export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
   connectionsMax: 256,
   connectionsPerAddressMax: 64,
-  handshakesMax: 64,
+  handshakesMax: 1024,
+  offenders: { misdeedsMax: 30, withinMs: 10_000 },
   clients: { stalledMs: 60_000, idleMs: 0 },
   handshake: DEFAULT_HANDSHAKE_LIMITS,
   connection: {
@@ -105,6 +109,10 @@ export class NbdServer {
   readonly #serving = new Set<Serving>();
   readonly #limitedLog: LimitedLog;
   readonly #watch: ClientWatch;
+  readonly #offenders: Offenders;
+  /** Connections in transmission by where they come from, all of those by unix sockets as one. */
+  readonly #servingBy = new Map<string, number>();
+  #servingOutside = 0;
   #forbidden = 0;
   #closing = false;
 
@@ -116,6 +124,7 @@ export class NbdServer {
     this.#log = o.log ?? nullLog;
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
     this.#watch = new ClientWatch(o.io.clock, this.#limits.clients);
+    this.#offenders = new Offenders(o.io.clock, this.#limits.offenders);
   }
 
   /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. `tls`: absent, it is not offered. Rejects with IoError when the address cannot be had. */
@@ -136,6 +145,15 @@ export class NbdServer {
     const { remote } = socket;
     if (access?.toAny(remote) === false) {
       this.#forbid(remote, '', NOT_FOR_IT);
+      socket.destroy();
+      return false;
+    }
+    const misdeeds = this.#offenders.barred(hostOf(remote));
+    if (misdeeds !== undefined) {
+      this.#limitedLog.warn(`barred ${hostOf(remote)}`, 'nbd connection refused', {
+        remote,
+        why: `${String(misdeeds)} handshakes from that address have failed of late`,
+      });
       socket.destroy();
       return false;
     }
@@ -186,6 +204,7 @@ export class NbdServer {
     if (outcome.kind === 'closed') {
       if (!outcome.orderly && !shaking.forbidden) {
         this.#limitedLog.warn(`handshake ${hostOf(remote)}`, 'nbd handshake failed', { remote, why: outcome.why });
+        if (!isLocal(remote)) this.#offenders.note(hostOf(remote));
       }
       return false;
     }
@@ -209,25 +228,30 @@ export class NbdServer {
     const { connectionsMax, connectionsPerAddressMax } = this.#limits;
     const local = isLocal(remote);
     const host = hostOf(remote);
-    let all = 0;
-    let fromThere = 0;
-    for (const c of this.#serving) {
-      if (isLocal(c.remote) !== local) continue;
-      all += 1;
-      if (hostOf(c.remote) === host) fromThere += 1;
-    }
+    const fromThere = this.#servingBy.get(host) ?? 0;
+    const all = local ? fromThere : this.#servingOutside;
     if (all >= connectionsMax) return `too many connections: ${String(all)}`;
     return !local && fromThere >= connectionsPerAddressMax ? `too many connections from that address: ${String(fromThere)}` : undefined;
   }
 
+  #count(remote: string, by: 1 | -1): void {
+    const host = hostOf(remote);
+    const now = (this.#servingBy.get(host) ?? 0) + by;
+    if (now > 0) this.#servingBy.set(host, now);
+    else this.#servingBy.delete(host);
+    if (!isLocal(remote)) this.#servingOutside += by;
+  }
+
   #makePlace(remote: string): void {
     if (isLocal(remote)) return;
+    if (this.#shaking.size < this.#limits.handshakesMax) return;
     const outside = [...this.#shaking].filter((s) => !isLocal(s.pull.socket.remote));
     if (outside.length < this.#limits.handshakesMax) return;
     const out = crowdedOut(outside, (s) => hostOf(s.pull.socket.remote));
     if (out === undefined) return;
     const from = hostOf(out.pull.socket.remote);
     this.#limitedLog.warn(`crowd ${from}`, 'too many handshakes at a time: the oldest is ended', { from, handshakes: outside.length });
+    this.#offenders.note(from);
     this.#shaking.delete(out);
     cancel(out);
   }
@@ -314,6 +338,7 @@ export class NbdServer {
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
       onClosed: (errno) => {
         this.#serving.delete(serving);
+        this.#count(remote, -1);
         this.#watch.remove(watched);
         this.#log.info('nbd client disconnected', { remote, exportName, errno, requests: transmission.requestsTotal });
         hasClosed();
@@ -321,6 +346,7 @@ export class NbdServer {
     });
     const serving: Serving = { remote, exportName, transmission, closed };
     this.#serving.add(serving);
+    this.#count(remote, 1);
     const watched: WatchedClient = {
       awaited: () => transmission.awaited(),
       get requestsTotal() {

@@ -185,6 +185,24 @@ describe('places', () => {
   });
 });
 
+describe('an address whose handshakes fail again and again', () => {
+  test('is turned away at once for a while, and others are not', async () => {
+    const fails = async (): Promise<void> => {
+      const c = connect(undefined, '10.0.0.1:1');
+      c.client.write(Uint8Array.of(255, 255, 255, 255));
+      expect(await c.inTransmission).toBe(false);
+    };
+    const { misdeedsMax, withinMs } = DEFAULT_NBD_SERVER_LIMITS.offenders;
+    for (let i = 0; i < misdeedsMax; i += 1) await fails();
+    const barred = connect(undefined, '10.0.0.1:1');
+    expect(await barred.inTransmission).toBe(false);
+    expect(barred.socket.closedBy).toBe('destroy');
+    await go('a', '10.0.0.2:1');
+    clock.advance(withinMs);
+    await go('a', '10.0.0.1:1');
+  });
+});
+
 describe('a client that takes no reply', () => {
   test('is ended when the limit is over, if it comes from outside', async () => {
     await go('a');

@@ -1,0 +1,14 @@
+/** The peers of scripts/bench-hostile, in a process of their own: argv PORT EXPORT IDLE MISBEHAVING; a line of JSON each second; ends with its input. */
+import { HostilePeers } from '../test/support/hostile-peers.ts';
+
+const [port = '', exportName = '', idle = '', misbehaving = ''] = process.argv.slice(2);
+const peers = new HostilePeers({ port: Number(port), exportName, idle: Number(idle), misbehaving: Number(misbehaving) });
+peers.start();
+const timer = setInterval(() => {
+  process.stdout.write(`${JSON.stringify(peers.counts())}\n`);
+}, 1000);
+process.stdin.on('end', () => {
+  clearInterval(timer);
+  peers.stop();
+});
+process.stdin.resume();
