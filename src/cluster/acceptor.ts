@@ -29,6 +29,9 @@ export type NbdAccept = (socket: IoSocket, early: Uint8Array) => void;
 /** Judges a hello for NBD; throws ClusterError to refuse. Reserves nothing: the connection may be gone when it answers. */
 export type NbdAdmit = (peer: string, params: unknown, daemonStart: string) => NbdAccept | Promise<NbdAccept>;
 
+/** It is none of ours, or has not proved that it is. */
+const STRANGER: ReadonlySet<string> = new Set([ClusterCode.REFUSED, ClusterCode.WRONG_CLUSTER, ClusterCode.WRONG_NODE, ClusterCode.UNKNOWN_NODE]);
+
 export interface AcceptorOwner {
   peer(name: string): Peer | undefined;
   nbdAdmit(): NbdAdmit | undefined;
@@ -63,7 +66,7 @@ export class Acceptor {
     return this.#listener?.address;
   }
 
-  /** Connections that were not taken for where they come from, or for what they have not proved. */
+  /** Connections that were not taken for where they come from, who they say they are, or what they have not proved. */
   get refused(): number {
     return this.#refused;
   }
@@ -156,12 +159,7 @@ export class Acceptor {
 
   /** Throws ClusterError when it has not. */
   #proven(secure: SecureSocket | null, hello: Hello): void {
-    try {
-      requireProof(secure, hello.node);
-    } catch (e: unknown) {
-      this.#refused += 1;
-      throw e;
-    }
+    requireProof(secure, hello.node);
   }
 
   /** Throws ClusterError when this hello may not go on. */
@@ -255,6 +253,7 @@ export class Acceptor {
   /** Tells why, and hangs up; whoever does not take the answer in time is cut off. */
   #refuse(pull: PullSocket, hello: Hello, why: ClusterError): void {
     this.#warn(pull, hello.node, why);
+    if (STRANGER.has(why.code)) this.#refused += 1;
     writeAnswer(pull, { ok: false, code: why.code, error: why.message });
     const timer = this.#ctx.clock.after(this.#ctx.handshakeTimeoutMs, () => {
       pull.destroy();

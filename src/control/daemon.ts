@@ -18,6 +18,7 @@ import type { MirrorDefinition, NodeName } from '../failover/types.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { AddressRanges } from '../io/address-ranges.ts';
 import { EngineHub } from '../io/hub.ts';
+import { LimitedLog } from '../io/limited-log.ts';
 import type { Log } from '../io/log.ts';
 import type { Address, Io, LegInfo } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
@@ -91,10 +92,13 @@ export class Daemon {
   readonly #changing = new Mutex();
   readonly #hooks: Hooks;
   #stopping: Promise<void> | undefined;
+  readonly #limitedLog: LimitedLog;
+  #refusedSessions = 0;
 
   constructor(o: DaemonOptions) {
     this.options = o;
     const { io, root, log } = o;
+    this.#limitedLog = new LimitedLog(log, io.clock);
     const hub = new EngineHub(io.createEngine());
     const daemonStart = io.chance.hex64();
     const replicas = new Map<string, Device>();
@@ -173,6 +177,10 @@ export class Daemon {
         forget: (tag, createId, by) => this.forget(tag, { createId, by }),
       },
       this.env.replicaServer,
+      (tag, peer, e) => {
+        this.#refusedSessions += 1;
+        this.#limitedLog.warn(`session ${tag} ${peer} ${e.code}`, 'a session was refused', { tag, peer, code: e.code, why: e.message });
+      },
     );
     await cluster.start();
     const rules = Object.keys(this.options.exportRules?.mirrors ?? {}).filter((tag) => !this.mirrors.has(tag) && !this.broken.has(tag));
@@ -183,9 +191,9 @@ export class Daemon {
     log.info('netraidd is up', { node: this.options.node, mirrors: [...this.mirrors.keys()], broken: [...this.broken.keys()] });
   }
 
-  /** How many connections were refused something for where they come from, or for what they have not proved. */
-  refused(): { clients: number; nodes: number } {
-    return { clients: this.#exports.forbidden, nodes: this.env.cluster.refused };
+  /** Connections that were refused something for where they come from, or for what they have not proved; sessions of sources that are over. */
+  refused(): { clients: number; nodes: number; sessions: number } {
+    return { clients: this.#exports.forbidden, nodes: this.env.cluster.refused, sessions: this.#refusedSessions };
   }
 
   async #load(): Promise<void> {

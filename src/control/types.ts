@@ -152,8 +152,8 @@ export interface Actions {
       mirrors: string[];
       /** Mirrors of this node whose state can't be used, which `list` does not have. */
       broken: BrokenMirror[];
-      /** Connections of NBD clients, and to the address for nodes, that since the daemon started were refused something for their address, or for what they have not proved. */
-      refused: { clients: number; nodes: number };
+      /** Connections of NBD clients, and to the address for nodes, that since the daemon started were refused something for their address, or for what they have not proved; sessions of sources whose epoch is over. */
+      refused: { clients: number; nodes: number; sessions: number };
       /** Null: no connection of this node is secured. `nodes`: beyond loopback, or all; `expires`: when its certificate ends, ISO 8601. */
       tls: { nodes: 'off' | 'beyond-loopback' | 'all'; clients: ExportTlsMode; by: TlsState['by']; expires: string | null } | null;
     };

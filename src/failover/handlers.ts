@@ -32,7 +32,15 @@ function definitionOf(x: unknown): MirrorDefinition {
   return parsed.data;
 }
 
-export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServer: NbdServer): void {
+/** A session that is not the current source's, or not of this mirror. */
+const NOT_OURS: ReadonlySet<string> = new Set(['superseded', 'split-brain', 'unrelated', 'refused']);
+
+export function registerHandlers(
+  cluster: Cluster,
+  mirrors: Mirrors,
+  replicaServer: NbdServer,
+  refused: (tag: string, peer: NodeName, e: ClusterError) => void,
+): void {
   const mirror = (tag: string): MirrorNode => {
     const node = mirrors.get(tag);
     if (node === undefined && mirrors.unusable(tag)) throw new ClusterError('unusable', `${cluster.self} can not use its mirror ${tag} now`);
@@ -53,13 +61,18 @@ export function registerHandlers(cluster: Cluster, mirrors: Mirrors, replicaServ
     return true;
   });
   cluster.handle('claim', methods.claim, (peer, p) => mirror(p.tag).claimed(peer, p.epoch));
-  cluster.handle('session.open', methods['session.open'], (peer, p) => {
-    const definition = definitionOf(p.definition);
-    const node = mirror(p.tag);
-    const own = node.record().definition;
-    if (own.createId !== definition.createId) throw new ClusterError('unrelated', `mirror ${p.tag} here was created apart`);
-    if (own.regionSizeBytes !== definition.regionSizeBytes) throw new ClusterError('region-size', `mirror ${p.tag} here has another region size`);
-    return node.asTarget(p.epoch, (t) => t.open(peer, { ...p, definition }));
+  cluster.handle('session.open', methods['session.open'], async (peer, p) => {
+    try {
+      const definition = definitionOf(p.definition);
+      const node = mirror(p.tag);
+      const own = node.record().definition;
+      if (own.createId !== definition.createId) throw new ClusterError('unrelated', `mirror ${p.tag} here was created apart`);
+      if (own.regionSizeBytes !== definition.regionSizeBytes) throw new ClusterError('region-size', `mirror ${p.tag} here has another region size`);
+      return await node.asTarget(p.epoch, (t) => t.open(peer, { ...p, definition }));
+    } catch (e: unknown) {
+      if (e instanceof ClusterError && NOT_OURS.has(e.code)) refused(p.tag, peer, e);
+      throw e;
+    }
   });
   cluster.handle('session.join', methods['session.join'], async (_peer, p) => {
     const node = mirror(p.tag);

@@ -72,7 +72,7 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
         for (const leg of Object.values(legs)) expect(written.equals(readFileSync(leg))).toBe(true);
         expect(await all.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
         const { tls, refused } = await all.node('server1').control.call('info', {});
-        expect(refused).toEqual({ clients: 0, nodes: 0 });
+        expect(refused).toEqual({ clients: 0, nodes: 0, sessions: 0 });
         return { ...(await listened()), tls: tls?.nodes ?? 'none' };
       } finally {
         await all.close();
@@ -182,7 +182,7 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
         expect(await refusedNodes(near)).toBe(3);
         expect(near.logged(/a connection was not taken/)).toEqual([expect.stringContaining('10.88.0.2')]);
         const told = await near.cli('netraid', ['info', '--json']);
-        expect((JSON.parse(told.stdout) as { refused: unknown }).refused).toEqual({ clients: 0, nodes: 3 });
+        expect((JSON.parse(told.stdout) as { refused: unknown }).refused).toEqual({ clients: 0, nodes: 3, sessions: 0 });
       } finally {
         await near.kill();
       }

@@ -81,10 +81,10 @@ export async function info(ctx: CommandContext): Promise<number> {
     `Root: ${ctx.place.root}`,
     `Mirrors: ${i.mirrors.length === 0 ? 'none' : i.mirrors.join(', ')}`,
     ...(i.broken.length === 0 ? [] : [`Broken: ${i.broken.map((b) => b.tag).join(', ')}; netraid status says why`]),
-    ...(i.refused.clients + i.refused.nodes === 0
+    ...(i.refused.clients + i.refused.nodes + i.refused.sessions === 0
       ? []
       : [
-          `Connections refused for their address or for want of proof: ${String(i.refused.clients)} of clients, ${String(i.refused.nodes)} of nodes; the log of the daemon says which`,
+          `Refused for their address, for who they are or for want of proof: ${String(i.refused.clients)} connections of clients, ${String(i.refused.nodes)} of nodes; of sources whose time is over: ${String(i.refused.sessions)} sessions; the log of the daemon says which`,
         ]),
     `TLS: ${tlsText(i.tls)}`,
     ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),

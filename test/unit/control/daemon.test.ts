@@ -23,7 +23,7 @@ describe('a daemon that starts', () => {
         peers: {},
         mirrors: [],
         broken: [],
-        refused: { clients: 0, nodes: 0 },
+        refused: { clients: 0, nodes: 0, sessions: 0 },
         tls: null,
       });
       await sim.stop('server1');

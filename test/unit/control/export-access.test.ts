@@ -69,7 +69,7 @@ describe('a daemon with rules', () => {
       }
       for (const name of ['t', '']) await expect(dial(sim, '10.0.0.1', name)).rejects.toMatchObject({ errno: Errno.EACCES });
       for (const from of ['192.0.2.1', '192.0.2.1']) await expect(dial(sim, from)).rejects.toThrow();
-      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 4, nodes: 0 });
+      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 4, nodes: 0, sessions: 0 });
       expect((await sim.read('10.0.0.1', 0, REGION)).every((b) => b === 7)).toBe(true);
     });
   });
@@ -81,9 +81,31 @@ describe('a node that says where nodes may connect from', () => {
       await sim.mirror();
       const s = await sim.world.client('192.0.2.1').net.connect({ kind: 'tcp', host: '10.0.0.1', port: 7000 }, 1000);
       await expect(new PullSocket(s, sim.world.client('192.0.2.1').clock).read(1, 1000)).rejects.toMatchObject({ name: 'IoError' });
-      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 0, nodes: 1 });
+      expect((await sim.call('10.0.0.1', 'info', {})).refused).toEqual({ clients: 0, nodes: 1, sessions: 0 });
       await sim.write('10.0.0.1', 0, REGION, 7);
       await sim.inSync('10.0.0.1', '10.0.0.2');
+    });
+  });
+});
+
+describe('a session of a source whose time is over', () => {
+  it('is refused, counted, and logged once, and the current one goes on', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror();
+      await sim.write('server1', 0, REGION, 7);
+      const { env, mirrors } = sim.daemon('server1');
+      const r = mirrors.get('t')?.record();
+      if (r?.epochSeen === null || r === undefined) throw new Error('server1 has no epoch');
+      const epoch = { ...r.epochSeen, number: r.epochSeen.number - 1 };
+      const open = { tag: 't', epoch, session: '0123456789abcdef', kind: 'none', generation: r.generation, definition: r.definition, rewrites: true };
+      for (let i = 0; i < 3; i += 1) {
+        await expect(env.cluster.request('server2', 'session.open', open, 1000)).rejects.toMatchObject({ code: 'superseded' });
+      }
+      expect((await sim.call('server2', 'info', {})).refused).toEqual({ clients: 0, nodes: 0, sessions: 3 });
+      expect(sim.warnings.filter((w) => w === 'server2: a session was refused')).toHaveLength(1);
+      await sim.inSync('server1', 'server2');
+      await sim.write('server1', 0, REGION, 8);
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });
 });

@@ -37,6 +37,9 @@ export class Sim {
   readonly controls = new Map<string, DaemonControl>();
   readonly #o: SimOptions;
 
+  /** NODE: message, of all nodes. */
+  readonly warnings: string[] = [];
+
   constructor(o: SimOptions) {
     this.#o = o;
     this.world = new SimWorld(o.seed ?? 1);
@@ -70,7 +73,7 @@ export class Sim {
       failureTimeoutMs: 2000,
       settings: { ...DEFAULT_SETTINGS, ...this.#o.settings },
       tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true, ...this.#o.tunables },
-      log: nullLog,
+      log: { ...nullLog, warn: (message) => this.warnings.push(`${name}: ${message}`) },
     });
     this.daemons.set(name, d);
     this.controls.set(name, new DaemonControl(d, { version: '1.2.3', regionBytes: REGION, waitForPreviousSourceSec: -1 }));

@@ -9,7 +9,16 @@ const daemon = (over: Partial<FakeDaemon['handlers']> = {}) =>
     resume: () => three,
     fullresync: () => three,
     preview: harmless(),
-    info: () => ({ node: 'server1', cluster: 'c', version: '1', peers: {}, mirrors: [], broken: [], refused: { clients: 0, nodes: 0 }, tls: null }),
+    info: () => ({
+      node: 'server1',
+      cluster: 'c',
+      version: '1',
+      peers: {},
+      mirrors: [],
+      broken: [],
+      refused: { clients: 0, nodes: 0, sessions: 0 },
+      tls: null,
+    }),
     force: () => three,
     ...over,
   });

@@ -10,7 +10,7 @@ const info = (): Actions['info']['result'] => ({
   peers: { server2: { reachable: true }, server3: { reachable: false } },
   mirrors: ['a', 'b'],
   broken: [],
-  refused: { clients: 0, nodes: 0 },
+  refused: { clients: 0, nodes: 0, sessions: 0 },
   tls: null,
 });
 
@@ -131,9 +131,9 @@ describe('netraid status and info', () => {
   });
 
   it('say how many connections were not taken, when some were not', async () => {
-    const d = new FakeDaemon({ info: () => ({ ...info(), refused: { clients: 3, nodes: 1 } }) });
+    const d = new FakeDaemon({ info: () => ({ ...info(), refused: { clients: 3, nodes: 1, sessions: 2 } }) });
     expect((await run('netraid info', d)).out).toContain(
-      'Connections refused for their address or for want of proof: 3 of clients, 1 of nodes; the log of the daemon says which',
+      'Refused for their address, for who they are or for want of proof: 3 connections of clients, 1 of nodes; of sources whose time is over: 2 sessions; the log of the daemon says which',
     );
   });
 });
