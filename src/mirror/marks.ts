@@ -27,6 +27,9 @@ export interface IntentLimits {
   markedMax: number;
 }
 
+/** A power of two. */
+const RECENT = 4096;
+
 export class Marks {
   readonly file: BitmapFile;
   readonly intent: IntentLog;
@@ -36,6 +39,8 @@ export class Marks {
   /** What was written since each checkpoint was made, by name, and for the hot path. */
   readonly #checkpoints = new Map<string, DirtyBitmap>();
   #written: readonly DirtyBitmap[] = [];
+  /** Regions that all of them have, by their lowest bits. */
+  readonly #inAll = new Float64Array(RECENT).fill(-1);
   #waiters: { waiter: DurableWaiter; tag: number }[] = [];
   #flushing = false;
   /** Bits set in out-of-sync maps that no finished flush covers. */
@@ -62,6 +67,7 @@ export class Marks {
   addCheckpoint(name: string): void {
     const map = this.file.map(checkpointMap(name));
     map.or(this.intent.unproven());
+    this.#inAll.fill(-1);
     this.#checkpoints.set(name, map);
     this.#written = [...this.#checkpoints.values()];
   }
@@ -85,8 +91,18 @@ export class Marks {
 
   /** Marks intent for regions first..last; true: wait for `whenDurable` before any leg is told to write. */
   begin(first: number, last: number): boolean {
-    for (let i = 0; i < this.#written.length; i += 1) this.#written[i]?.setRange(first, last);
+    if (this.#written.length > 0) this.#markWritten(first, last);
     return this.intent.begin(first, last) || this.#unflushed || this.#inFlush;
+  }
+
+  /** In every checkpoint. Nothing is ever cleared there, so that a region found in all of them need not be looked for again. */
+  #markWritten(first: number, last: number): void {
+    if (first === last) {
+      const place = first & (this.#inAll.length - 1);
+      if (this.#inAll[place] === first) return;
+      this.#inAll[place] = first;
+    }
+    for (let i = 0; i < this.#written.length; i += 1) this.#written[i]?.setRange(first, last);
   }
 
   /** Marks regions out of sync for a node. */

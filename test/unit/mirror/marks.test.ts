@@ -207,6 +207,17 @@ describe('marks of a checkpoint', () => {
     expect(await onDisk('checkpoint:tuesday')).toEqual([3]);
   });
 
+  it('are set in one that is made later, too, for a region that all before it had', async () => {
+    const { marks } = await make();
+    for (const name of ['monday', 'tuesday']) {
+      marks.addCheckpoint(name);
+      marks.begin(9, 9);
+      marks.intent.end(9, 9);
+      marks.intent.proven(marks.intent.seal());
+      expect(marks.checkpoint(name)?.get(9)).toBe(true);
+    }
+  });
+
   it('are kept from now on for each map that the file has, and for none that was dropped', async () => {
     const { files, marks } = await make();
     marks.addCheckpoint('monday');
