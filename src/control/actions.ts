@@ -3,6 +3,7 @@
  * what, where, and what is allowed.
  */
 import { isRegionSize } from '../bitmap/regions.ts';
+import { deleteCheckpoint, makeCheckpoint } from '../failover/checkpoint-commands.ts';
 import { seededByWord } from '../failover/membership.ts';
 import { askHeard, lookAfresh } from '../failover/fresh-views.ts';
 import { Mutex } from '../failover/mutex.ts';
@@ -27,7 +28,7 @@ import { previewOfResize, resizeMirror } from './resize.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, refusal } from './action-errors.ts';
-import { mirrorStatus, nodeInfo } from './status.ts';
+import { checkpointsStatus, mirrorStatus, nodeInfo } from './status.ts';
 import { addTarget, asSource, linkOf, refuseLastCopy, removeTarget, replaceLeg, sourceOf } from './targets.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
@@ -90,6 +91,12 @@ export class DaemonControl implements ControlClient {
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner, confirmed: p.confirmed ?? [] }),
+    'checkpoint-create': (p) => this.#makeCheckpoint(p),
+    'checkpoint-delete': async (p) => {
+      const m = this.#mirror(p.tag);
+      await m.whileRoleStays(() => deleteCheckpoint(m, p.name));
+      return { deleted: p.name };
+    },
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
     resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim, p.kept),
     preview: async (p) => {
@@ -277,6 +284,14 @@ export class DaemonControl implements ControlClient {
     const m = this.#mirror(p.tag);
     await resizeMirror(m, p);
     return this.#status(m);
+  }
+
+  async #makeCheckpoint(p: Actions['checkpoint-create']['params']): Promise<Actions['checkpoint-create']['result']> {
+    const m = this.#mirror(p.tag);
+    await asSource(m, (s) => makeCheckpoint(s, p.name));
+    const made = checkpointsStatus(m).find((c) => c.name === p.name);
+    if (made === undefined) throw new ControlError('refused', `checkpoint ${p.name} of ${p.tag} was deleted as soon as it was made`);
+    return made;
   }
 
   #verifyResult(tag: string): Actions['verify-result']['result'] {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
 import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
 import { isSectorSize } from '../failover/sectors.ts';
-import { StateError, validateNodeName, validateTag } from '../failover/paths.ts';
+import { StateError, validateCheckpointName, validateNodeName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
 import { formatSize } from './units.ts';
 
@@ -57,6 +57,7 @@ const confirmed = z.exactOptional(z.array(z.enum(['force', 'no-majority'])));
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
+const tagAndName = z.strictObject({ tag, name: checked((n) => validateCheckpointName(n)) });
 const tagAndNode = z.strictObject({ tag, node });
 
 /** The compiler holds each schema to the parameters in `Actions`. */
@@ -95,6 +96,8 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   verify: onlyTag,
   'verify-result': onlyTag,
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
+  'checkpoint-create': tagAndName,
+  'checkpoint-delete': tagAndName,
   switchover: tagAndNode,
   resolve: z.strictObject({ tag, victim: node, kept: z.exactOptional(node) }),
   force: z.strictObject({ tag, withoutLastOwner: z.boolean(), confirmed }),

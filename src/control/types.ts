@@ -83,8 +83,25 @@ export interface MirrorStatus {
   arbiterOverruled: boolean;
   /** Seconds that targets wait for the bitmap of a lost source; -1: without end. */
   waitForPreviousSourceSec: number;
+  /** Made on this node. */
+  checkpoints: CheckpointStatus[];
   /** Not null: it is the source, and answers nothing now, reads included. */
   suspended: Suspended | null;
+}
+
+export interface CheckpointStatus {
+  name: string;
+  /** Milliseconds since 1970. */
+  madeAt: number;
+  /** `kept`: the mirror is out of service here, and when it goes in service again it is seen whether the checkpoint still holds. */
+  state: 'valid' | 'kept' | 'void';
+  /** Rule and reason why it is void. */
+  void: { rule: string; why: string } | null;
+  /** What was written since; null: it is not in service here, or void. */
+  dirtyRegions: number | null;
+  dirtyBytes: number | null;
+  /** Under which the export shows it. */
+  context: string | null;
 }
 
 export interface Suspended {
@@ -114,6 +131,7 @@ export type EventKind =
   | 'data-corrupt'
   | 'leg-failed'
   | 'bitmap-damaged'
+  | 'checkpoint-void'
   | 'decision'
   | 'verify-done'
   | 'config'
@@ -219,6 +237,9 @@ export interface Actions {
     } | null;
   };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
+  /** A named map of what is written from now on; of the node in service. */
+  'checkpoint-create': { params: { tag: string; name: string }; result: CheckpointStatus };
+  'checkpoint-delete': { params: { tag: string; name: string }; result: { deleted: string } };
   /** Moves the source to that node; carried out by the node in service, wherever it is asked for. */
   switchover: { params: { tag: string; node: NodeName }; result: { tag: string; from: NodeName; to: NodeName } };
   /** Ends a split brain: the data of the victim is given up for that of the node in service. `kept`: whose data was confirmed to be kept. */

@@ -21,6 +21,7 @@ export const KINDS = [
   'switchover',
   'aimed',
   'hiccup',
+  'checkpoints',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -98,6 +99,7 @@ const CHANCE: Record<Kind, number> = {
   aimed: 0.1,
   // Of those with aimed blows: these take the place of the others.
   hiccup: 0.15,
+  checkpoints: 0.35,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -110,7 +112,9 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const blows = new Stream(seed, 'aimed');
   const aimed = blows.coin(CHANCE.aimed) || o.only?.has('aimed') === true;
   const hiccups = aimed && (blows.coin(CHANCE.hiccup) || o.only?.has('hiccup') === true);
+  const checkpoints = new Stream(seed, 'checkpointing').coin(CHANCE.checkpoints) || o.only?.has('checkpoints') === true;
   const ofItsOwn = new Map<Kind, boolean>([
+    ['checkpoints', checkpoints],
     ['switchover', moves],
     ['aimed', aimed],
     ['hiccup', hiccups],

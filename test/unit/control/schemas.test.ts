@@ -50,6 +50,8 @@ const good: [ActionName, unknown][] = [
   ['fullresync', { tag: 'a', source: null, nodes: ['b'] }],
   ['verify', { tag: 'a' }],
   ['verify-result', { tag: 'a' }],
+  ['checkpoint-create', { tag: 'a', name: 'monday' }],
+  ['checkpoint-delete', { tag: 'a', name: 'monday' }],
   ['switchover', { tag: 'a', node: 'n' }],
   ['resolve', { tag: 'a', victim: 'n' }],
   ['resize', { tag: 'a', sizeBytes: 4096, force: false }],
