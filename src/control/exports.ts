@@ -15,7 +15,7 @@ export class Exports implements DeviceExports {
   readonly #devices = new Map<string, Device>();
   readonly #server: NbdServer;
 
-  constructor(o: { io: Io; hub: EngineHub; log: Log }) {
+  constructor(o: { io: Io; hub: EngineHub; log: Log; extendedHeaders?: boolean }) {
     this.#io = o.io;
     this.#server = new NbdServer({
       ...o,

@@ -48,6 +48,8 @@ export interface NbdServerOptions {
   hub: EngineHub;
   exports: ExportDirectory;
   limits?: Partial<NbdServerLimits>;
+  /** Offered to clients. Default true; the simulator tries both. */
+  extendedHeaders?: boolean;
   log?: Log;
 }
 
@@ -80,6 +82,7 @@ export class NbdServer {
   readonly #hub: EngineHub;
   readonly #exports: ExportDirectory;
   readonly #limits: NbdServerLimits;
+  readonly #extendedHeaders: boolean;
   readonly #log: Log;
   readonly #listeners = new Set<Listener>();
   readonly #shaking = new Set<Shaking>();
@@ -93,6 +96,7 @@ export class NbdServer {
     this.#hub = o.hub;
     this.#exports = o.exports;
     this.#limits = { ...DEFAULT_NBD_SERVER_LIMITS, ...o.limits };
+    this.#extendedHeaders = o.extendedHeaders ?? true;
     this.#log = o.log ?? nullLog;
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
   }
@@ -135,6 +139,7 @@ export class NbdServer {
       exports: this.#exports,
       clock: this.#io.clock,
       limits: this.#limits.handshake,
+      extendedHeaders: this.#extendedHeaders,
       onExport: (device) => {
         shaking.device = device;
       },
@@ -239,7 +244,7 @@ export class NbdServer {
   }
 
   #adopt(agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
-    const { device, exportName, structuredReplies, readOnly, socket } = agreed;
+    const { device, exportName, structuredReplies, extendedHeaders, readOnly, socket } = agreed;
     const base = agreed.metaContexts.find((c) => c.name === NBD_META_CONTEXT_BASE_ALLOCATION);
     const { remote } = socket;
     let hasClosed: () => void;
@@ -250,6 +255,7 @@ export class NbdServer {
       hub: this.#hub,
       device,
       structuredReplies,
+      extendedHeaders,
       readOnly,
       baseAllocationId: base?.id ?? 0,
       clock: this.#io.clock,
@@ -262,9 +268,10 @@ export class NbdServer {
     });
     const serving: Serving = { remote, exportName, transmission, closed };
     this.#serving.add(serving);
-    const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes: device.info().payloadMaxBytes };
+    const wire = { structuredReplies, extendedHeaders, payloadMaxBytes: device.info().payloadMaxBytes };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
-    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, contexts: agreed.metaContexts.map((c) => c.name) });
+    const contexts = agreed.metaContexts.map((c) => c.name);
+    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, extendedHeaders, contexts });
   }
 }
 
