@@ -17,8 +17,9 @@
 
 /* An error is a number, a message of at most a string's length, and at most an offset. */
 #define ERROR_PAYLOAD_MAX_BYTES (ERROR_BYTES + 4096u + 8u)
-/* 64 Ki descriptors, far beyond what servers send. */
-#define STATUS_PAYLOAD_MAX_BYTES (512u * 1024)
+/* What a server should not exceed in one chunk; and of all chunks of an answer, which may be of several contexts. */
+#define STATUS_CHUNK_DESCRIPTORS_MAX (1u << 20)
+#define STATUS_DESCRIPTORS_MAX (2u << 20)
 #define CONTEXTS_MAX 64u
 /* Pieces of one answer apart from each other. */
 #define SPANS_MAX 4096u
@@ -105,26 +106,30 @@ static void transmit(struct conn *c, struct creq *r) {
   r->serial = c->serial;
   c->in_flight += 1;
   c->held += r->held;
-  put32(p, REQUEST_MAGIC);
+  put32(p, c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC);
   put16(p + 4, r->flags);
   put16(p + 6, r->cmd);
   put32(p + 8, r->serial);
   put32(p + 12, r->place);
   put64(p + 16, r->offset);
-  put32(p + 24, r->length);
-  r->out.head_length = REQUEST_BYTES;
+  if (c->extended) put64(p + 24, r->length);
+  else put32(p + 24, (uint32_t)r->length);
+  r->out.head_length = (uint8_t)request_bytes(c);
   /* DISC has no reply: it is done when it has left. */
   r->replied = r->cmd == CMD_DISC;
   conn_push(c, &r->out);
 }
 
-int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot, size_t at) {
+int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot, size_t at) {
   struct conn *c = conn_find(e, id);
-  bool carries = cmd == CMD_READ || cmd == CMD_WRITE;
   struct creq *r;
+  bool carries;
 
   if (c == NULL || c->server || c->state != CONN_OPEN) return ESHUTDOWN;
-  if (carries && length > c->payload_max) return EINVAL;
+  if (cmd == CMD_WRITE && c->extended) flags |= CMD_FLAG_PAYLOAD_LEN;
+  carries = cmd == CMD_READ || has_payload(c, cmd, flags);
+  if (slot != 0 && !has_payload(c, cmd, flags)) return EINVAL;
+  if (length > (carries ? c->payload_max : c->extended ? UINT64_MAX : UINT32_MAX)) return EINVAL;
   r = creq_take(e);
   if (r == NULL) return ENOMEM;
   r->op = op;
@@ -132,11 +137,11 @@ int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned f
   r->flags = (uint16_t)flags;
   r->offset = offset;
   r->length = length;
-  r->held = carries ? length : 0;
+  r->held = carries ? (uint32_t)length : 0;
   r->payload = slot;
   if (slot != 0) {
     r->out.data = handle_data(e, slot) + at;
-    r->out.data_length = length;
+    r->out.data_length = (size_t)length;
   }
   if (c->waiting_first == NULL && has_room(c, r)) transmit(c, r);
   else {
@@ -255,7 +260,7 @@ static bool place_piece(struct conn *c, struct creq *r, uint64_t offset, uint32_
     uint32_t from = (uint32_t)(offset - r->offset);
     error = length == 0 ? 0 : cover(r, from, from + length);
     if (error == 0 && r->data == 0) {
-      r->data = handle_allocate(c->e, r->length);
+      r->data = handle_allocate(c->e, (size_t)r->length);
       if (r->data == 0) error = ENOMEM;
     }
   }
@@ -332,18 +337,19 @@ static void on_simple(struct conn *c, const uint8_t *p) {
   c->last_body = 0;
   if (error == 0 && r->cmd == CMD_READ) {
     c->copy_is_last = true;
-    c->last_body = r->length;
-    expect_data(c, r, r->offset, r->length);
+    c->last_body = (size_t)r->length;
+    expect_data(c, r, r->offset, (uint32_t)r->length);
   } else replied(c, r);
 }
 
 static void on_chunk(struct conn *c, const uint8_t *p, size_t available) {
   uint16_t flags = get16(p + 4), type = get16(p + 6);
-  uint32_t length = get32(p + 16);
+  uint64_t length = c->extended ? get64(p + 24) : get32(p + 16);
+  uint32_t head = chunk_bytes(c);
   struct creq *r = find_request(c, p + 8);
   bool fits = false;
 
-  if (r == NULL) {
+  if (r == NULL || (c->extended && get64(p + 16) != r->offset)) {
     malformed(c);
     return;
   }
@@ -354,51 +360,58 @@ static void on_chunk(struct conn *c, const uint8_t *p, size_t available) {
   else if (type == CHUNK_NONE) fits = length == 0 && (flags & REPLY_FLAG_DONE) != 0;
   else if (type == CHUNK_OFFSET_DATA && r->cmd == CMD_READ) fits = length > OFFSET_DATA_BYTES && length - OFFSET_DATA_BYTES <= r->length;
   else if (type == CHUNK_OFFSET_HOLE && r->cmd == CMD_READ) fits = length == OFFSET_HOLE_BYTES;
-  else if (type == CHUNK_BLOCK_STATUS && r->cmd == CMD_BLOCK_STATUS) fits = length >= 1 && length <= STATUS_PAYLOAD_MAX_BYTES;
+  else if (type == CHUNK_BLOCK_STATUS && r->cmd == CMD_BLOCK_STATUS) fits = length >= 1 && length <= 4 + STATUS_CHUNK_DESCRIPTORS_MAX * 8;
+  else if (type == CHUNK_BLOCK_STATUS_EXT && r->cmd == CMD_BLOCK_STATUS && c->extended) fits = length >= 1 && length <= 8 + STATUS_CHUNK_DESCRIPTORS_MAX * 16;
   if (!fits) {
     malformed(c);
     return;
   }
   if (type == CHUNK_OFFSET_DATA) {
-    if (available < CHUNK_BYTES + OFFSET_DATA_BYTES) {
-      c->need = CHUNK_BYTES + OFFSET_DATA_BYTES;
+    if (available < head + OFFSET_DATA_BYTES) {
+      c->need = head + OFFSET_DATA_BYTES;
       return;
     }
-    c->pos += CHUNK_BYTES + OFFSET_DATA_BYTES;
+    c->pos += head + OFFSET_DATA_BYTES;
     c->answered = r;
-    c->last_body = length;
-    expect_data(c, r, get64(p + CHUNK_BYTES), length - OFFSET_DATA_BYTES);
+    c->last_body = (size_t)length;
+    expect_data(c, r, get64(p + head), (uint32_t)(length - OFFSET_DATA_BYTES));
     return;
   }
-  c->pos += CHUNK_BYTES;
+  c->pos += head;
   c->answered = r;
   c->last_body = 0;
   if (type == CHUNK_NONE) chunk_complete(c, r);
   else {
     c->unit = UNIT_BODY;
     c->body = BODY_PAYLOAD;
-    c->need = length;
+    c->need = (size_t)length;
   }
 }
 
-/* False: malformed, or no memory. */
-static bool add_status(struct creq *r, const uint8_t *p, uint32_t length) {
+/* False: malformed, or no memory. What may pass here is what src/nbd/wire decodes. */
+static bool add_status(struct creq *r, unsigned type, const uint8_t *p, uint32_t length) {
+  bool extended = type == CHUNK_BLOCK_STATUS_EXT;
+  uint32_t first = extended ? 8 : 4, each = extended ? 16 : 8, count = length < first ? 0 : (length - first) / each;
   uint8_t *bigger;
 
-  if (length < 12 || (length - 4) % 8 != 0 || r->status_contexts >= CONTEXTS_MAX) return false;
-  for (uint32_t at = 4; at < length; at += 8) {
-    if (get32(p + at) == 0) return false;
+  if (count == 0 || first + count * each != length || r->status_contexts >= CONTEXTS_MAX) return false;
+  if (extended && get32(p + 4) != 0 && get32(p + 4) != count) return false;
+  if (r->status_descriptors + count > STATUS_DESCRIPTORS_MAX) return false;
+  for (uint32_t at = first; at < length; at += each) {
+    if (extended ? get64(p + at) == 0 : get32(p + at) == 0) return false;
   }
-  for (size_t at = 0; at < r->status_length; at += 4 + get32(r->status + at)) {
-    if (get32(r->status + at + 4) == get32(p)) return false;
+  for (size_t at = 0; at < r->status_length; at += 8 + get32(r->status + at + 4)) {
+    if (get32(r->status + at + 8) == get32(p)) return false;
   }
-  bigger = realloc(r->status, r->status_length + 4 + length);
+  bigger = realloc(r->status, r->status_length + 8 + length);
   if (bigger == NULL) return false;
   r->status = bigger;
-  put32(bigger + r->status_length, length);
-  memcpy(bigger + r->status_length + 4, p, length);
-  r->status_length += 4 + (size_t)length;
+  put32(bigger + r->status_length, type);
+  put32(bigger + r->status_length + 4, length);
+  memcpy(bigger + r->status_length + 8, p, length);
+  r->status_length += 8 + (size_t)length;
   r->status_contexts += 1;
+  r->status_descriptors += count;
   return true;
 }
 
@@ -420,7 +433,7 @@ static void on_payload(struct conn *c, struct creq *r, const uint8_t *p, uint32_
     }
     if (!place_piece(c, r, offset, bytes)) return;
     memset(handle_data(c->e, r->data) + (offset - r->offset), 0, bytes);
-  } else if (!add_status(r, p, length)) {
+  } else if (!add_status(r, c->chunk_type, p, length)) {
     malformed(c);
     return;
   }
@@ -450,11 +463,13 @@ static void on_body(struct conn *c, const uint8_t *p) {
 
 static void on_head(struct conn *c, const uint8_t *p, size_t available) {
   uint32_t magic = get32(p);
-  size_t whole = magic == SIMPLE_REPLY_MAGIC ? SIMPLE_REPLY_BYTES : CHUNK_BYTES;
+  bool simple = magic == SIMPLE_REPLY_MAGIC && !c->extended;
+  bool chunk = c->extended ? magic == EXTENDED_CHUNK_MAGIC : magic == CHUNK_MAGIC && c->structured;
+  size_t whole = simple ? SIMPLE_REPLY_BYTES : chunk_bytes(c);
 
-  if (magic != SIMPLE_REPLY_MAGIC && !(magic == CHUNK_MAGIC && c->structured)) malformed(c);
+  if (!simple && !chunk) malformed(c);
   else if (available < whole) c->need = whole;
-  else if (magic == SIMPLE_REPLY_MAGIC) on_simple(c, p);
+  else if (simple) on_simple(c, p);
   else on_chunk(c, p, available);
 }
 

@@ -39,7 +39,7 @@ struct conn *conn_find(struct engine *e, uint32_t id) {
   return c != NULL && c->id == id ? c : NULL;
 }
 
-uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max) {
+uint32_t conn_open(struct engine *e, bool server, bool structured, bool extended, uint32_t payload_max, uint32_t requests_max, double bytes_max) {
   struct conn *c;
   uint32_t place = 0;
 
@@ -58,12 +58,13 @@ uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payl
   c->id = e->conn_serial * CONNS_MAX + place;
   c->server = server;
   c->structured = structured;
+  c->extended = extended;
   c->payload_max = payload_max;
   c->requests_max = requests_max;
   c->bytes_max = bytes_max >= 9007199254740992.0 ? UINT64_MAX : (uint64_t)bytes_max;
   c->fd = -1;
   c->receiving = true;
-  c->need = server ? REQUEST_BYTES : 4;
+  c->need = server ? request_bytes(c) : 4;
   c->timer.data = c;
   uv_timer_init(e->loop, &c->timer);
   uv_unref((uv_handle_t *)&c->timer);
@@ -347,7 +348,7 @@ void conns_flush(struct engine *e) {
 /* ---------------------------------------------------------------------------------------------------------- receiving */
 
 /* A long payload has a slab nearly to itself: larger ones, holding several, were measured to stay less warm. */
-static size_t slab_bytes_for(size_t need) { return need + REQUEST_BYTES <= SLAB_BYTES ? SLAB_BYTES : need + REQUEST_BYTES; }
+static size_t slab_bytes_for(size_t need) { return need + EXTENDED_REQUEST_BYTES <= SLAB_BYTES ? SLAB_BYTES : need + EXTENDED_REQUEST_BYTES; }
 
 bool conn_room(struct conn *c, size_t need) {
   struct engine *e = c->e;
@@ -399,7 +400,7 @@ static void on_end_of_stream(struct conn *c) {
 static size_t receive_limit(const struct conn *c) {
   size_t left = c->fill - c->pos, room = c->slab->size - c->fill;
   size_t need = c->unit == UNIT_COPY ? c->copy_left : c->need;
-  size_t ahead = c->last_body >= LONG_BODY_BYTES || need >= LONG_BODY_BYTES ? REQUEST_BYTES : AHEAD_BYTES;
+  size_t ahead = c->last_body >= LONG_BODY_BYTES || need >= LONG_BODY_BYTES ? request_bytes(c) : AHEAD_BYTES;
   size_t limit = (need > left ? need - left : 0) + ahead;
 
   return limit < room ? limit : room;

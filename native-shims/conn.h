@@ -7,8 +7,10 @@
 #include "engine.h"
 
 #define REQUEST_BYTES 28u
+#define EXTENDED_REQUEST_BYTES 32u
 #define SIMPLE_REPLY_BYTES 16u
 #define CHUNK_BYTES 20u
+#define EXTENDED_CHUNK_BYTES 32u
 #define OFFSET_DATA_BYTES 8u
 #define OFFSET_HOLE_BYTES 12u
 #define ERROR_BYTES 6u
@@ -16,10 +18,13 @@
 #define REQUEST_MAGIC 0x25609513u
 #define SIMPLE_REPLY_MAGIC 0x67446698u
 #define CHUNK_MAGIC 0x668e33efu
+#define EXTENDED_REQUEST_MAGIC 0x21e41c71u
+#define EXTENDED_CHUNK_MAGIC 0x6e8a278cu
 
 enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_BLOCK_STATUS = 7 };
+enum { CMD_FLAG_PAYLOAD_LEN = 1 << 5 };
 enum { REPLY_FLAG_DONE = 1 };
-enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
+enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_BLOCK_STATUS_EXT = 6, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
 
 /* All of NBD is big-endian. */
 static inline uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
@@ -35,7 +40,7 @@ struct out {
   const uint8_t *data;
   size_t data_length;
   uint8_t head_length;
-  uint8_t head[REQUEST_BYTES];
+  uint8_t head[EXTENDED_CHUNK_BYTES + OFFSET_DATA_BYTES];
 };
 
 /* A request that a server connection received. */
@@ -47,7 +52,7 @@ struct sreq {
   uint64_t offset;
   uint64_t held;
   double op;
-  uint32_t length;
+  uint64_t length;
   uint32_t slot; /* the reply's bytes */
   uint32_t next_free;
   uint16_t cmd;
@@ -62,7 +67,7 @@ struct creq {
   struct creq *next; /* waiting, or spare */
   double op;
   uint64_t offset;
-  uint32_t length;
+  uint64_t length;
   uint32_t held;
   uint32_t place; /* among those in flight */
   uint32_t serial;
@@ -75,10 +80,10 @@ struct creq {
   /* Which bytes of a READ's answer have come, sorted, apart from each other. */
   struct span *covered;
   uint32_t covered_count, covered_cap;
-  /* Block status as it came: for each context the length of its payload (4 bytes, big-endian), and the payload. */
+  /* Block status as it came: for each context its kind of chunk and the length of its payload (4 bytes each, big-endian), and the payload. */
   uint8_t *status;
   size_t status_length;
-  uint32_t status_contexts;
+  uint32_t status_contexts, status_descriptors;
 };
 
 enum conn_state { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
@@ -91,6 +96,7 @@ struct conn {
   uint32_t id;
   bool server;
   bool structured;
+  bool extended; /* headers of 32 bytes, lengths of 64 bits; then structured too */
   uint32_t payload_max;
   uint32_t requests_max;
   uint64_t bytes_max;
@@ -150,6 +156,13 @@ struct conn {
   uint8_t *copy_to;
   size_t copy_left;
 };
+
+static inline uint32_t request_bytes(const struct conn *c) { return c->extended ? EXTENDED_REQUEST_BYTES : REQUEST_BYTES; }
+static inline uint32_t chunk_bytes(const struct conn *c) { return c->extended ? EXTENDED_CHUNK_BYTES : CHUNK_BYTES; }
+/* Nothing follows DISC that would be looked at. */
+static inline bool has_payload(const struct conn *c, unsigned cmd, unsigned flags) {
+  return c->extended ? (flags & CMD_FLAG_PAYLOAD_LEN) != 0 && cmd != CMD_DISC : cmd == CMD_WRITE;
+}
 
 /* conn.c */
 struct conn *conn_find(struct engine *e, uint32_t id);

@@ -54,7 +54,7 @@ static struct event *event_next(struct engine *e) {
   return v;
 }
 
-void event_request(struct engine *e, uint32_t conn, double id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot) {
+void event_request(struct engine *e, uint32_t conn, double id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot) {
   struct event *v = event_next(e);
 
   v->kind = EVENT_REQUEST;
@@ -229,7 +229,7 @@ static int begin(struct engine *e, const double *f) {
     case OP_EXTENTS: return leg_extents(e, op, (uint32_t)f[2], (uint64_t)f[3], f[4]);
     case OP_SEND: {
       uint32_t word = (uint32_t)f[3]; /* command, then flags */
-      return conn_send(e, op, (uint32_t)f[2], word >> 16, word & 0xffff, (uint64_t)f[4], (uint32_t)f[5], (uint32_t)f[6], (size_t)f[7]);
+      return conn_send(e, op, (uint32_t)f[2], word >> 16, word & 0xffff, (uint64_t)f[4], (uint64_t)f[5], (uint32_t)f[6], (size_t)f[7]);
     }
     case OP_REPLY: return conn_reply(e, op, f[2], (int)f[3], (uint32_t)f[4], (size_t)f[5], (uint32_t)f[6]);
     case OP_REPLY_STATUS: return conn_reply_status(e, op, f[2], (uint32_t)f[3], (size_t)f[4]);

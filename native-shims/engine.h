@@ -45,7 +45,7 @@
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
 
 enum { CTL_RING_COUNT, CTL_DELIVERING, CTL_VALUES, CTL_WORDS = 16 };
-enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2 }; /* request_state; the first is TypeScript's */
+enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2, REQUEST_EXTENDED = 4 }; /* request_state; the first is TypeScript's */
 enum { STAT_HANDLES, STAT_BYTES, STAT_OPERATIONS, STAT_CONNECTIONS, STAT_WORDS };
 
 struct shared {
@@ -218,7 +218,7 @@ static inline uint32_t handle_name(struct engine *e, uint32_t slot) {
 /* engine.c; every event to come has its room promised before what causes it begins */
 bool events_promise(struct engine *e);
 void events_unpromise(struct engine *e);
-void event_request(struct engine *e, uint32_t conn, double id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot);
+void event_request(struct engine *e, uint32_t conn, double id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot);
 /* Operation 0 is nobody's. A handle given here goes to TypeScript with its reference. */
 void event_done(struct engine *e, double op, int error, double length, uint32_t slot, unsigned value_kind);
 void event_closed(struct engine *e, uint32_t conn, int error);
@@ -247,7 +247,7 @@ int memory_keep(void *at, size_t bytes);
 napi_value pressure_init(napi_env env, napi_value exports);
 
 /* conn.c, server.c, client.c: see conn.h */
-uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max);
+uint32_t conn_open(struct engine *e, bool server, bool structured, bool extended, uint32_t payload_max, uint32_t requests_max, double bytes_max);
 void conn_share(struct engine *e, uint32_t id, double own, double all);
 /* Below 0: nothing is expected from its peer; else a count of bytes that stands still as long as the peer does. */
 double conn_awaited(struct engine *e, uint32_t id);
@@ -259,7 +259,7 @@ void conn_close_all(struct engine *e, int error);
 void conns_silence(struct engine *e); /* the environment is going */
 void conns_flush(struct engine *e);
 void conn_look(struct engine *e, uint32_t id); /* receives if something has come */
-int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint32_t length, uint32_t slot, size_t at);
+int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot, size_t at);
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);
 

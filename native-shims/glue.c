@@ -172,13 +172,13 @@ static napi_value call_listen(napi_env env, napi_callback_info info) {
 
 static napi_value call_open(napi_env env, napi_callback_info info) {
   struct call c;
-  bool server, structured;
+  bool server, structured, extended;
   uint32_t payload_max, requests_max;
   double bytes_max;
 
-  if (!arguments(env, info, 5, &c) || !boolean(env, c.v[0], &server) || !boolean(env, c.v[1], &structured) ||
-      !u32(env, c.v[2], &payload_max) || !u32(env, c.v[3], &requests_max) || !number(env, c.v[4], &bytes_max)) return NULL;
-  return from_number(env, conn_open(c.e, server, structured, payload_max, requests_max, bytes_max));
+  if (!arguments(env, info, 6, &c) || !boolean(env, c.v[0], &server) || !boolean(env, c.v[1], &structured) || !boolean(env, c.v[2], &extended) ||
+      !u32(env, c.v[3], &payload_max) || !u32(env, c.v[4], &requests_max) || !number(env, c.v[5], &bytes_max)) return NULL;
+  return from_number(env, conn_open(c.e, server, structured, extended, payload_max, requests_max, bytes_max));
 }
 
 static napi_value call_share(napi_env env, napi_callback_info info) {

@@ -1,8 +1,8 @@
 /*
  * The server's role: requests out of a byte stream, replies back into it.
  *
- *   header (28) --admitted?--> payload where it lies --> REQUEST event          reply: header, data --> out list
- *                  no: stalled at the header
+ *   header (28, extended 32) --admitted?--> payload where it lies --> REQUEST event          reply: header, data --> out list
+ *                               no: stalled at the header
  *
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel; one alone is
@@ -39,7 +39,7 @@ static struct sreq *request_take(struct conn *c) {
   c->requests = r;
   c->in_flight += 1;
   e->shared.request_id[slot] = e->request_serial * REQUEST_SLOTS + slot;
-  e->shared.request_state[slot] = c->structured ? REQUEST_STRUCTURED : 0;
+  e->shared.request_state[slot] = (uint8_t)((c->structured ? REQUEST_STRUCTURED : 0) | (c->extended ? REQUEST_EXTENDED : 0));
   e->request_serial = e->request_serial < SERIAL_MAX ? e->request_serial + 1 : 1;
   return r;
 }
@@ -62,7 +62,7 @@ static void request_give(struct sreq *r) {
 
 static double request_name(const struct conn *c, const struct sreq *r) { return c->e->shared.request_id[r - c->e->requests]; }
 
-/* A WRITE whose payload did not come to its end was never a request. */
+/* One whose payload did not come to its end was never a request. */
 static void drop_incoming(struct conn *c) {
   struct sreq *r = c->incoming;
 
@@ -78,7 +78,7 @@ void server_stop(struct conn *c) {
   room_forget(c);
   c->pos = c->fill;
   c->unit = UNIT_HEAD;
-  c->need = REQUEST_BYTES;
+  c->need = request_bytes(c);
   /* What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset. */
   c->stalled = false;
 }
@@ -117,31 +117,31 @@ void server_sent(struct conn *c, struct out *o) {
 
 static void payload_complete(struct conn *c) {
   struct sreq *r = c->incoming;
-  uint32_t slot = conn_slice(c, r->length);
+  uint32_t slot = conn_slice(c, (size_t)r->length);
 
   if (slot == 0) {
     conn_close(c, ENOMEM);
     return;
   }
   c->incoming = NULL;
-  c->pos += r->length;
-  c->last_body = r->length;
+  c->pos += (size_t)r->length;
+  c->last_body = (size_t)r->length;
   c->unit = UNIT_HEAD;
-  c->need = REQUEST_BYTES;
+  c->need = request_bytes(c);
   event_request(c->e, c->id, request_name(c, r), r->cmd, c->incoming_flags, r->offset, r->length, slot);
 }
 
 static void on_header(struct conn *c, const uint8_t *p) {
   struct engine *e = c->e;
   uint16_t flags = get16(p + 4), cmd = get16(p + 6);
-  uint64_t offset = get64(p + 16);
-  uint32_t length = get32(p + 24);
-  bool carries = cmd == CMD_WRITE || cmd == CMD_READ;
-  uint64_t held = !carries ? 0 : length < c->payload_max ? length : c->payload_max;
+  uint64_t offset = get64(p + 16), length = c->extended ? get64(p + 24) : get32(p + 24);
+  bool payload = has_payload(c, cmd, flags);
+  uint64_t held = !payload && cmd != CMD_READ ? 0 : length < c->payload_max ? length : c->payload_max;
   struct sreq *r;
   uint32_t slot;
 
-  if (get32(p) != REQUEST_MAGIC || (cmd == CMD_WRITE && length > c->payload_max)) {
+  /* With extended headers a WRITE must say that its payload follows. One that does not leaves open what the bytes behind it are. */
+  if (get32(p) != (c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC) || (payload && length > c->payload_max) || (cmd == CMD_WRITE && !payload)) {
     conn_close(c, EINVAL);
     return;
   }
@@ -165,7 +165,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
     conn_close(c, ENOMEM);
     return;
   }
-  c->pos += REQUEST_BYTES;
+  c->pos += request_bytes(c);
   memcpy(r->cookie, p + 8, sizeof r->cookie);
   r->cmd = cmd;
   r->offset = offset;
@@ -175,11 +175,11 @@ static void on_header(struct conn *c, const uint8_t *p) {
   slot = (uint32_t)(r - e->requests);
   e->shared.request_cmd[slot] = cmd;
   e->shared.request_length[slot] = (double)length;
-  if (cmd == CMD_WRITE) {
+  if (payload) {
     c->incoming = r;
     c->incoming_flags = flags;
     c->unit = UNIT_BODY;
-    c->need = length;
+    c->need = (size_t)length;
     return;
   }
   c->last_body = 0;
@@ -210,16 +210,21 @@ static struct sreq *begin_reply(struct engine *e, double op, double req) {
   return r;
 }
 
-static uint8_t *put_chunk(struct sreq *r, unsigned flags, unsigned type, uint32_t length) {
+/* Answers where the first `fixed` bytes of the chunk's payload of `length` go. */
+static uint8_t *put_chunk(struct sreq *r, unsigned type, uint32_t length, unsigned fixed) {
   uint8_t *p = r->out.head;
+  unsigned head = chunk_bytes(r->conn);
 
-  put32(p, CHUNK_MAGIC);
-  put16(p + 4, (uint16_t)flags);
+  put32(p, r->conn->extended ? EXTENDED_CHUNK_MAGIC : CHUNK_MAGIC);
+  put16(p + 4, REPLY_FLAG_DONE);
   put16(p + 6, (uint16_t)type);
   memcpy(p + 8, r->cookie, sizeof r->cookie);
-  put32(p + 16, length);
-  r->out.head_length = CHUNK_BYTES;
-  return p + CHUNK_BYTES;
+  if (r->conn->extended) {
+    put64(p + 16, r->offset);
+    put64(p + 24, length);
+  } else put32(p + 16, length);
+  r->out.head_length = (uint8_t)(head + fixed);
+  return p + head;
 }
 
 static void put_simple(struct sreq *r, uint32_t error) {
@@ -237,15 +242,13 @@ int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot
   r->out.data_length = 0;
   if (!r->conn->structured) put_simple(r, wire_error(error));
   else if (error != 0) {
-    p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_ERROR, ERROR_BYTES);
+    p = put_chunk(r, CHUNK_ERROR, ERROR_BYTES, ERROR_BYTES);
     put32(p, wire_error(error));
     put16(p + 4, 0);
-    r->out.head_length = CHUNK_BYTES + ERROR_BYTES;
   } else if (slot != 0) {
-    p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_OFFSET_DATA, OFFSET_DATA_BYTES + length);
+    p = put_chunk(r, CHUNK_OFFSET_DATA, OFFSET_DATA_BYTES + length, OFFSET_DATA_BYTES);
     put64(p, r->offset);
-    r->out.head_length = CHUNK_BYTES + OFFSET_DATA_BYTES;
-  } else put_chunk(r, REPLY_FLAG_DONE, CHUNK_NONE, 0);
+  } else put_chunk(r, CHUNK_NONE, 0, 0);
   if (slot != 0) {
     r->slot = slot;
     r->out.data = handle_data(e, slot) + at;
@@ -255,14 +258,20 @@ int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot
   return 0;
 }
 
-/* The handle holds whole chunks, headers and all, but for the cookie. */
+/* The handle holds whole chunks, headers and all, but for the cookie, and the offset that extended ones repeat. */
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length) {
   struct sreq *r = begin_reply(e, op, req);
   uint8_t *data;
+  uint32_t head;
 
   if (r == NULL) return ESHUTDOWN;
   data = handle_data(e, slot);
-  for (size_t at = 0; at + CHUNK_BYTES <= length; at += CHUNK_BYTES + get32(data + at + 16)) memcpy(data + at + 8, r->cookie, sizeof r->cookie);
+  head = chunk_bytes(r->conn);
+  for (size_t at = 0; at + head <= length;) {
+    memcpy(data + at + 8, r->cookie, sizeof r->cookie);
+    if (r->conn->extended) put64(data + at + 16, r->offset);
+    at += head + (r->conn->extended ? (size_t)get64(data + at + 24) : get32(data + at + 16));
+  }
   r->held += length;
   room_hold(r->conn, length);
   r->slot = slot;

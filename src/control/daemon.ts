@@ -57,6 +57,8 @@ export interface DaemonOptions {
   failureTimeoutMs: number;
   settings: MirrorSettings;
   tunables: NodeTunables;
+  /** NBD with extended headers is offered to clients and to sources. Default true; the simulator has nodes of a version without. */
+  extendedHeaders?: boolean;
   /** For all hooks of one event; 60 s unless set. */
   hookTimeoutMs?: number;
   log: Log;
@@ -116,8 +118,10 @@ export class Daemon {
       linkTls: o.linkTls ?? null,
     });
     this.socketPath = `${root}/run/nbd.sock`;
-    this.#exports = new Exports({ io, hub, log, limits: o.exportLimits });
-    const replicaServer = new NbdServer({ io, hub, log, limits: REPLICA_LIMITS, exports: { list: () => [], find: (token) => replicas.get(token) } });
+    const extendedHeaders = o.extendedHeaders ?? true;
+    this.#exports = new Exports({ io, hub, log, limits: o.exportLimits, extendedHeaders });
+    const exports = { list: () => [], find: (token: string) => replicas.get(token) };
+    const replicaServer = new NbdServer({ io, hub, log, limits: REPLICA_LIMITS, extendedHeaders, exports });
     this.#hooks = new Hooks({
       programs: io.programs,
       clock: io.clock,

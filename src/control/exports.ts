@@ -29,14 +29,15 @@ export class Exports implements DeviceExports {
   readonly #devices = new Map<string, Device>();
   readonly #server: NbdServer;
 
-  constructor(o: { io: Io; hub: EngineHub; log: Log; limits?: ClientLimits | undefined }) {
-    const { io, hub, log } = o;
+  constructor(o: { io: Io; hub: EngineHub; log: Log; limits?: ClientLimits | undefined; extendedHeaders?: boolean }) {
+    const { io, hub, log, extendedHeaders = true } = o;
     const { connectionsMax, connectionsPerAddressMax, idleMs } = o.limits ?? DEFAULT_CLIENT_LIMITS;
     this.#io = io;
     this.#server = new NbdServer({
       io,
       hub,
       log,
+      extendedHeaders,
       limits: { connectionsMax, connectionsPerAddressMax, clients: { ...DEFAULT_NBD_SERVER_LIMITS.clients, idleMs } },
       exports: {
         list: () => [...this.#devices].map(([name, d]) => ({ name, description: d.info().description })),

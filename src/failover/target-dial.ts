@@ -11,7 +11,7 @@ import type { Epoch, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
 
 /**
- * Answers awaited one after the other until a connection carries requests: TCP, hello, greeting, four options at most. Each has a
+ * Answers awaited one after the other until a connection carries requests: TCP, hello, greeting, five options at most. Each has a
  * failureTimeout of its own, as a link that is slow needs one each; all together have so many, whatever the peer does (M14).
  */
 const DIAL_STEPS_MAX = 8;

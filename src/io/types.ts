@@ -222,7 +222,7 @@ export type OpId = number;
 export interface WireParams {
   /** Replies as structured chunks (server: READ and BLOCK_STATUS must be; client: both kinds understood). */
   structuredReplies: boolean;
-  /** 64-bit lengths: room left, false for now. */
+  /** Headers of 32 bytes, lengths of 64 bits, a payload wherever NBD_CMD_FLAG_PAYLOAD_LEN says so. Comes with structuredReplies. */
   extendedHeaders: boolean;
   /** Largest payload of a request or reply, bytes. A longer WRITE closes the connection. */
   payloadMaxBytes: number;
@@ -286,7 +286,8 @@ export interface EventBatch {
   offset: Float64Array;
   /** REQUEST: length asked; DONE: bytes. */
   length: Float64Array;
-  /** REQUEST: payload of a WRITE (the handler owns one reference; 0 when the payload was over a limit and thrown away).
+  /** REQUEST: payload of a WRITE, or with extended headers of whatever came with PAYLOAD_LEN, whose length is then the payload's (the
+   *  handler owns one reference; 0 when the payload was over a limit and thrown away).
    *  DONE of read and of send(READ): the data (the handler owns one reference). */
   handle: Uint32Array;
   /** DONE: errno (0 ok). CLOSED: errno (0: orderly). */
@@ -350,12 +351,15 @@ export interface Engine {
   /** Contiguous from `offset`; may end before the range does (DONE's length says how far). */
   extents(op: OpId, leg: LegId, offset: number, length: number): void;
 
-  /** Client: one NBD request; done when its reply came. A WRITE takes its payload from `h`; a READ's done has a handle. */
+  /**
+   * Client: one NBD request; done when its reply came. A WRITE takes its payload from `h`, and with extended headers so does what has
+   * the flag PAYLOAD_LEN (a WRITE is given it here); a READ's done has a handle. Beyond 32 bits of length without extended headers: EINVAL.
+   */
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void;
 
   /** Server: the one final answer to a request. READ: `length` bytes from `h`; else h = 0. `errno` not 0: an error reply. */
   reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void;
-  /** Server, BLOCK_STATUS: one chunk for each context, already encoded (context id and descriptors, big-endian). */
+  /** Server, BLOCK_STATUS: one chunk for each context, already encoded; with extended headers as BLOCK_STATUS_EXT. */
   replyBlockStatus(op: OpId, req: RequestId, chunks: Uint8Array[]): void;
 
   /** Bytes of a handle for tests, TLS and cold paths: lent until release. */

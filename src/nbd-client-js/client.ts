@@ -18,12 +18,14 @@ import {
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
 } from '../nbd/wire/constants.ts';
+import { encodeStatusPayload, statusPayloadBytes } from '../nbd/wire/extended.ts';
 import { append } from './block-status.ts';
 import { dialAll, type Reach } from './dial.ts';
 import type { ExportInfo } from './export-info.ts';
@@ -47,6 +49,13 @@ export interface NbdClientSettings {
   /** On each connection, sent and not yet answered. Defaults 256, and 64 MiB of payload. */
   requestsMax?: number;
   bytesMax?: number;
+  /**
+   * Longest TRIM or WRITE_ZEROES in one request, bytes; a longer one is split. Default 1 GiB, for which a server may need long; with
+   * extended headers 1 TiB where holes are made, which is quick. Beyond 32 bits it counts with extended headers alone.
+   */
+  discardMaxBytes?: number;
+  /** Asked for; a server without them is asked for structured replies. Default true. */
+  extendedHeaders?: boolean;
   /** Requests waiting in the client; more are refused with EAGAIN. Default 1024. */
   queueMax?: number;
 }
@@ -62,8 +71,10 @@ export interface WriteZeroesOptions {
 
 /** TRIM and WRITE_ZEROES have no payload; longer ones are split, so that one request keeps a server busy for a bounded time. */
 const DISCARD_MAX_BYTES = 1024 * 1024 * 1024;
-/** The length field has 32 bits; a whole number of the largest minimum block size. */
-const STATUS_MAX_BYTES = 0x1_0000_0000 - 64 * 1024;
+/** With extended headers, of what only makes holes: the answer must still come within the reply's deadline. */
+const HOLE_MAX_BYTES = 1024 * DISCARD_MAX_BYTES;
+/** Without extended headers the length field has 32 bits; a whole number of the largest minimum block size. */
+const COMPACT_MAX_BYTES = 0x1_0000_0000 - 64 * 1024;
 /** Extents of one `extents` call, and answers it takes: a server that tells of a byte at a time is not listened to for ever. */
 const EXTENTS_MAX = 1024 * 1024;
 
@@ -72,12 +83,20 @@ export class NbdClient {
   readonly #pipeline: Pipeline;
   readonly #hub: EngineHub;
   readonly #pieceMaxBytes: number;
+  readonly #discardMaxBytes: number;
+  readonly #holeMaxBytes: number;
+  readonly #statusMaxBytes: number;
 
-  private constructor(info: ExportInfo, pipeline: Pipeline, hub: EngineHub, pieceMaxBytes: number) {
+  private constructor(info: ExportInfo, pipeline: Pipeline, hub: EngineHub, pieceMaxBytes: number, discardMaxBytes: number | undefined) {
     this.info = info;
     this.#pipeline = pipeline;
     this.#hub = hub;
     this.#pieceMaxBytes = pieceMaxBytes;
+    const lengthMaxBytes = info.extended ? roundDown(Number.MAX_SAFE_INTEGER, info.blockSizeMinBytes) : COMPACT_MAX_BYTES;
+    const bounded = (n: number): number => Math.max(info.blockSizeMinBytes, roundDown(Math.min(n, lengthMaxBytes), info.blockSizeMinBytes));
+    this.#discardMaxBytes = bounded(discardMaxBytes ?? DISCARD_MAX_BYTES);
+    this.#holeMaxBytes = bounded(discardMaxBytes ?? (info.extended ? HOLE_MAX_BYTES : DISCARD_MAX_BYTES));
+    this.#statusMaxBytes = lengthMaxBytes;
   }
 
   /** Rejects with HandshakeError, or IoError when the server cannot be reached. */
@@ -86,6 +105,7 @@ export class NbdClient {
     const { first, further } = await dialAll(o, o.connections ?? 1, {
       io: o.io,
       exportName: o.exportName,
+      extendedHeaders: o.extendedHeaders ?? true,
       connectTimeoutMs: o.connectTimeoutMs ?? 5_000,
       replyTimeoutMs,
     });
@@ -106,7 +126,7 @@ export class NbdClient {
     try {
       for (const { pull, info: own } of [first, ...further]) {
         const early = pull.detach();
-        const wire = { structuredReplies: own.structured, extendedHeaders: false, payloadMaxBytes: pieceMaxBytes };
+        const wire = { structuredReplies: own.structured, extendedHeaders: own.extended, payloadMaxBytes: pieceMaxBytes };
         pipeline.addConnection(o.hub.engine.adopt(pull.socket, 'client', wire, { requestsMax, bytesMax }, early));
       }
     } catch (e: unknown) {
@@ -114,7 +134,7 @@ export class NbdClient {
       for (const { pull } of [first, ...further]) pull.destroy();
       throw e;
     }
-    return new NbdClient(info, pipeline, o.hub, pieceMaxBytes);
+    return new NbdClient(info, pipeline, o.hub, pieceMaxBytes, o.discardMaxBytes);
   }
 
   /** In use; fewer than wanted when the server grants fewer. */
@@ -182,7 +202,7 @@ export class NbdClient {
   trim(owner: OpOwner, tag: number, offset: number, length: number, fua = false): void {
     if (this.#refused(owner, tag, offset, length, true, this.info.canTrim, fua)) return;
     const flags = fua && this.info.canFua ? NBD_CMD_FLAG_FUA : 0;
-    this.#pipeline.submit(owner, tag, NBD_CMD_TRIM, flags, offset, length, 0, 0, DISCARD_MAX_BYTES, fua && flags === 0);
+    this.#pipeline.submit(owner, tag, NBD_CMD_TRIM, flags, offset, length, 0, 0, this.#holeMaxBytes, fua && flags === 0);
   }
 
   writeZeroes(owner: OpOwner, tag: number, offset: number, length: number, o: WriteZeroesOptions): void {
@@ -191,14 +211,26 @@ export class NbdClient {
     if (this.#refused(owner, tag, offset, length, true, able, o.fua)) return;
     const fuaFlag = o.fua && this.info.canFua ? NBD_CMD_FLAG_FUA : 0;
     const flags = fuaFlag | (o.mayPunch ? 0 : NBD_CMD_FLAG_NO_HOLE) | (fastOnly ? NBD_CMD_FLAG_FAST_ZERO : 0);
-    this.#pipeline.submit(owner, tag, NBD_CMD_WRITE_ZEROES, flags, offset, length, 0, 0, DISCARD_MAX_BYTES, o.fua && fuaFlag === 0);
+    const most = o.mayPunch && this.info.canFastZero ? this.#holeMaxBytes : this.#discardMaxBytes;
+    this.#pipeline.submit(owner, tag, NBD_CMD_WRITE_ZEROES, flags, offset, length, 0, 0, most, o.fua && fuaFlag === 0);
   }
 
   /** onDone's value has kind 'extents': contiguous from `offset`, `length` bytes in all, which may be fewer than asked. */
   blockStatus(owner: OpOwner, tag: number, offset: number, length: number): void {
-    if (this.#refused(owner, tag, offset, length, false, this.info.baseAllocationContextId !== undefined, false)) return;
-    const asked = Math.min(length, STATUS_MAX_BYTES);
-    this.#pipeline.submit(owner, tag, NBD_CMD_BLOCK_STATUS, 0, offset, asked, 0, 0, STATUS_MAX_BYTES, false);
+    const { baseAllocationContextId, canFilterStatus, hasOtherContexts } = this.info;
+    if (this.#refused(owner, tag, offset, length, false, baseAllocationContextId !== undefined, false)) return;
+    const most = this.#statusMaxBytes;
+    const asked = Math.min(length, most);
+    if (baseAllocationContextId === undefined || !canFilterStatus || !hasOtherContexts) {
+      this.#pipeline.submit(owner, tag, NBD_CMD_BLOCK_STATUS, 0, offset, asked, 0, 0, most, false);
+      return;
+    }
+    // Contexts that nobody asked for cost the server and the wire: ours is named.
+    const { engine } = this.#hub;
+    const h = engine.allocate(statusPayloadBytes(1));
+    encodeStatusPayload(engine.view(h), { length: asked, contextIds: [baseAllocationContextId] });
+    this.#pipeline.submit(owner, tag, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_PAYLOAD_LEN, offset, asked, h, 0, most, false);
+    engine.release(h);
   }
 
   #refused(owner: OpOwner, tag: number, offset: number, length: number, writes: boolean, able: boolean, fua: boolean): boolean {

@@ -18,7 +18,9 @@ const NOTHING = new Uint8Array(0);
 export interface DialOptions {
   io: Pick<Io, 'clock' | 'net'>;
   exportName: string;
-  /** From dialling to the end of the handshake: some five round trips. */
+  /** Asked for; what the server has is used. */
+  extendedHeaders: boolean;
+  /** From dialling to the end of the handshake: some six round trips. */
   connectTimeoutMs: number;
   /** For each answer within it, the network's to the dialling included; a function that dials has deadlines of its own. */
   replyTimeoutMs: number;
@@ -40,11 +42,8 @@ export async function dial(reach: Reach, o: DialOptions): Promise<Dialled> {
   const pull = new PullSocket(socket, clock, early);
   socket.resume();
   try {
-    const info = await takeExport(pull, o.exportName, {
-      clock,
-      answerTimeoutMs: o.replyTimeoutMs,
-      handshakeTimeoutMs: Math.max(1, deadline - clock.now()),
-    });
+    const limits = { clock, answerTimeoutMs: o.replyTimeoutMs, handshakeTimeoutMs: Math.max(1, deadline - clock.now()) };
+    const info = await takeExport(pull, o.exportName, limits, o.extendedHeaders);
     return { pull, info };
   } catch (e: unknown) {
     pull.destroy();

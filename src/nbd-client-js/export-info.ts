@@ -1,5 +1,6 @@
 /** What a server said about an export, decoded and bounded. Pure; proto.md, "Transmission flags" and "Block size constraints". */
 import {
+  NBD_FLAG_BLOCK_STATUS_PAYLOAD,
   NBD_DEFAULT_PAYLOAD_MAX_BYTES,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
@@ -34,8 +35,14 @@ export interface ExportInfo {
   payloadMaxBytes: number;
   /** The server's own text for people, cleaned; empty when it gave none. */
   description: string;
-  /** Structured replies were agreed. */
+  /** Replies come in chunks. */
   structured: boolean;
+  /** Extended headers were agreed: lengths of 64 bits, where no payload is concerned. */
+  extended: boolean;
+  /** BLOCK_STATUS may name the contexts that it asks for. */
+  canFilterStatus: boolean;
+  /** The server granted contexts that were not asked for: BLOCK_STATUS should name its own. */
+  hasOtherContexts: boolean;
   /** Undefined: block status cannot be asked for. */
   baseAllocationContextId: number | undefined;
 }
@@ -54,6 +61,8 @@ export interface ExportFacts {
   blockSizes: BlockSizes | undefined;
   description: string;
   structured: boolean;
+  extended: boolean;
+  hasOtherContexts: boolean;
   baseAllocationContextId: number | undefined;
 }
 
@@ -96,6 +105,9 @@ export function decodeExport(f: ExportFacts): ExportInfo | string {
     payloadMaxBytes: Math.min(max, NBD_DEFAULT_PAYLOAD_MAX_BYTES),
     description: f.description,
     structured: f.structured,
+    extended: f.extended,
+    canFilterStatus: f.extended && has(NBD_FLAG_BLOCK_STATUS_PAYLOAD),
+    hasOtherContexts: f.hasOtherContexts,
     baseAllocationContextId: f.baseAllocationContextId,
   };
 }
@@ -113,6 +125,7 @@ export function differs(a: ExportInfo, b: ExportInfo): string | undefined {
     'canMultiConn',
     'blockSizeMinBytes',
     'payloadMaxBytes',
+    'extended',
   ] as const;
   for (const k of keys) {
     if (a[k] !== b[k]) return `${k} is ${String(a[k])} on one and ${String(b[k])} on another`;

@@ -1,10 +1,13 @@
 /**
  * The client's handshakes: take an export (GO), look at one (INFO), list them (LIST).
  *
- *   STRUCTURED_REPLY -> SET_META_CONTEXT base:allocation -> GO with block sizes
- *          | no                  | no                        | server does not know GO
- *          v                     v                           v
- *    simple replies       no block status              EXPORT_NAME (no error text, no block sizes)
+ *   EXTENDED_HEADERS -> SET_META_CONTEXT base:allocation -> GO with block sizes
+ *        | no        ^           | no                        | server does not know GO, and has no extended headers
+ *        v           |           v                           v
+ *   STRUCTURED_REPLY-+    no block status              EXPORT_NAME (no error text, no block sizes)
+ *        | no
+ *        v
+ *   simple replies
  *
  * Source: NetworkBlockDevice/nbd, doc/proto.md, "Option haggling". All functions reject with HandshakeError only, and leave
  * closing the socket on an error to the caller.
@@ -17,6 +20,7 @@ import {
   NBD_MAX_STRING_BYTES,
   NBD_META_CONTEXT_BASE_ALLOCATION,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_INFO,
   NBD_OPT_LIST,
@@ -56,16 +60,19 @@ export interface ExportListing {
   description: string;
 }
 
-/** Greets, haggles and enters transmission: afterwards the socket belongs to an engine. */
-export async function takeExport(pull: PullSocket, exportName: string, o: HagglerOptions): Promise<ExportInfo> {
+/** Greets, haggles and enters transmission: afterwards the socket belongs to an engine. `extendedHeaders`: asked for. */
+export async function takeExport(pull: PullSocket, exportName: string, o: HagglerOptions, extendedHeaders = true): Promise<ExportInfo> {
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
-  const structured = (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
-  const baseAllocationContextId = structured ? await askForBaseAllocation(haggler, exportName) : undefined;
+  const headers = await askForHeaders(haggler, extendedHeaders);
+  const contexts = headers.structured ? await askForBaseAllocation(haggler, exportName) : NO_CONTEXTS;
   const found = await askForInfo(haggler, NBD_OPT_GO, exportName);
+  if (found === undefined && headers.extended) {
+    throw haggler.broken(`${optionName(NBD_OPT_GO)} is not known to it, and extended headers, which demand it, were agreed on`);
+  }
   const facts = found ?? (await askByExportName(haggler, exportName));
-  return decoded(haggler, exportName, { ...facts, structured, baseAllocationContextId });
+  return decoded(haggler, exportName, { ...facts, ...headers, ...contexts });
 }
 
 /** Looks at an export without taking it, and closes the connection. Block status is not asked for. */
@@ -73,11 +80,11 @@ export async function inspectExport(pull: PullSocket, exportName: string, o: Hag
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
-  const structured = (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
+  const headers = await askForHeaders(haggler, true);
   const facts = await askForInfo(haggler, NBD_OPT_INFO, exportName);
   if (facts === undefined) throw haggler.refusal({ reply: NBD_REP_ERR_UNSUP, text: '' }, optionName(NBD_OPT_INFO));
   haggler.abort();
-  return decoded(haggler, exportName, { ...facts, structured, baseAllocationContextId: undefined });
+  return decoded(haggler, exportName, { ...facts, ...headers, ...NO_CONTEXTS });
 }
 
 /** All exports the server tells of (it need not tell of all), in its own order; closes the connection. */
@@ -95,18 +102,27 @@ export async function listExports(pull: PullSocket, o: HagglerOptions): Promise<
   return listings;
 }
 
-async function askForBaseAllocation(haggler: OptionHaggler, exportName: string): Promise<number | undefined> {
+/** Of the replies that come in chunks, the best that this server has. */
+async function askForHeaders(haggler: OptionHaggler, extendedHeaders: boolean): Promise<Pick<ExportFacts, 'structured' | 'extended'>> {
+  if (extendedHeaders && (await haggler.ask(NBD_OPT_EXTENDED_HEADERS, NOTHING, 0)).ok) return { structured: true, extended: true };
+  return { structured: (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok, extended: false };
+}
+
+type Contexts = Pick<ExportFacts, 'baseAllocationContextId' | 'hasOtherContexts'>;
+const NO_CONTEXTS: Contexts = { baseAllocationContextId: undefined, hasOtherContexts: false };
+
+async function askForBaseAllocation(haggler: OptionHaggler, exportName: string): Promise<Contexts> {
   const data = encodeMetaContextRequest(exportName, [NBD_META_CONTEXT_BASE_ALLOCATION]);
   const answer = await haggler.ask(NBD_OPT_SET_META_CONTEXT, data, CONTEXTS_MAX);
   // A refusal here may mean that the export does not exist: GO will say so, and better.
-  if (!answer.ok) return undefined;
+  if (!answer.ok) return NO_CONTEXTS;
   let id: number | undefined;
   for (const r of answer.replies) {
     const context = r.reply === NBD_REP_META_CONTEXT ? decodeRepMetaContext(r.data) : undefined;
     if (context === undefined) throw malformed(haggler, NBD_OPT_SET_META_CONTEXT, r);
     if (context.context === NBD_META_CONTEXT_BASE_ALLOCATION) id = context.id;
   }
-  return id;
+  return { baseAllocationContextId: id, hasOtherContexts: id !== undefined && answer.replies.length > 1 };
 }
 
 type HaggledFacts = Pick<ExportFacts, 'sizeBytes' | 'flags' | 'blockSizes' | 'description'>;

@@ -168,5 +168,5 @@ const REFUSALS: Readonly<Record<number, { failure: HandshakeFailure; errno: numb
   [NBD_REP_ERR_UNKNOWN]: { failure: 'unknown-export', errno: Errno.ENOENT, why: 'it has no such export' },
   [NBD_REP_ERR_SHUTDOWN]: { failure: 'refused', errno: Errno.ESHUTDOWN, why: 'it is shutting down' },
   [NBD_REP_ERR_TOO_BIG]: { failure: 'refused', errno: Errno.EOVERFLOW, why: 'it found the request too big' },
-  [NBD_REP_ERR_EXT_HEADER_REQD]: { failure: 'refused', errno: Errno.ENOTSUP, why: 'it requires extended headers, which are not supported' },
+  [NBD_REP_ERR_EXT_HEADER_REQD]: { failure: 'refused', errno: Errno.ENOTSUP, why: 'it requires extended headers, which were not agreed on' },
 };

@@ -19,7 +19,8 @@
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
 import { type Clock, type ConnId, type EngineValue, Errno, errnoName, type Handle } from '../io/types.ts';
-import { NBD_CMD_BLOCK_STATUS, NBD_CMD_DISC, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
+import { statusPayloadBytes } from '../nbd/wire/extended.ts';
 import { type Link, type LinkLimits, Links, PiecePool } from './links.ts';
 import { gatherRead, translateStatus } from './reply-data.ts';
 import { ReplyDeadline } from './reply-deadline.ts';
@@ -252,7 +253,9 @@ export class Pipeline {
     r.piecesOut += 1;
     const held = r.holds && !r.queued ? r.h : 0;
     if (held !== 0) r.holds = false;
-    hub.engine.send(hub.start(this.#pieceOwner, p.index), link.conn, r.cmd, r.flags, r.offset + p.start, p.length, r.h, r.hOffset + p.start);
+    // A block status that names its context says the length of its range in its payload.
+    const length = (r.flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 ? statusPayloadBytes(1) : p.length;
+    hub.engine.send(hub.start(this.#pieceOwner, p.index), link.conn, r.cmd, r.flags, r.offset + p.start, length, r.h, r.hOffset + p.start);
     // The operation has its own reference now.
     if (held !== 0) hub.engine.release(held);
   }

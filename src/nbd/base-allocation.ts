@@ -7,7 +7,7 @@ import type { BlockDescriptor } from './wire/transmission.ts';
 /** Descriptors in one reply, of all contexts together; a reply may end early, the client asks again. */
 export const DESCRIPTORS_MAX = 8192;
 
-/** A descriptor's length has 32 bits; the largest whole number of 64 KiB blocks (the largest minimum block size) below that. */
+/** A descriptor's length has 32 bits, but with extended headers; the largest whole number of 64 KiB blocks (the largest minimum block size) below that. */
 const DESCRIPTOR_MAX_BYTES = 0x1_0000_0000 - 65536;
 
 export interface StatusRequest {
@@ -15,7 +15,13 @@ export interface StatusRequest {
   length: number;
   /** NBD_CMD_FLAG_REQ_ONE: one descriptor, never longer than the request. */
   oneExtent: boolean;
+  /** Lengths of 64 bits. */
+  extended: boolean;
+  /** Ids of the contexts that it asks for; absent: all that were selected. */
+  contexts?: readonly number[];
 }
+
+const mostOf = (r: StatusRequest): number => (r.extended ? Number.MAX_SAFE_INTEGER : DESCRIPTOR_MAX_BYTES);
 
 /** What extents say of base:allocation, without gaps, from the request's offset on. */
 function* allocationStatus(request: StatusRequest, extents: readonly Extent[]): Generator<StatusExtent, void, undefined> {
@@ -32,7 +38,7 @@ function* allocationStatus(request: StatusRequest, extents: readonly Extent[]): 
 /** At least one descriptor: where nothing is known the answer is "allocated data", which is always safe. */
 export function baseAllocation(request: StatusRequest, extents: readonly Extent[], descriptorsMax: number = DESCRIPTORS_MAX): BlockDescriptor[] {
   const out = descriptorsOf(request, allocationStatus(request, extents), descriptorsMax);
-  if (out.length === 0) out.push({ length: Math.min(request.length, DESCRIPTOR_MAX_BYTES), flags: 0 });
+  if (out.length === 0) out.push({ length: Math.min(request.length, mostOf(request)), flags: 0 });
   return out;
 }
 
@@ -43,6 +49,7 @@ export function baseAllocation(request: StatusRequest, extents: readonly Extent[
 export function descriptorsOf(request: StatusRequest, status: Iterable<StatusExtent>, descriptorsMax: number): BlockDescriptor[] {
   const end = request.offset + request.length;
   const max = request.oneExtent ? 1 : descriptorsMax;
+  const most = mostOf(request);
   const out: BlockDescriptor[] = [];
   let at = request.offset;
   for (const s of status) {
@@ -50,12 +57,12 @@ export function descriptorsOf(request: StatusRequest, status: Iterable<StatusExt
     const to = request.oneExtent ? Math.min(at + s.length, end) : at + s.length;
     const last = out.at(-1);
     if (last?.flags === s.flags) {
-      const grown = Math.min(last.length + to - at, DESCRIPTOR_MAX_BYTES);
+      const grown = Math.min(last.length + to - at, most);
       at += grown - last.length;
       last.length = grown;
     } else {
       if (out.length === max) break;
-      const length = Math.min(to - at, DESCRIPTOR_MAX_BYTES);
+      const length = Math.min(to - at, most);
       out.push({ length, flags: s.flags });
       at += length;
     }

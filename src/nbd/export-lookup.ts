@@ -5,6 +5,8 @@ import type { Device, DeviceInfo } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 
 export interface Found {
+  /** The export's own: not the one asked for where that was the default. */
+  name: string;
   device: Device;
   /** For this peer. */
   readOnly: boolean;
@@ -45,7 +47,7 @@ export async function findExport(
   }
   const answer = exports.find(name);
   const device = answer instanceof Promise ? await inTime(answer, o.clock, timeoutMs) : answer;
-  return device === undefined ? undefined : { device, readOnly: may !== 'full' };
+  return device === undefined ? undefined : { name, device, readOnly: may !== 'full' };
 }
 
 async function inTime<T>(answer: Promise<T>, clock: Clock, timeoutMs: number): Promise<T> {

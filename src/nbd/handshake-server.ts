@@ -11,23 +11,22 @@
  */
 import { PullSocket } from '../io/pull-socket.ts';
 import type { SecureSocket } from '../io/tls.ts';
-import type { Clock, IoSocket } from '../io/types.ts';
-import type { ExportTls } from './access.ts';
-import type { Device, DeviceInfo } from './device.ts';
-import { exportSizeBytes, transmissionFlags } from './export-info.ts';
-import { findExport, type Found, infoOf, type Lookup } from './export-lookup.ts';
-import type { HandshakeLimits } from './handshake-limits.ts';
+import type { Clock } from '../io/types.ts';
+import { exportSizeBytes, type Haggled, transmissionFlags } from './export-info.ts';
+import { findExport, type Found, infoOf } from './export-lookup.ts';
+import type { HandshakeOptions, HandshakeOutcome } from './handshake-outcome.ts';
+import { headersRefused } from './headers.ts';
+import { infoReplies } from './info-replies.ts';
 import { contextsAsked, contextsOf, QUERIES_MAX, type SelectedContext, selectedOn } from './meta-contexts.ts';
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_NO_ZEROES,
-  NBD_INFO_DESCRIPTION,
-  NBD_INFO_NAME,
   NBD_MAX_STRING_BYTES,
   NBD_OPT_ABORT,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_INFO,
   NBD_OPT_LIST,
@@ -53,9 +52,6 @@ import {
   decodeOptionHeader,
   encodeExportNameReply,
   encodeGreeting,
-  encodeInfoBlockSize,
-  encodeInfoExport,
-  encodeInfoText,
   encodeOptionReply,
   encodeRepMetaContext,
   encodeRepServer,
@@ -64,35 +60,7 @@ import { CLIENT_FLAGS, decodeText, encodeText, OPTION } from './wire/layout.ts';
 import { optionName } from './wire/names.ts';
 
 export { DEFAULT_HANDSHAKE_LIMITS, type HandshakeLimits } from './handshake-limits.ts';
-
-export type HandshakeOutcome =
-  | {
-      kind: 'transmission';
-      exportName: string;
-      device: Device;
-      structuredReplies: boolean;
-      /** Requests that change anything are refused. */
-      readOnly: boolean;
-      metaContexts: readonly SelectedContext[];
-      /** The one that was given, or that of TLS over it: detached and paused. */
-      socket: IoSocket;
-      /** Bytes that arrived behind the handshake. */
-      early: Uint8Array;
-    }
-  /** `orderly`: the client said ABORT, or left between two options. */
-  | { kind: 'closed'; orderly: boolean; why: string };
-
-export interface HandshakeOptions extends Lookup {
-  limits: HandshakeLimits;
-  /** Told of each device that a client is about to use, before the client is told. */
-  onExport?: (device: Device) => void;
-  /** Absent: STARTTLS is not offered. */
-  tls?: ExportTls;
-  /** Told of the connection as it goes on after STARTTLS. */
-  onSecured?: (pull: PullSocket) => void;
-  /** Told that a client has proved nothing that is taken. */
-  onUnproved?: (why: string) => void;
-}
+export type { HandshakeOptions, HandshakeOutcome } from './handshake-outcome.ts';
 
 /** Never rejects. On 'closed' the socket was ended or destroyed. */
 export async function serveHandshake(pull: PullSocket, o: HandshakeOptions): Promise<HandshakeOutcome> {
@@ -128,7 +96,9 @@ class HandshakeSession {
   readonly #o: HandshakeOptions;
   readonly #deadline: number;
   #zeroes = true;
+  /** Replies in chunks: structured, or extended. */
   #structured = false;
+  #extended = false;
   /** Selected contexts belong to the export they were selected for. */
   #meta: { exportName: string; contexts: SelectedContext[] } | undefined;
   betweenOptions = false;
@@ -197,11 +167,8 @@ class HandshakeSession {
       case NBD_OPT_GO:
         return await this.#infoOrGo(option, data);
       case NBD_OPT_STRUCTURED_REPLY:
-        if (data.length > 0) this.#reply(option, NBD_REP_ERR_INVALID, 'this option takes no data');
-        else {
-          this.#structured = true;
-          this.#reply(option, NBD_REP_ACK);
-        }
+      case NBD_OPT_EXTENDED_HEADERS:
+        this.#headers(option, data);
         return undefined;
       case NBD_OPT_LIST_META_CONTEXT:
       case NBD_OPT_SET_META_CONTEXT:
@@ -247,19 +214,30 @@ class HandshakeSession {
     this.#o.onSecured?.(this.pull);
     this.#proved = secure.peer.names;
     this.#structured = false;
+    this.#extended = false;
     this.#meta = undefined;
     return undefined;
   }
 
+  #headers(option: number, data: Uint8Array): void {
+    const refused = headersRefused(option, data.length, { offered: this.#o.extendedHeaders ?? true, extended: this.#extended });
+    if (refused === undefined) {
+      this.#structured = true;
+      if (option === NBD_OPT_EXTENDED_HEADERS) this.#extended = true;
+    }
+    this.#reply(option, refused?.reply ?? NBD_REP_ACK, refused?.why);
+  }
+
   /** The old way in, which has no way to say no but to close. */
   async #exportName(data: Uint8Array): Promise<HandshakeOutcome> {
+    if (this.#extended) return closed('NBD_OPT_EXPORT_NAME after extended headers were agreed on, which demand NBD_OPT_GO');
     const name = data.length <= NBD_MAX_STRING_BYTES ? decodeText(data) : undefined;
     const found = name === undefined ? undefined : await findExport(this.#o, name, this.#proved, this.#remainingMs());
     if (name === undefined || found === undefined) return closed('NBD_OPT_EXPORT_NAME for an export that is not here');
     if (found === 'forbidden' || found === 'needs-tls') return closed('NBD_OPT_EXPORT_NAME for an export that is not for this client');
     this.#o.onExport?.(found.device);
     const info = infoOf(found);
-    this.pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#structured), this.#zeroes));
+    this.pull.write(encodeExportNameReply(exportSizeBytes(info), transmissionFlags(info, this.#haggled(name)), this.#zeroes));
     return this.#transmission(name, found);
   }
 
@@ -285,13 +263,7 @@ class HandshakeSession {
     const found = await this.#findOrRefuse(option, request.name);
     if (found === undefined) return undefined;
     if (option === NBD_OPT_GO) this.#o.onExport?.(found.device);
-    const info = infoOf(found);
-    this.#send(option, NBD_REP_INFO, encodeInfoExport(exportSizeBytes(info), transmissionFlags(info, this.#structured)));
-    this.#send(option, NBD_REP_INFO, blockSizes(info));
-    if (request.infos.includes(NBD_INFO_NAME)) this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_NAME, request.name));
-    if (request.infos.includes(NBD_INFO_DESCRIPTION) && info.description !== '') {
-      this.#send(option, NBD_REP_INFO, encodeInfoText(NBD_INFO_DESCRIPTION, info.description));
-    }
+    for (const data of infoReplies(infoOf(found), found.name, request.infos, this.#haggled(request.name))) this.#send(option, NBD_REP_INFO, data);
     this.#reply(option, NBD_REP_ACK);
     return option === NBD_OPT_GO ? this.#transmission(request.name, found) : undefined;
   }
@@ -326,9 +298,18 @@ class HandshakeSession {
   #transmission(exportName: string, { device, readOnly }: Found): HandshakeOutcome {
     const metaContexts = this.#meta?.exportName === exportName ? selectedOn(device, this.#meta.contexts) : [];
     if (metaContexts === undefined) return closed('a meta context that was selected is gone');
+    const { structuredReplies, extendedHeaders } = this.#haggled(exportName);
     const { socket } = this.pull;
     const early = this.pull.detach();
-    return { kind: 'transmission', exportName, device, socket, structuredReplies: this.#structured, readOnly, metaContexts, early };
+    return { kind: 'transmission', exportName, device, socket, structuredReplies, extendedHeaders, readOnly, metaContexts, early };
+  }
+
+  #contexts(exportName: string): readonly SelectedContext[] {
+    return this.#meta?.exportName === exportName ? this.#meta.contexts : [];
+  }
+
+  #haggled(exportName: string): Haggled {
+    return { structuredReplies: this.#structured, extendedHeaders: this.#extended, metaContext: this.#contexts(exportName).length > 0 };
   }
 
   async #findOrRefuse(option: number, name: string): Promise<Found | undefined> {
@@ -368,10 +349,6 @@ class HandshakeSession {
   #send(option: number, reply: number, data: Uint8Array): void {
     this.pull.write(encodeOptionReply(option, reply, data));
   }
-}
-
-function blockSizes(info: DeviceInfo): Uint8Array {
-  return encodeInfoBlockSize(info.blockSizeMinBytes, info.blockSizePreferredBytes, info.payloadMaxBytes);
 }
 
 function tooLong(text: string): boolean {

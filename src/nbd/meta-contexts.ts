@@ -3,6 +3,7 @@ import type { Extent } from '../io/types.ts';
 import { baseAllocation, DESCRIPTORS_MAX, descriptorsOf, type StatusRequest } from './base-allocation.ts';
 import type { Device, MetaContext } from './device.ts';
 import { NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constants.ts';
+import { encodeBlockStatusExt } from './wire/extended.ts';
 import { encodeBlockStatus } from './wire/transmission.ts';
 
 /** Of one export, base:allocation included. */
@@ -52,17 +53,20 @@ export function statusChunks(
   extents: readonly Extent[],
   descriptorsMax: number = DESCRIPTORS_MAX,
 ): Uint8Array[] | undefined {
-  const each = Math.max(1, Math.floor(descriptorsMax / selected.length));
+  const encode = request.extended ? encodeBlockStatusExt : encodeBlockStatus;
+  const { contexts } = request;
+  const wanted = contexts === undefined ? selected : selected.filter((c) => contexts.includes(c.id));
+  const each = Math.max(1, Math.floor(descriptorsMax / wanted.length));
   const chunks: Uint8Array[] = [];
-  for (const { id, context } of selected) {
+  for (const { id, context } of wanted) {
     if (context === undefined) {
-      chunks.push(encodeBlockStatus(id, baseAllocation(request, extents, each)));
+      chunks.push(encode(id, baseAllocation(request, extents, each)));
       continue;
     }
     const status = context.extents(request.offset, request.length);
     const descriptors = status === undefined ? [] : descriptorsOf(request, status, each);
     if (descriptors.length === 0) return undefined;
-    chunks.push(encodeBlockStatus(id, descriptors));
+    chunks.push(encode(id, descriptors));
   }
   return chunks;
 }

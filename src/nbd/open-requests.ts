@@ -27,6 +27,13 @@ export class OpenRequests {
     this.#size += 1;
   }
 
+  has(id: RequestId): boolean {
+    const places = this.#places;
+    let at = id & this.#mask;
+    while (places[at] !== id && places[at] !== NONE) at = (at + 1) & this.#mask;
+    return id !== NONE && places[at] === id;
+  }
+
   /** False: it was not there. */
   delete(id: RequestId): boolean {
     const places = this.#places;

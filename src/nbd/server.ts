@@ -71,6 +71,8 @@ export interface NbdServerOptions {
   hub: EngineHub;
   exports: ExportDirectory;
   limits?: Partial<NbdServerLimits>;
+  /** Offered to clients. Default true; the simulator tries both. */
+  extendedHeaders?: boolean;
   log?: Log;
 }
 
@@ -103,6 +105,7 @@ export class NbdServer {
   readonly #hub: EngineHub;
   readonly #exports: ExportDirectory;
   readonly #limits: NbdServerLimits;
+  readonly #extendedHeaders: boolean;
   readonly #log: Log;
   readonly #listeners = new Set<Listener>();
   readonly #shaking = new Set<Shaking>();
@@ -121,6 +124,7 @@ export class NbdServer {
     this.#hub = o.hub;
     this.#exports = o.exports;
     this.#limits = { ...DEFAULT_NBD_SERVER_LIMITS, ...o.limits };
+    this.#extendedHeaders = o.extendedHeaders ?? true;
     this.#log = o.log ?? nullLog;
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
     this.#watch = new ClientWatch(o.io.clock, this.#limits.clients);
@@ -176,6 +180,7 @@ export class NbdServer {
       exports: this.#exports,
       clock: this.#io.clock,
       limits: this.#limits.handshake,
+      extendedHeaders: this.#extendedHeaders,
       onExport: (device) => {
         shaking.device = device;
       },
@@ -321,7 +326,7 @@ export class NbdServer {
   }
 
   #adopt(agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
-    const { device, exportName, structuredReplies, readOnly, socket } = agreed;
+    const { device, exportName, structuredReplies, extendedHeaders, readOnly, socket } = agreed;
     const { remote } = socket;
     let hasClosed: () => void;
     const closed = new Promise<void>((resolve) => {
@@ -331,6 +336,7 @@ export class NbdServer {
       hub: this.#hub,
       device,
       structuredReplies,
+      extendedHeaders,
       readOnly,
       contexts: agreed.metaContexts,
       clock: this.#io.clock,
@@ -360,9 +366,10 @@ export class NbdServer {
       },
     };
     if (!isLocal(remote)) this.#watch.add(watched);
-    const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes: device.info().payloadMaxBytes };
+    const wire = { structuredReplies, extendedHeaders, payloadMaxBytes: device.info().payloadMaxBytes };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
-    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, contexts: agreed.metaContexts.map((c) => c.name) });
+    const contexts = agreed.metaContexts.map((c) => c.name);
+    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, extendedHeaders, contexts });
   }
 }
 

@@ -17,8 +17,10 @@ import type { ConnOwner, EngineHub, OpOwner } from '../io/hub.ts';
 import { type Clock, type ConnId, Errno, type Extent, type Handle, type RequestId, type Timer } from '../io/types.ts';
 import type { StatusRequest } from './base-allocation.ts';
 import type { Device, Replier } from './device.ts';
+import { LongChange, type LongChangeOwner, PIECE_MAX_BYTES } from './long-change.ts';
 import { type SelectedContext, statusChunks } from './meta-contexts.ts';
 import { OpenRequests } from './open-requests.ts';
+import { statusFilter } from './status-filter.ts';
 import { type Agreed, validateRequest } from './validate.ts';
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -27,6 +29,7 @@ import {
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
@@ -43,6 +46,7 @@ export interface TransmissionOptions {
   hub: EngineHub;
   device: Device;
   structuredReplies: boolean;
+  extendedHeaders: boolean;
   readOnly: boolean;
   /** The meta contexts that were selected. */
   contexts: readonly SelectedContext[];
@@ -54,7 +58,7 @@ export interface TransmissionOptions {
 
 type State = 'serving' | 'draining' | 'ended' | 'gone';
 
-export class Transmission implements ConnOwner, OpOwner, Replier {
+export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   readonly device: Device;
   readonly #hub: EngineHub;
   readonly #agreed: Agreed;
@@ -72,13 +76,16 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   #refuse = NBD_ESHUTDOWN;
   #deadline: Timer | undefined;
   #repliesWatched = 0;
+  /** Of the BLOCK_STATUS that is being judged: the contexts that it names. */
+  #filter: readonly number[] | undefined;
   #requests = 0;
 
   constructor(o: TransmissionOptions) {
     this.#hub = o.hub;
     this.device = o.device;
-    this.#agreed = { structuredReplies: o.structuredReplies, readOnly: o.readOnly, blockStatus: o.contexts.length > 0 };
-    this.#contexts = o.contexts;
+    const { structuredReplies, extendedHeaders, readOnly, contexts } = o;
+    this.#agreed = { structuredReplies, extendedHeaders, readOnly, blockStatus: contexts.length > 0 };
+    this.#contexts = contexts;
     this.#clock = o.clock;
     this.#disconnectTimeoutMs = o.disconnectTimeoutMs;
     this.#onClosed = o.onClosed;
@@ -151,6 +158,22 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     }
     this.#requests += 1;
     this.#open.add(req);
+    if (cmd === NBD_CMD_BLOCK_STATUS && (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0) this.#filtered(req, flags, offset, h);
+    else this.#judged(req, cmd, flags, offset, length, h);
+  }
+
+  /** BLOCK_STATUS whose payload says how long its range is, and of which contexts it asks. */
+  #filtered(req: RequestId, flags: number, offset: number, h: Handle): void {
+    const ids = this.#contexts.map((c) => c.id);
+    const asked = h === 0 ? undefined : statusFilter(this.#hub.engine.view(h), ids);
+    this.#drop(h);
+    this.#filter = asked?.contextIds;
+    // Of nothing: EINVAL.
+    this.#judged(req, NBD_CMD_BLOCK_STATUS, flags, offset, asked?.length ?? 0, 0);
+    this.#filter = undefined;
+  }
+
+  #judged(req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
     const errno = this.#state === 'draining' ? this.#refuse : this.#judge(cmd, flags, offset, length, h);
     if (errno !== 0) {
       this.#drop(h);
@@ -159,9 +182,23 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
       // Allowed and pointless: there is nothing to do, and devices are spared the case.
       this.#drop(h);
       this.ok(req);
+    } else if (length > PIECE_MAX_BYTES && (cmd === NBD_CMD_TRIM || cmd === NBD_CMD_WRITE_ZEROES)) {
+      new LongChange(this, cmd, flags, offset, length).begin(req);
     } else {
-      this.#dispatch(req, cmd, flags, offset, length, h);
+      this.#dispatch(this, req, cmd, flags, offset, length, h);
     }
+  }
+
+  isOpen(req: RequestId): boolean {
+    return (this.#state === 'serving' || this.#state === 'draining') && this.#open.has(req);
+  }
+
+  judgePiece(cmd: number, flags: number, offset: number, length: number): number {
+    return this.#judge(cmd, flags, offset, length, 0);
+  }
+
+  beginPiece(r: Replier, req: RequestId, cmd: number, flags: number, offset: number, length: number): void {
+    this.#dispatch(r, req, cmd, flags, offset, length, 0);
   }
 
   #judge(cmd: number, flags: number, offset: number, length: number, h: Handle): number {
@@ -170,34 +207,36 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     return errno === 0 && cmd === NBD_CMD_WRITE && length > 0 && h === 0 ? NBD_EINVAL : errno;
   }
 
-  #dispatch(req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
+  #dispatch(r: Replier, req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
     const fua = (flags & NBD_CMD_FLAG_FUA) !== 0;
     const { device } = this;
     switch (cmd) {
       case NBD_CMD_READ:
-        device.read(this, req, offset, length);
+        device.read(r, req, offset, length);
         return;
       case NBD_CMD_WRITE:
-        device.write(this, req, offset, length, h, fua);
+        device.write(r, req, offset, length, h, fua);
         return;
       case NBD_CMD_FLUSH:
-        device.flush(this, req);
+        device.flush(r, req);
         return;
       case NBD_CMD_TRIM:
-        device.trim(this, req, offset, length, fua);
+        device.trim(r, req, offset, length, fua);
         return;
       case NBD_CMD_CACHE:
-        device.cache(this, req, offset, length);
+        device.cache(r, req, offset, length);
         return;
       case NBD_CMD_WRITE_ZEROES: {
         const fastOnly = (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0;
-        device.writeZeroes(this, req, offset, length, fua, (flags & NBD_CMD_FLAG_NO_HOLE) === 0, fastOnly);
+        device.writeZeroes(r, req, offset, length, fua, (flags & NBD_CMD_FLAG_NO_HOLE) === 0, fastOnly);
         return;
       }
       case NBD_CMD_BLOCK_STATUS: {
         const oneExtent = (flags & NBD_CMD_FLAG_REQ_ONE) !== 0;
-        this.#asked.set(req, { offset, length, oneExtent });
-        device.blockStatus(this, req, offset, length, oneExtent);
+        const extended = this.#agreed.extendedHeaders;
+        const contexts = this.#filter;
+        this.#asked.set(req, { offset, length, oneExtent, extended, ...(contexts === undefined ? {} : { contexts }) });
+        device.blockStatus(r, req, offset, length, oneExtent);
         return;
       }
       default:

@@ -13,6 +13,7 @@ import {
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
@@ -29,6 +30,7 @@ import {
 /** What the handshake agreed on, as far as it decides which requests are legal. */
 export interface Agreed {
   structuredReplies: boolean;
+  extendedHeaders: boolean;
   /** This client may change nothing, whatever others may. */
   readOnly: boolean;
   /** A meta context was selected. */
@@ -48,12 +50,21 @@ const FLAGS_ALLOWED: readonly (number | undefined)[] = (() => {
   return t;
 })();
 
-/** An NBD error number, or NBD_SUCCESS. NBD_CMD_DISC has no reply and never comes here. */
+/** With extended headers: a WRITE has one (the engine ends a connection whose WRITE has not), BLOCK_STATUS may, where that was announced. */
+function mayHavePayload(agreed: Agreed, cmd: number): boolean {
+  return agreed.extendedHeaders && (cmd === NBD_CMD_WRITE || (cmd === NBD_CMD_BLOCK_STATUS && agreed.blockStatus));
+}
+
+/**
+ * An NBD error number, or NBD_SUCCESS. NBD_CMD_DISC has no reply and never comes here. `length`: of a BLOCK_STATUS with a payload,
+ * what the payload says. Lengths and offsets that are no safe integers are beyond every device, and are refused as that.
+ */
 export function validateRequest(info: DeviceInfo, agreed: Agreed, cmd: number, flags: number, offset: number, length: number): number {
   const allowed = FLAGS_ALLOWED[cmd];
   if (allowed === undefined) return NBD_EINVAL;
 
-  if ((flags & ~(allowed | NBD_CMD_FLAG_FUA)) !== 0) return NBD_EINVAL;
+  if ((flags & ~(allowed | NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_PAYLOAD_LEN)) !== 0) return NBD_EINVAL;
+  if ((flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 && !mayHavePayload(agreed, cmd)) return NBD_EINVAL;
   if ((flags & NBD_CMD_FLAG_FUA) !== 0 && !info.canFua) return NBD_EINVAL;
   if ((flags & NBD_CMD_FLAG_DF) !== 0 && !agreed.structuredReplies) return NBD_EINVAL;
   if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0 && !info.canFastZero) return NBD_EINVAL;

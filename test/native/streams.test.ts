@@ -5,11 +5,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadNativeEngine } from '../../src/io/node/native-shim.ts';
-import type { Handle } from '../../src/io/types.ts';
-import { NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../../src/nbd/wire/constants.ts';
+import { PortableEngine } from '../../src/io/portable-engine.ts';
+import type { Engine, Handle, WireParams } from '../../src/io/types.ts';
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../../src/nbd/wire/constants.ts';
 import { SIMPLE_REPLY } from '../../src/nbd/wire/layout.ts';
 import {
   Connection,
+  EXTENDED,
   expectBytes,
   handleOf,
   joined,
@@ -27,6 +29,16 @@ import { makeNodeWorld } from '../unit/io/node-world.ts';
 const KIB = 1024;
 const NONE = new Uint8Array(0);
 const WIDE = { ...SIMPLE, payloadMaxBytes: 8 * KIB * KIB };
+
+function kindOf(wire: WireParams): string {
+  if (wire.extendedHeaders) return ' with extended headers';
+  return wire.structuredReplies ? ' as chunks' : ' as simple replies';
+}
+
+/** One without legs, beside native ones. */
+function portable(rig: Rig): Engine {
+  return new PortableEngine({ clock: rig.io.clock, legs: { open: () => Promise.reject(new Error('no legs here')) } });
+}
 
 function inRig(body: (rig: Rig) => Promise<void>): () => Promise<void> {
   return async () => {
@@ -141,14 +153,15 @@ describe.skipIf(loadNativeEngine() === undefined)('payloads in slabs', () => {
     60_000,
   );
 
-  for (const wire of [WIDE, { ...WIDE, structuredReplies: true }]) {
+  for (const wire of [WIDE, { ...WIDE, structuredReplies: true }, { ...WIDE, structuredReplies: true, extendedHeaders: true }]) {
     it(
-      `come back as they were, ${wire.structuredReplies ? 'as chunks' : 'as simple replies'}`,
+      `come back as they were,${kindOf(wire)}, between native engines and from and to a portable one`,
       inRig(async (rig) => {
-        const serverHub = rig.hub();
-        const clientHub = rig.hub();
+        const native = [rig.hub(), rig.hub()] as const;
+        const other = rig.hub(portable(rig));
+        const ends = fc.constantFrom(native, [native[0], other] as const, [other, native[0]] as const);
         await fc.assert(
-          fc.asyncProperty(lengths, async (all) => {
+          fc.asyncProperty(lengths, ends, async (all, [serverHub, clientHub]) => {
             const { accepted, connected } = await rig.pair();
             const server = new Connection(serverHub, serverHub.engine.adopt(accepted, 'server', wire, ROOMY, NONE));
             const client = new Connection(clientHub, clientHub.engine.adopt(connected, 'client', wire, ROOMY, NONE));
@@ -181,15 +194,24 @@ describe.skipIf(loadNativeEngine() === undefined)('payloads in slabs', () => {
 describe.skipIf(loadNativeEngine() === undefined)('bytes that mean nothing', () => {
   for (const [role, wire] of [
     ['server', SIMPLE],
+    ['server', EXTENDED],
     ['client', STRUCTURED],
     ['client', SIMPLE],
+    ['client', EXTENDED],
   ] as const) {
     it(
-      `end a ${role} connection${wire.structuredReplies ? ' of chunks' : ''} and nothing else`,
+      `end a ${role} connection${kindOf(wire)} and nothing else`,
       inRig(async (rig) => {
         const hub = rig.hub();
-        const magics = fc.constantFrom([0x25, 0x60, 0x95, 0x13], [0x67, 0x44, 0x66, 0x98], [0x66, 0x8e, 0x33, 0xef], [0, 0, 0, 0]);
-        const piece = fc.tuple(magics, fc.array(fc.constantFrom(0, 0, 0, 1, 2, 3, 5, 8, 12, 128, 255), { minLength: 0, maxLength: 60 }));
+        const magics = fc.constantFrom(
+          [0x25, 0x60, 0x95, 0x13],
+          [0x67, 0x44, 0x66, 0x98],
+          [0x66, 0x8e, 0x33, 0xef],
+          [0x21, 0xe4, 0x1c, 0x71],
+          [0x6e, 0x8a, 0x27, 0x8c],
+          [0, 0, 0, 0],
+        );
+        const piece = fc.tuple(magics, fc.array(fc.constantFrom(0, 0, 0, 1, 2, 3, 5, 6, 8, 12, 32, 128, 255), { minLength: 0, maxLength: 60 }));
         await fc.assert(
           fc.asyncProperty(fc.array(piece, { minLength: 1, maxLength: 10 }), async (pieces) => {
             const { conn, peer } = role === 'server' ? await rig.server(hub, wire) : await rig.client(hub, wire);
@@ -199,7 +221,7 @@ describe.skipIf(loadNativeEngine() === undefined)('bytes that mean nothing', () 
             const asked =
               role === 'server'
                 ? []
-                : [NBD_CMD_READ, NBD_CMD_FLUSH, NBD_CMD_READ].map((cmd) =>
+                : [NBD_CMD_READ, NBD_CMD_BLOCK_STATUS, NBD_CMD_READ].map((cmd) =>
                     hub.run((op) => {
                       hub.engine.send(op, conn.id, cmd, 0, 0, 12, 0, 0);
                     }),

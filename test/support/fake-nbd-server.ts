@@ -17,8 +17,25 @@ import {
   encodeOptionReply,
   encodeRepMetaContext,
 } from '../../src/nbd/wire/handshake.ts';
-import { CLIENT_FLAGS, OPTION, REQUEST, SIMPLE_REPLY, STRUCTURED_REPLY, viewOf } from '../../src/nbd/wire/layout.ts';
-import { decodeRequest, encodeChunk, encodeSimpleReply, newRequestHeader, type RequestHeader } from '../../src/nbd/wire/transmission.ts';
+import {
+  CLIENT_FLAGS,
+  EXTENDED_REPLY,
+  EXTENDED_REQUEST,
+  OPTION,
+  REQUEST,
+  SIMPLE_REPLY,
+  STRUCTURED_REPLY,
+  viewOf,
+} from '../../src/nbd/wire/layout.ts';
+import {
+  decodeExtendedRequest,
+  decodeRequest,
+  encodeChunk,
+  encodeExtendedChunk,
+  encodeSimpleReply,
+  newRequestHeader,
+  type RequestHeader,
+} from '../../src/nbd/wire/transmission.ts';
 
 const PATIENCE_MS = 60_000;
 
@@ -35,6 +52,10 @@ export interface FakeExport {
   sizeBytes?: number;
   flags?: number;
   structured?: boolean;
+  /** Default false. */
+  extended?: boolean;
+  /** Further contexts that the server grants unasked. */
+  otherContexts?: Record<number, string>;
   /** Id of base:allocation; undefined: not offered. */
   contextId?: number;
   blockSizes?: [number, number, number];
@@ -56,6 +77,8 @@ export class FakePeer {
   readonly options: number[] = [];
   exportName: string | undefined;
   clientFlags = 0;
+  /** Extended headers were granted. */
+  extended = false;
 
   constructor(socket: IoSocket, clock: Clock) {
     this.pull = new PullSocket(socket, clock);
@@ -101,12 +124,18 @@ export class FakePeer {
         this.optionReply(option, refusal.reply, new TextEncoder().encode(refusal.text));
       } else if (option === nbd.NBD_OPT_ABORT) {
         return 'abort';
+      } else if (option === nbd.NBD_OPT_EXTENDED_HEADERS && e.extended === true) {
+        this.extended = true;
+        this.optionReply(option, nbd.NBD_REP_ACK);
       } else if (option === nbd.NBD_OPT_STRUCTURED_REPLY && (e.structured ?? true)) {
         this.optionReply(option, nbd.NBD_REP_ACK);
       } else if (option === nbd.NBD_OPT_SET_META_CONTEXT && (e.structured ?? true)) {
         const asked = decodeMetaContextRequest(data);
         if (asked === undefined) throw new Error('malformed SET_META_CONTEXT');
         if (e.contextId !== undefined) this.optionReply(option, nbd.NBD_REP_META_CONTEXT, encodeRepMetaContext(e.contextId, asked.queries[0] ?? ''));
+        for (const [id, name] of Object.entries(e.otherContexts ?? {})) {
+          this.optionReply(option, nbd.NBD_REP_META_CONTEXT, encodeRepMetaContext(Number(id), name));
+        }
         this.optionReply(option, nbd.NBD_REP_ACK);
       } else if ((option === nbd.NBD_OPT_GO || option === nbd.NBD_OPT_INFO) && (e.knowsGo ?? true)) {
         const asked = decodeInfoRequest(data);
@@ -131,8 +160,10 @@ export class FakePeer {
   async nextRequest(): Promise<FakeRequest | undefined> {
     try {
       const h = newRequestHeader();
-      if (!decodeRequest(viewOf(await this.read(REQUEST.SIZE)), 0, h)) throw new Error('the client sent no request header');
-      return { ...h, payload: h.type === nbd.NBD_CMD_WRITE ? await this.read(h.length) : new Uint8Array(0) };
+      const head = viewOf(await this.read(this.extended ? EXTENDED_REQUEST.SIZE : REQUEST.SIZE));
+      if (!(this.extended ? decodeExtendedRequest : decodeRequest)(head, 0, h)) throw new Error('the client sent no request header');
+      const hasPayload = this.extended ? (h.flags & nbd.NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : h.type === nbd.NBD_CMD_WRITE;
+      return { ...h, payload: hasPayload ? await this.read(h.length) : new Uint8Array(0) };
     } catch (e: unknown) {
       if (e instanceof IoError) return undefined;
       throw e;
@@ -147,13 +178,16 @@ export class FakePeer {
   }
 
   chunk(r: RequestHeader, flags: number, type: number, payload: Uint8Array = new Uint8Array(0)): void {
-    const out = new Uint8Array(STRUCTURED_REPLY.SIZE + payload.length);
-    encodeChunk(viewOf(out), 0, flags, type, r.cookieHi, r.cookieLo, payload.length);
-    out.set(payload, STRUCTURED_REPLY.SIZE);
+    const head = this.extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE;
+    const out = new Uint8Array(head + payload.length);
+    const asked = { ...r, offsetHi: Math.floor(r.offset / 2 ** 32), offsetLo: r.offset % 2 ** 32 };
+    if (this.extended) encodeExtendedChunk(viewOf(out), 0, flags, type, asked, payload.length);
+    else encodeChunk(viewOf(out), 0, flags, type, r.cookieHi, r.cookieLo, payload.length);
+    out.set(payload, head);
     this.write(out);
   }
 
-  /** Serves requests from memory until the connection ends or the client says DISC; tells which. Simple replies, READ structured if `structured`. */
+  /** Serves requests from memory until the connection ends or the client says DISC; tells which. Simple replies where they may be, READ structured if `structured`. */
   async serve(disk: Uint8Array, structured: boolean): Promise<'disc' | 'closed'> {
     for (;;) {
       const r = await this.nextRequest();
@@ -161,7 +195,8 @@ export class FakePeer {
       if (r.type === nbd.NBD_CMD_DISC) return 'disc';
       if (r.type === nbd.NBD_CMD_WRITE) disk.set(r.payload, r.offset);
       if (r.type === nbd.NBD_CMD_WRITE_ZEROES) disk.fill(0, r.offset, r.offset + r.length);
-      if (r.type !== nbd.NBD_CMD_READ) this.simpleReply(r);
+      if (r.type !== nbd.NBD_CMD_READ && this.extended) this.chunk(r, nbd.NBD_REPLY_FLAG_DONE, nbd.NBD_REPLY_TYPE_NONE);
+      else if (r.type !== nbd.NBD_CMD_READ) this.simpleReply(r);
       else if (!structured) this.simpleReply(r, 0, disk.slice(r.offset, r.offset + r.length));
       else {
         const payload = new Uint8Array(8 + r.length);

@@ -10,7 +10,7 @@
  * - the handler is never called from inside a call of the engine
  * - an operation in the ring has its references already; closing anything begins what is in the ring first
  */
-import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
+import { NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
 import { digestOf } from '../portable/compute.ts';
 import {
   type ConnId,
@@ -100,11 +100,12 @@ export class NativeEngine implements Engine {
   // ----------------------------------------------------------------------------------------------- connections
 
   adopt(s: IoSocket, role: 'server' | 'client', wire: WireParams, limits: ConnLimits, early: Uint8Array): ConnId {
-    if (wire.extendedHeaders) throw new Error('extended headers are not spoken');
+    if (wire.extendedHeaders && !wire.structuredReplies) throw new Error('extended headers come with structured replies');
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     if (!(s instanceof NodeSocket)) throw new Error('the native engine takes sockets of the node world alone');
     const requestsMax = Math.min(limits.requestsMax, U32_MAX);
-    const id = this.#calls.open(role === 'server', wire.structuredReplies, wire.payloadMaxBytes, requestsMax, limits.bytesMax);
+    const { structuredReplies, extendedHeaders, payloadMaxBytes } = wire;
+    const id = this.#calls.open(role === 'server', structuredReplies, extendedHeaders, payloadMaxBytes, requestsMax, limits.bytesMax);
     if (id === 0) {
       this.#nextUnopened += 1;
       this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
@@ -161,11 +162,9 @@ export class NativeEngine implements Engine {
   }
 
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {
-    if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isInteger(length) || length < 0 || length > U32_MAX) {
-      throw new RangeError(`request range ${String(offset)}+${String(length)}`);
-    }
+    checkRange(offset, length);
     let slot = 0;
-    if (cmd === NBD_CMD_WRITE) {
+    if (cmd === NBD_CMD_WRITE || (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0) {
       slot = this.#handles.part(h, hOffset, length);
       this.#handles.hold(slot);
     }
@@ -199,16 +198,18 @@ export class NativeEngine implements Engine {
       this.#complete(op, Errno.ESHUTDOWN, 0);
       return;
     }
-    if (((this.#m.requestState[r] ?? 0) & RequestState.STRUCTURED) === 0 || chunks.length === 0) {
+    const state = this.#m.requestState[r] ?? 0;
+    if ((state & RequestState.STRUCTURED) === 0 || chunks.length === 0) {
       throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     }
-    const length = blockStatusBytes(chunks);
+    const extended = (state & RequestState.EXTENDED) !== 0;
+    const length = blockStatusBytes(chunks, extended);
     const h = this.#handles.tryAllocate(length);
     if (h === 0) {
       this.reply(op, req, Errno.ENOMEM, 0, 0, 0);
       return;
     }
-    encodeBlockStatusChunks(this.view(h), chunks);
+    encodeBlockStatusChunks(this.view(h), chunks, extended);
     this.#beginReply(r);
     this.#begin(op);
     this.#put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);

@@ -85,6 +85,6 @@ export class NativeLegs {
 /** Of a leg; throws RangeError for what is none. */
 export function checkRange(offset: number, length: number): void {
   if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-    throw new RangeError(`leg range ${String(offset)}+${String(length)}`);
+    throw new RangeError(`range ${String(offset)}+${String(length)}`);
   }
 }

@@ -37,14 +37,14 @@ export const Ring = {
   SEND: 8,
   /** request, errno, slot, offset in it, length */
   REPLY: 9,
-  /** request, slot, length: whole chunks but for the cookie */
+  /** request, slot, length: whole chunks but for the cookie and an extended one's offset */
   REPLY_STATUS: 10,
   /** connection, errno */
   CLOSED: 11,
 } as const;
 
 export const ValueKind = { NONE: 0, KEPT: 1, EXTENTS: 2, STATUS: 3 } as const;
-export const RequestState = { REPLYING: 1, STRUCTURED: 2 } as const;
+export const RequestState = { REPLYING: 1, STRUCTURED: 2, EXTENDED: 4 } as const;
 export const Ctl = { RING_COUNT: 0, DELIVERING: 1, VALUES: 2 } as const;
 const CTL_WORDS = 16;
 export const Stat = { HANDLES: 0, BYTES: 1, OPERATIONS: 2, CONNECTIONS: 3 } as const;

@@ -1,7 +1,8 @@
 /** Answers that do not fit an event: the native engine lays them out in a handle, here they become values. */
-import { STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
-import { decodeBlockStatus, encodeChunk } from '../../nbd/wire/transmission.ts';
-import { NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS } from '../../nbd/wire/constants.ts';
+import { decodeBlockStatusExt } from '../../nbd/wire/extended.ts';
+import { EXTENDED_REPLY, STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
+import { decodeBlockStatus, encodeChunk, encodeExtendedChunk } from '../../nbd/wire/transmission.ts';
+import { NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS, NBD_REPLY_TYPE_BLOCK_STATUS_EXT } from '../../nbd/wire/constants.ts';
 import type { EngineValue, EventBatch, Extent, OpId } from '../types.ts';
 import type { NativeHandles } from './native-handles.ts';
 import { type NativeMemory, ValueKind } from './native-memory.ts';
@@ -17,33 +18,40 @@ export function extentsFrom(bytes: Uint8Array): EngineValue {
   return { kind: 'extents', extents };
 }
 
-/** `bytes`: for each context the length of its chunk's payload (4 bytes, big-endian), and the payload, which was checked. */
+/** `bytes`: for each context its kind of chunk and the length of the payload (4 bytes each, big-endian), and the payload, which was checked. */
 export function blockStatusFrom(bytes: Uint8Array): EngineValue {
   const view = viewOf(bytes);
   const contexts: { id: number; extents: { length: number; flags: number }[] }[] = [];
   for (let at = 0; at < bytes.length; ) {
-    const length = view.getUint32(at, false);
-    const status = decodeBlockStatus(bytes.subarray(at + 4, at + 4 + length));
+    const extended = view.getUint32(at, false) === NBD_REPLY_TYPE_BLOCK_STATUS_EXT;
+    const length = view.getUint32(at + 4, false);
+    const payload = bytes.subarray(at + 8, at + 8 + length);
+    const status = extended ? decodeBlockStatusExt(payload) : decodeBlockStatus(payload);
     if (status === undefined) throw new Error('the native engine let a malformed block status pass');
     contexts.push({ id: status.contextId, extents: status.descriptors });
-    at += 4 + length;
+    at += 8 + length;
   }
   return { kind: 'block-status', contexts };
 }
 
-export function blockStatusBytes(chunks: readonly Uint8Array[]): number {
-  return chunks.reduce((n, c) => n + STRUCTURED_REPLY.SIZE + c.length, 0);
+const NOT_KNOWN_HERE = { cookieHi: 0, cookieLo: 0, offsetHi: 0, offsetLo: 0 };
+
+export function blockStatusBytes(chunks: readonly Uint8Array[], extended: boolean): number {
+  const head = extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE;
+  return chunks.reduce((n, c) => n + head + c.length, 0);
 }
 
-/** The chunks of a whole answer but for the cookie, which the native engine knows. */
-export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[]): void {
+/** The chunks of a whole answer but for the cookie and an extended one's offset, which the native engine knows. */
+export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[], extended: boolean): void {
   const view = viewOf(into);
   let at = 0;
   for (const [i, payload] of chunks.entries()) {
     const flags = i === chunks.length - 1 ? NBD_REPLY_FLAG_DONE : 0;
-    encodeChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, 0, 0, payload.length);
-    into.set(payload, at + STRUCTURED_REPLY.SIZE);
-    at += STRUCTURED_REPLY.SIZE + payload.length;
+    if (extended) encodeExtendedChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, NOT_KNOWN_HERE, payload.length);
+    else encodeChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, 0, 0, payload.length);
+    at += extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE;
+    into.set(payload, at);
+    at += payload.length;
   }
 }
 

@@ -11,15 +11,18 @@
  * - a successful READ has every byte of its handle from the server; a gap, an overlap or anything malformed ends the
  *   connection with EINVAL, and every operation on it with an error
  */
-import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
-import { REQUEST } from '../../nbd/wire/layout.ts';
-import { encodeRequest, newRequestHeader } from '../../nbd/wire/transmission.ts';
+import { NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
+import { newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type WireParams } from '../types.ts';
 import { ClientRequest } from './client-request.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
 import { Outbox } from './outbox.ts';
 import { ReplyParser } from './reply-parser.ts';
+import { hasPayload, writeRequest } from './request-frames.ts';
+
+/** Of a compact request. */
+const LENGTH_MAX_BYTES = 0xffffffff;
 
 export class ClientConn {
   readonly id: ConnId;
@@ -100,22 +103,27 @@ export class ClientConn {
   }
 
   send(op: OpId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {
-    if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isInteger(length) || length < 0 || length > 0xffffffff) {
+    if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(length) || length < 0) {
       throw new RangeError(`request range ${String(offset)}+${String(length)}`);
     }
-    const carries = cmd === NBD_CMD_READ || cmd === NBD_CMD_WRITE;
-    if (this.#closed || (carries && length > this.#wire.payloadMaxBytes)) {
+    const { extendedHeaders, payloadMaxBytes } = this.#wire;
+    const sent = cmd === NBD_CMD_WRITE && extendedHeaders ? flags | NBD_CMD_FLAG_PAYLOAD_LEN : flags;
+    const payload = hasPayload(this.#wire, cmd, sent);
+    const carries = payload || cmd === NBD_CMD_READ;
+    const most = carries ? payloadMaxBytes : extendedHeaders ? Number.MAX_SAFE_INTEGER : LENGTH_MAX_BYTES;
+    const unheard = !payload && (sent & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0;
+    if (this.#closed || unheard || length > most) {
       this.#context.done(op, this.#closed ? Errno.ESHUTDOWN : Errno.EINVAL, 0, 0, undefined);
       return;
     }
     const r = this.#spare.pop() ?? new ClientRequest();
     r.op = op;
     r.cmd = cmd;
-    r.flags = flags;
+    r.flags = sent;
     r.offset = offset;
     r.length = length;
     r.heldBytes = carries ? length : 0;
-    if (cmd === NBD_CMD_WRITE) {
+    if (payload) {
       r.payloadBytes = this.#context.handles.part(h, hOffset, length);
       r.payload = h;
       this.#context.handles.retain(h);
@@ -143,8 +151,7 @@ export class ClientConn {
     h.cookieLo = r.slot;
     h.offset = r.offset;
     h.length = r.length;
-    const at = this.#outbox.reserve(REQUEST.SIZE);
-    encodeRequest(this.#outbox.view, at, h);
+    writeRequest(this.#outbox, this.#wire, h);
     r.sent = true;
     if (r.cmd === NBD_CMD_DISC) {
       // DISC has no reply: it is done when it has left.

@@ -1,9 +1,9 @@
 /**
  * A server's replies out of a byte stream, however it is cut. Data goes straight into the request's handle.
  *
- *   magic (4) -+-> simple (16) ---------------------------> data, for a READ
- *              +-> chunk (20) -+-> payload, short, gathered (errors, holes, block status)
- *                              +-> offset (8) -> data
+ *   magic (4) -+-> simple (16) ---------------------------> data, for a READ (never with extended headers)
+ *              +-> chunk (20, extended 32) -+-> payload, short, gathered (errors, holes, block status)
+ *                                           +-> offset (8) -> data
  *
  * Every length and offset is checked before a byte is stored. What does not fit the protocol, or a request in flight, is
  * reported as malformed, once; nothing is parsed after it.
@@ -12,9 +12,12 @@ import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_READ,
   NBD_EINVAL,
+  NBD_EXTENDED_REPLY_MAGIC,
+  NBD_MAX_STATUS_DESCRIPTORS,
   NBD_MAX_STRING_BYTES,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_BLOCK_STATUS,
+  NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
   NBD_REPLY_TYPE_FLAG_ERROR,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
@@ -22,15 +25,30 @@ import {
   NBD_SIMPLE_REPLY_MAGIC,
   NBD_STRUCTURED_REPLY_MAGIC,
 } from '../../nbd/wire/constants.ts';
-import { CHUNK_ERROR, CHUNK_OFFSET_DATA, CHUNK_OFFSET_HOLE, getU32, SIMPLE_REPLY, STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
+import { decodeBlockStatusExt } from '../../nbd/wire/extended.ts';
+import {
+  BLOCK_DESCRIPTOR,
+  BLOCK_DESCRIPTOR_EXT,
+  CHUNK_BLOCK_STATUS,
+  CHUNK_BLOCK_STATUS_EXT,
+  CHUNK_ERROR,
+  CHUNK_OFFSET_DATA,
+  CHUNK_OFFSET_HOLE,
+  EXTENDED_REPLY,
+  getU32,
+  SIMPLE_REPLY,
+  STRUCTURED_REPLY,
+  viewOf,
+} from '../../nbd/wire/layout.ts';
 import {
   decodeBlockStatus,
   decodeChunk,
   decodeErrorChunk,
+  decodeExtendedChunk,
   decodeOffsetData,
   decodeOffsetHole,
   decodeSimpleReply,
-  newChunkHeader,
+  newExtendedChunkHeader,
   newSimpleReplyHeader,
 } from '../../nbd/wire/transmission.ts';
 import type { WireParams } from '../types.ts';
@@ -40,8 +58,10 @@ import type { HandlePool } from './handles.ts';
 const MAGIC_BYTES = 4;
 /** An error chunk is a number, a message, and at most an offset. */
 const ERROR_PAYLOAD_MAX_BYTES = CHUNK_ERROR.SIZE + NBD_MAX_STRING_BYTES + 8;
-/** A BLOCK_STATUS chunk of 64 Ki descriptors, far beyond what servers send. */
-const STATUS_PAYLOAD_MAX_BYTES = 512 * 1024;
+/** Of a chunk; of all chunks of an answer together, which may be of several contexts. */
+const STATUS_PAYLOAD_MAX_BYTES = CHUNK_BLOCK_STATUS.SIZE + NBD_MAX_STATUS_DESCRIPTORS * BLOCK_DESCRIPTOR.SIZE;
+const STATUS_EXT_PAYLOAD_MAX_BYTES = CHUNK_BLOCK_STATUS_EXT.SIZE + NBD_MAX_STATUS_DESCRIPTORS * BLOCK_DESCRIPTOR_EXT.SIZE;
+const STATUS_DESCRIPTORS_MAX = 2 * NBD_MAX_STATUS_DESCRIPTORS;
 const CONTEXTS_MAX = 64;
 const NO_BYTES = new Uint8Array(0);
 
@@ -58,7 +78,7 @@ export class ReplyParser {
   readonly #handles: HandlePool;
   readonly #to: ReplyReceiver;
   readonly #simple = newSimpleReplyHeader();
-  readonly #chunk = newChunkHeader();
+  readonly #chunk = newExtendedChunkHeader();
   #state: 'magic' | 'simple' | 'chunk' | 'offset' | 'payload' | 'dead' = 'magic';
   #scratch = new Uint8Array(64);
   #scratchView = viewOf(this.#scratch);
@@ -120,7 +140,11 @@ export class ReplyParser {
 
   #onMagic(): void {
     const magic = getU32(this.#scratchView, 0);
-    if (magic === NBD_SIMPLE_REPLY_MAGIC) {
+    if (this.#wire.extendedHeaders) {
+      this.#state = 'chunk';
+      this.#need = EXTENDED_REPLY.SIZE;
+      if (magic !== NBD_EXTENDED_REPLY_MAGIC) this.#malformed();
+    } else if (magic === NBD_SIMPLE_REPLY_MAGIC) {
       this.#state = 'simple';
       this.#need = SIMPLE_REPLY.SIZE;
     } else if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#wire.structuredReplies) {
@@ -149,9 +173,11 @@ export class ReplyParser {
 
   #onChunk(): void {
     const h = this.#chunk;
-    decodeChunk(this.#scratchView, 0, h);
+    const { extendedHeaders } = this.#wire;
+    if (extendedHeaders) decodeExtendedChunk(this.#scratchView, 0, h);
+    else decodeChunk(this.#scratchView, 0, h);
     const r = this.#to.find(h.cookieHi, h.cookieLo);
-    if (r === undefined) {
+    if (r === undefined || (extendedHeaders && h.offset !== r.offset)) {
       this.#malformed();
       return;
     }
@@ -174,6 +200,8 @@ export class ReplyParser {
       this.#expectPayload(h.length === CHUNK_OFFSET_HOLE.SIZE);
     } else if (h.type === NBD_REPLY_TYPE_BLOCK_STATUS && r.cmd === NBD_CMD_BLOCK_STATUS) {
       this.#expectPayload(fits(1, STATUS_PAYLOAD_MAX_BYTES));
+    } else if (h.type === NBD_REPLY_TYPE_BLOCK_STATUS_EXT && r.cmd === NBD_CMD_BLOCK_STATUS && extendedHeaders) {
+      this.#expectPayload(fits(1, STATUS_EXT_PAYLOAD_MAX_BYTES));
     } else this.#malformed();
   }
 
@@ -245,10 +273,12 @@ export class ReplyParser {
   }
 
   #addStatus(r: ClientRequest, payload: Uint8Array): boolean {
-    const status = decodeBlockStatus(payload);
+    const status = this.#chunk.type === NBD_REPLY_TYPE_BLOCK_STATUS_EXT ? decodeBlockStatusExt(payload) : decodeBlockStatus(payload);
     if (status === undefined) return false;
     const value = r.value?.kind === 'block-status' ? r.value : { kind: 'block-status' as const, contexts: [] };
     if (value.contexts.length >= CONTEXTS_MAX || value.contexts.some((c) => c.id === status.contextId)) return false;
+    const descriptors = value.contexts.reduce((sum, c) => sum + c.extents.length, status.descriptors.length);
+    if (descriptors > STATUS_DESCRIPTORS_MAX) return false;
     value.contexts.push({ id: status.contextId, extents: status.descriptors });
     r.value = value;
     return true;

@@ -22,6 +22,9 @@ export interface ServerRequest {
   cookieLo: number;
   cmd: number;
   offset: number;
+  /** As it came, for extended replies. */
+  offsetHi: number;
+  offsetLo: number;
   length: number;
   /** What it counts for against the connection's `bytesMax`. */
   heldBytes: number;
@@ -57,6 +60,8 @@ export class RequestTable {
         cookieLo: 0,
         cmd: 0,
         offset: 0,
+        offsetHi: 0,
+        offsetLo: 0,
         length: 0,
         heldBytes: 0,
         replying: false,

@@ -1,9 +1,9 @@
 /**
  * The server's side of one NBD connection: requests out of a byte stream, replies back into it.
  *
- *   socket --> header (28 bytes) --admitted?--> payload into a handle --> REQUEST event
- *                                   no: paused, the rest is kept          |
- *   socket <-- outbox <-- reply header, data <-------- reply() -----------+
+ *   socket --> header (28 bytes, extended 32) --admitted?--> payload into a handle --> REQUEST event
+ *                                         no: paused, the rest is kept          |
+ *   socket <-- outbox <-- reply header, data <--------- reply() ----------------+
  *
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel, so that neither
@@ -11,14 +11,15 @@
  * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
  * - nothing is reported after CLOSED
  */
-import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
-import { REQUEST, viewOf } from '../../nbd/wire/layout.ts';
-import { decodeRequest, newRequestHeader } from '../../nbd/wire/transmission.ts';
+import { NBD_CMD_DISC, NBD_CMD_READ } from '../../nbd/wire/constants.ts';
+import { getU32, REQUEST, viewOf } from '../../nbd/wire/layout.ts';
+import { newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type Timer, type WireParams } from '../types.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
 import { Outbox } from './outbox.ts';
 import { writeBlockStatus, writeData, writeError, writeSuccess } from './reply-frames.ts';
+import { hasPayload, readRequest, requestBytes } from './request-frames.ts';
 import type { RequestOwner, RequestTable, ServerRequest } from './requests.ts';
 import type { Waiting } from './shared-room.ts';
 
@@ -42,11 +43,11 @@ export class ServerConn implements RequestOwner, Waiting {
   #linger: Timer | undefined;
   #receiving = true;
 
-  readonly #head = new Uint8Array(REQUEST.SIZE);
-  readonly #headView = viewOf(this.#head);
+  readonly #head: Uint8Array;
+  readonly #headView: DataView;
   #headFill = 0;
   readonly #header = newRequestHeader();
-  /** The WRITE whose payload is coming in. */
+  /** The one whose payload is coming in. */
   #incoming: ServerRequest | undefined;
   #incomingFlags = 0;
   #payload: Handle = 0;
@@ -63,6 +64,8 @@ export class ServerConn implements RequestOwner, Waiting {
     this.#table = table;
     this.#socket = socket;
     this.#wire = wire;
+    this.#head = new Uint8Array(requestBytes(wire));
+    this.#headView = viewOf(this.#head);
     this.#limits = limits;
     this.#outbox = new Outbox(
       socket,
@@ -151,7 +154,7 @@ export class ServerConn implements RequestOwner, Waiting {
     if (!this.#wire.structuredReplies || chunks.length === 0) throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     this.#beginReply(r, op);
     for (const c of chunks) this.#hold(r, c.length);
-    writeBlockStatus(this.#outbox, r, chunks);
+    writeBlockStatus(this.#outbox, this.#wire, r, chunks);
     this.#outbox.mark(r.slot);
   }
 
@@ -289,11 +292,12 @@ export class ServerConn implements RequestOwner, Waiting {
 
   #headerComplete(): void {
     const h = this.#header;
-    if (!decodeRequest(this.#headView, 0, h) || (h.type === NBD_CMD_WRITE && h.length > this.#wire.payloadMaxBytes)) {
+    if (!readRequest(this.#headView, this.#wire, h)) {
       this.close(Errno.EINVAL);
       return;
     }
-    const heldBytes = h.type === NBD_CMD_WRITE || h.type === NBD_CMD_READ ? Math.min(h.length, this.#wire.payloadMaxBytes) : 0;
+    const payload = hasPayload(this.#wire, h.type, h.flags);
+    const heldBytes = payload || h.type === NBD_CMD_READ ? Math.min(h.length, this.#wire.payloadMaxBytes) : 0;
     const inFlight = this.#requests.length;
     if (inFlight > 0 && (inFlight >= this.#limits.requestsMax || this.#heldBytes + heldBytes > this.#limits.bytesMax)) {
       this.#stalled = true;
@@ -316,10 +320,13 @@ export class ServerConn implements RequestOwner, Waiting {
     r.cookieLo = h.cookieLo;
     r.cmd = h.type;
     r.offset = h.offset;
+    // Both kinds of header have it in the same place.
+    r.offsetHi = getU32(this.#headView, REQUEST.offset);
+    r.offsetLo = getU32(this.#headView, REQUEST.offset + 4);
     r.length = h.length;
     r.heldBytes = 0;
     this.#hold(r, heldBytes);
-    if (h.type === NBD_CMD_WRITE) {
+    if (payload) {
       this.#payload = this.#context.handles.allocate(h.length);
       this.#payloadBytes = this.#context.handles.view(this.#payload);
       this.#payloadFill = 0;
@@ -341,7 +348,7 @@ export class ServerConn implements RequestOwner, Waiting {
     this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
   }
 
-  /** A WRITE whose payload did not come to its end was never a request. */
+  /** One whose payload did not come to its end was never a request. */
   #dropIncoming(): void {
     const r = this.#incoming;
     if (r === undefined) return;

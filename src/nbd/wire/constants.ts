@@ -73,10 +73,11 @@ export const NBD_FLAG_SEND_TRIM = 1 << 5;
 export const NBD_FLAG_SEND_WRITE_ZEROES = 1 << 6;
 export const NBD_FLAG_SEND_DF = 1 << 7;
 export const NBD_FLAG_CAN_MULTI_CONN = 1 << 8;
-/** Withdrawn extension. */
+/** Reserved for the experimental RESIZE extension (branch extension-resize), which was never merged: not announced, not understood. */
 export const NBD_FLAG_SEND_RESIZE = 1 << 9;
 export const NBD_FLAG_SEND_CACHE = 1 << 10;
 export const NBD_FLAG_SEND_FAST_ZERO = 1 << 11;
+/** Extended headers only: BLOCK_STATUS may name, in a payload, the contexts that it asks for. */
 export const NBD_FLAG_BLOCK_STATUS_PAYLOAD = 1 << 12;
 
 // ------------------------------------------------------------------------------------------------- transmission
@@ -89,7 +90,7 @@ export const NBD_CMD_TRIM = 4;
 export const NBD_CMD_CACHE = 5;
 export const NBD_CMD_WRITE_ZEROES = 6;
 export const NBD_CMD_BLOCK_STATUS = 7;
-/** Withdrawn extension. */
+/** Reserved for the experimental RESIZE extension, as NBD_FLAG_SEND_RESIZE: EINVAL. */
 export const NBD_CMD_RESIZE = 8;
 
 export const NBD_CMD_FLAG_FUA = 1 << 0;
@@ -135,5 +136,7 @@ export const NBD_STATE_ZERO = 1 << 1;
 
 /** Longest string the specification allows: export names, descriptions, context names; bytes of UTF-8. */
 export const NBD_MAX_STRING_BYTES = 4096;
+/** Descriptors that a server should not exceed in one chunk of block status. */
+export const NBD_MAX_STATUS_DESCRIPTORS = 2 ** 20;
 /** What a client may send without having been told a block size maximum. */
 export const NBD_DEFAULT_PAYLOAD_MAX_BYTES = 32 * 1024 * 1024;

@@ -45,6 +45,12 @@ export const CHUNK_OFFSET_HOLE = struct(12, { offset: 8, length: 4 });
 export const CHUNK_ERROR = struct(6, { error: 4, messageLength: 2 });
 export const CHUNK_BLOCK_STATUS = struct(4, { contextId: 4 });
 export const BLOCK_DESCRIPTOR = struct(8, { length: 4, flags: 4 });
+/** Extended headers only. `count`: of the descriptors, or 0. */
+export const CHUNK_BLOCK_STATUS_EXT = struct(8, { contextId: 4, count: 4 });
+export const BLOCK_DESCRIPTOR_EXT = struct(16, { length: 8, flags: 8 });
+/** Payload of a BLOCK_STATUS request; ids of contexts follow, 4 bytes each. */
+export const STATUS_PAYLOAD = struct(8, { length: 8 });
+export const STATUS_PAYLOAD_ID_BYTES = 4;
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

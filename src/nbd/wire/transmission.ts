@@ -150,17 +150,31 @@ export function decodeChunk(v: DataView, at: number, into: ChunkHeader): boolean
 }
 
 export interface ExtendedChunkHeader extends ChunkHeader {
+  /** Of the request. */
   offset: number;
 }
 
-export function encodeExtendedChunk(v: DataView, at: number, h: Readonly<ExtendedChunkHeader>): void {
+/** What every extended reply repeats of its request. */
+export interface AskedExtended {
+  cookieHi: number;
+  cookieLo: number;
+  offsetHi: number;
+  offsetLo: number;
+}
+
+export function newExtendedChunkHeader(): ExtendedChunkHeader {
+  return { flags: 0, type: 0, cookieHi: 0, cookieLo: 0, offset: 0, length: 0 };
+}
+/** `asked`: of the request, its offset as it came, which may be one that no number holds exactly. */
+export function encodeExtendedChunk(v: DataView, at: number, flags: number, type: number, asked: Readonly<AskedExtended>, length: number): void {
   setU32(v, at + EXTENDED_REPLY.magic, NBD_EXTENDED_REPLY_MAGIC);
-  setU16(v, at + EXTENDED_REPLY.flags, h.flags);
-  setU16(v, at + EXTENDED_REPLY.type, h.type);
-  setU32(v, at + EXTENDED_REPLY.cookie, h.cookieHi);
-  setU32(v, at + EXTENDED_REPLY.cookie + 4, h.cookieLo);
-  setU64(v, at + EXTENDED_REPLY.offset, h.offset);
-  setU64(v, at + EXTENDED_REPLY.length, h.length);
+  setU16(v, at + EXTENDED_REPLY.flags, flags);
+  setU16(v, at + EXTENDED_REPLY.type, type);
+  setU32(v, at + EXTENDED_REPLY.cookie, asked.cookieHi);
+  setU32(v, at + EXTENDED_REPLY.cookie + 4, asked.cookieLo);
+  setU32(v, at + EXTENDED_REPLY.offset, asked.offsetHi);
+  setU32(v, at + EXTENDED_REPLY.offset + 4, asked.offsetLo);
+  setU64(v, at + EXTENDED_REPLY.length, length);
 }
 export function decodeExtendedChunk(v: DataView, at: number, into: ExtendedChunkHeader): boolean {
   if (getU32(v, at + EXTENDED_REPLY.magic) !== NBD_EXTENDED_REPLY_MAGIC) return false;
@@ -228,7 +242,7 @@ export function encodeBlockStatus(contextId: number, descriptors: readonly Block
   }
   return out;
 }
-/** Undefined when the length fits no whole number of descriptors, there is none, or one is empty. */
+/** Undefined when the length fits no whole number of descriptors, there is none, or one is empty. For extended headers: extended.ts. */
 export function decodeBlockStatus(payload: Uint8Array): { contextId: number; descriptors: BlockDescriptor[] } | undefined {
   const body = payload.length - CHUNK_BLOCK_STATUS.SIZE;
   if (body < BLOCK_DESCRIPTOR.SIZE || body % BLOCK_DESCRIPTOR.SIZE !== 0) return undefined;

@@ -133,6 +133,7 @@ export class Machine {
       exportListen: [],
       failureTimeoutMs: plan.failureTimeoutMs,
       settings: plan.settings,
+      extendedHeaders: plan.extendedHeaders.has(this.name),
       tunables: {
         connectionsPerTarget: plan.connectionsPerTarget,
         resyncsMax: plan.resyncsMax,

@@ -49,6 +49,8 @@ export interface Plan {
   arbiter: 'none' | 'majority';
   /** Networks that each pair of nodes shares; a cut may take one of them alone. */
   networks: readonly string[];
+  /** Nodes that offer NBD with extended headers; the others are as of a version before them. */
+  extendedHeaders: ReadonlySet<string>;
 }
 
 export interface PlanOptions {
@@ -163,5 +165,6 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     waitForPreviousSourceSec: new Stream(seed, 'waits').pick([-1, -1, 0, 1, 2]),
     arbiter: o.arbiter ?? (majority ? 'majority' : 'none'),
     networks: (o.paths ?? (twoPaths ? 2 : 1)) > 1 ? [FIRST_NETWORK, SECOND_NETWORK] : [FIRST_NETWORK],
+    extendedHeaders: new Set(nodes.filter((n) => new Stream(seed, `headers of ${n}`).coin(0.5))),
   };
 }

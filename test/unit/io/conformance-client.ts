@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EngineHub } from '../../../src/io/hub.ts';
-import { Errno } from '../../../src/io/types.ts';
+import { Errno, type WireParams } from '../../../src/io/types.ts';
 import {
   NBD_CMD_DISC,
   NBD_CMD_FLUSH,
@@ -18,6 +18,7 @@ import type { InRig } from './engine-conformance.ts';
 import {
   begin,
   Connection,
+  EXTENDED,
   expectBytes,
   handleOf,
   pattern,
@@ -73,11 +74,16 @@ function serveMemory(rig: Rig, hub: EngineHub, conn: Connection, disk: Uint8Arra
   };
 }
 
+function kindOf(wire: WireParams): string {
+  if (wire.extendedHeaders) return 'extended headers';
+  return wire.structuredReplies ? 'structured replies' : 'simple replies';
+}
+
 export function describeClientRole(inRig: InRig): void {
   describe('a client connection', () => {
-    for (const wire of [SIMPLE, STRUCTURED]) {
+    for (const wire of [SIMPLE, STRUCTURED, EXTENDED]) {
       it(
-        `speaks to a server connection with ${wire.structuredReplies ? 'structured' : 'simple'} replies, many requests in flight, answers in any order`,
+        `speaks to a server connection with ${kindOf(wire)}, many requests in flight, answers in any order`,
         inRig(async (rig) => {
           const serverHub = rig.hub();
           const clientHub = rig.hub();

@@ -6,6 +6,8 @@
 import { describe } from 'vitest';
 import { describeClientRole } from './conformance-client.ts';
 import { describeClientReplies } from './conformance-client-replies.ts';
+import { describeExtendedClient } from './conformance-extended-client.ts';
+import { describeExtendedServer } from './conformance-extended-server.ts';
 import { describeHandlesAndEvents } from './conformance-handles.ts';
 import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
@@ -34,6 +36,8 @@ export function describeEngine(name: string, makeWorld: () => Promise<EngineWorl
     describeServerClosing(inRig);
     describeClientRole(inRig);
     describeClientReplies(inRig);
+    describeExtendedServer(inRig);
+    describeExtendedClient(inRig);
     describeHandlesAndEvents(inRig);
   });
 }

@@ -34,6 +34,7 @@ export interface EngineWorld {
 
 export const SIMPLE: WireParams = { structuredReplies: false, extendedHeaders: false, payloadMaxBytes: 1024 * 1024 };
 export const STRUCTURED: WireParams = { ...SIMPLE, structuredReplies: true };
+export const EXTENDED: WireParams = { ...STRUCTURED, extendedHeaders: true };
 export const ROOMY: ConnLimits = { requestsMax: 128, bytesMax: 64 * 1024 * 1024 };
 export const WAIT_MS = 8000;
 const NO_BYTES = new Uint8Array(0);

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Errno, IoError } from '../../../src/io/types.ts';
+import type { NbdClientSettings } from '../../../src/nbd-client-js/client.ts';
 import * as nbd from '../../../src/nbd/wire/constants.ts';
+import { encodeBlockStatusExt } from '../../../src/nbd/wire/extended.ts';
 import { encodeBlockStatus } from '../../../src/nbd/wire/transmission.ts';
 import { ClientWorld, nth, pattern } from '../../support/client-world.ts';
-import { ALL_FLAGS, type FakeRequest } from '../../support/fake-nbd-server.ts';
+import { ALL_FLAGS, type FakeExport, type FakeRequest } from '../../support/fake-nbd-server.ts';
 import { settle } from '../../support/manual-clock.ts';
 
 const NOTHING = nbd.NBD_FLAG_HAS_FLAGS;
@@ -52,6 +54,120 @@ async function held(
   });
   return { w, seen, client };
 }
+
+describe('a client of a server with extended headers', () => {
+  const TIB = 2 ** 40;
+  async function heldExtended(e: FakeExport, settings: Partial<NbdClientSettings> = {}): ReturnType<typeof held> {
+    const w = new ClientWorld();
+    const seen: FakeRequest[] = [];
+    const client = await w.connect({ extended: true, sizeBytes: 2 ** 47, flags: ALL_FLAGS, ...e }, settings, async (p) => {
+      for (let r = await p.nextRequest(); r !== undefined; r = await p.nextRequest()) seen.push(r);
+    });
+    expect(client.info.extended).toBe(true);
+    return { w, seen, client };
+  }
+  const ranges = (seen: FakeRequest[]): [number, number, number][] => seen.map((r) => [r.type, r.offset, r.length]);
+
+  it('reads what it wrote', async () => {
+    const w = new ClientWorld();
+    const disk = new Uint8Array(1 << 20);
+    const client = await w.connect({ extended: true, sizeBytes: disk.length, blockSizes: [512, 4096, 8192] }, {}, (p) => p.serve(disk, true));
+    await client.writeBytes(512, pattern(20_480), true);
+    expect(disk.slice(512, 512 + 20_480)).toEqual(pattern(20_480));
+    expect(await client.readBytes(0, 30_720)).toEqual(disk.slice(0, 30_720));
+    client.writeZeroes(w.recorder, 1, 1024, 512, { fua: false, mayPunch: true });
+    await client.flushNow();
+    expect(disk.slice(1024, 1536)).toEqual(new Uint8Array(512));
+    expect(w.engine.usage()).toMatchObject({ handles: 0, bytes: 0 });
+  });
+
+  it('trims and punches a tebibyte in one request, and zeroes a gibibyte where that may take long', async () => {
+    const { w, seen, client } = await heldExtended({});
+    client.trim(w.recorder, 1, 0, TIB);
+    client.writeZeroes(w.recorder, 2, 0, TIB, { fua: false, mayPunch: true });
+    client.writeZeroes(w.recorder, 3, 0, 2 * 2 ** 30, { fua: false, mayPunch: false });
+    await settle();
+    expect(ranges(seen)).toEqual([
+      [nbd.NBD_CMD_TRIM, 0, TIB],
+      [nbd.NBD_CMD_WRITE_ZEROES, 0, TIB],
+      [nbd.NBD_CMD_WRITE_ZEROES, 0, 2 ** 30],
+      [nbd.NBD_CMD_WRITE_ZEROES, 2 ** 30, 2 ** 30],
+    ]);
+  });
+
+  it('keeps to the length that it was told, however long, with these headers and without', async () => {
+    const all = await heldExtended({}, { discardMaxBytes: 2 ** 60 });
+    all.client.writeZeroes(all.w.recorder, 1, 512, 2 ** 47 - 512, { fua: true, mayPunch: false });
+    await settle();
+    expect(ranges(all.seen)).toEqual([[nbd.NBD_CMD_WRITE_ZEROES, 512, 2 ** 47 - 512]]);
+
+    const w = new ClientWorld();
+    const seen: FakeRequest[] = [];
+    const compact = await w.connect({ sizeBytes: 2 ** 47, flags: ALL_FLAGS }, { discardMaxBytes: 2 ** 60 }, async (p) => {
+      for (let r = await p.nextRequest(); r !== undefined; r = await p.nextRequest()) seen.push(r);
+    });
+    compact.trim(w.recorder, 1, 0, 2 ** 32);
+    await settle();
+    expect(ranges(seen)).toEqual([
+      [nbd.NBD_CMD_TRIM, 0, 2 ** 32 - 65536],
+      [nbd.NBD_CMD_TRIM, 2 ** 32 - 65536, 65536],
+    ]);
+  });
+
+  it('asks for the status of the whole export at once, and understands both kinds of answer', async () => {
+    for (const [type, payload] of [
+      [nbd.NBD_REPLY_TYPE_BLOCK_STATUS_EXT, encodeBlockStatusExt(9, [{ length: 2 ** 47, flags: 3 }])],
+      [nbd.NBD_REPLY_TYPE_BLOCK_STATUS, encodeBlockStatus(9, [{ length: 4096, flags: 3 }])],
+    ] as const) {
+      const { w, seen, client } = await heldExtended({ contextId: 9 });
+      client.blockStatus(w.recorder, 1, 0, 2 ** 47);
+      await settle();
+      expect(ranges(seen)).toEqual([[nbd.NBD_CMD_BLOCK_STATUS, 0, 2 ** 47]]);
+      nth(w.peers, 0).chunk(nth(seen, 0), nbd.NBD_REPLY_FLAG_DONE, type, payload);
+      await settle();
+      const length = type === nbd.NBD_REPLY_TYPE_BLOCK_STATUS ? 4096 : 2 ** 47;
+      expect(w.recorder.done).toMatchObject([
+        { errno: 0, length, value: { kind: 'extents', extents: [{ offset: 0, length, hole: true, zero: true }] } },
+      ]);
+    }
+  });
+
+  it('names its context where the server granted others, and can be told', async () => {
+    const otherContexts = { 4: 'x:y' };
+    const filter = nbd.NBD_FLAG_BLOCK_STATUS_PAYLOAD;
+    const named = await heldExtended({ contextId: 9, otherContexts, flags: ALL_FLAGS | filter });
+    named.client.blockStatus(named.w.recorder, 1, 512, 2 ** 46);
+    await settle();
+    expect(nth(named.seen, 0)).toMatchObject({ flags: nbd.NBD_CMD_FLAG_PAYLOAD_LEN, offset: 512, length: 12 });
+    expect(Buffer.from(nth(named.seen, 0).payload).toString('hex')).toBe('0000400000000000' + '00000009');
+    nth(named.w.peers, 0).chunk(
+      nth(named.seen, 0),
+      nbd.NBD_REPLY_FLAG_DONE,
+      nbd.NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
+      encodeBlockStatusExt(9, [{ length: 2 ** 45, flags: 0 }]),
+    );
+    await settle();
+    expect(named.w.recorder.done).toMatchObject([{ errno: 0, length: 2 ** 45 }]);
+    expect(named.w.engine.usage()).toMatchObject({ handles: 0, bytes: 0, operations: 0 });
+
+    for (const e of [
+      { contextId: 9, flags: ALL_FLAGS | filter },
+      { contextId: 9, otherContexts },
+    ]) {
+      const plain = await heldExtended(e);
+      plain.client.blockStatus(plain.w.recorder, 1, 0, 4096);
+      await settle();
+      expect(nth(plain.seen, 0)).toMatchObject({ flags: 0, length: 4096 });
+    }
+  });
+
+  it('does not ask for them when told not to', async () => {
+    const w = new ClientWorld();
+    const client = await w.connect({ extended: true }, { extendedHeaders: false });
+    expect(client.info).toMatchObject({ extended: false, structured: true });
+    expect(nth(w.peers, 0).options).not.toContain(nbd.NBD_OPT_EXTENDED_HEADERS);
+  });
+});
 
 describe('what goes on the wire', () => {
   it('is one request for each call, with its flags', async () => {

@@ -145,7 +145,7 @@ describe('connecting', () => {
       },
     };
     const address = { kind: 'tcp', host: 'h', port: 1 } as const;
-    const { info } = await dial({ address }, { io, exportName: 'x', connectTimeoutMs: 123, replyTimeoutMs: 50 });
+    const { info } = await dial({ address }, { io, exportName: 'x', extendedHeaders: true, connectTimeoutMs: 123, replyTimeoutMs: 50 });
     expect(info.sizeBytes).toBe(1 << 20);
     expect(asked).toEqual([address, 50]);
   });

@@ -9,6 +9,8 @@ const facts: ExportFacts = {
   blockSizes: { minimumBytes: 512, preferredBytes: 65536, maximumBytes: 1 << 20 },
   description: '',
   structured: true,
+  extended: false,
+  hasOtherContexts: false,
   baseAllocationContextId: undefined,
 };
 

@@ -61,7 +61,7 @@ async function againstBytes(...bytes: Uint8Array[]): Promise<HandshakeError> {
 describe('taking an export', () => {
   it('haggles for structured replies, block status and block sizes', async () => {
     const { info, peer } = await take({ contextId: 42, blockSizes: [512, 4096, 1 << 20], description: 'a\ndisk', sizeBytes: 12345 * 512 });
-    expect(peer.options).toEqual([nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_SET_META_CONTEXT, nbd.NBD_OPT_GO]);
+    expect(peer.options).toEqual([nbd.NBD_OPT_EXTENDED_HEADERS, nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_SET_META_CONTEXT, nbd.NBD_OPT_GO]);
     expect(peer.exportName).toBe('disk');
     expect(info).toEqual({
       sizeBytes: 12345 * 512,
@@ -80,6 +80,9 @@ describe('taking an export', () => {
       payloadMaxBytes: 1 << 20,
       description: 'a disk',
       structured: true,
+      extended: false,
+      canFilterStatus: false,
+      hasOtherContexts: false,
       baseAllocationContextId: 42,
     });
   });
@@ -91,8 +94,30 @@ describe('taking an export', () => {
 
   it('does without structured replies', async () => {
     const { info, peer } = await take({ structured: false });
-    expect(peer.options).toEqual([nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_GO]);
+    expect(peer.options).toEqual([nbd.NBD_OPT_EXTENDED_HEADERS, nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_GO]);
     expect(info).toMatchObject({ structured: false, baseAllocationContextId: undefined });
+  });
+
+  it('has extended headers where the server has them, and asks for no structured replies then', async () => {
+    const { info, peer } = await take({ extended: true, contextId: 3, flags: ALL_FLAGS | nbd.NBD_FLAG_BLOCK_STATUS_PAYLOAD });
+    expect(peer.options).toEqual([nbd.NBD_OPT_EXTENDED_HEADERS, nbd.NBD_OPT_SET_META_CONTEXT, nbd.NBD_OPT_GO]);
+    expect(info).toMatchObject({ extended: true, structured: true, canFilterStatus: true, hasOtherContexts: false, baseAllocationContextId: 3 });
+  });
+
+  it('falls back whatever the error is, and sees no filter that only extended headers have', async () => {
+    const refuse = { [nbd.NBD_OPT_EXTENDED_HEADERS]: { reply: nbd.NBD_REP_ERR_POLICY, text: 'no' } };
+    const { info } = await take({ extended: true, refuse, flags: ALL_FLAGS | nbd.NBD_FLAG_BLOCK_STATUS_PAYLOAD });
+    expect(info).toMatchObject({ extended: false, structured: true, canFilterStatus: false });
+  });
+
+  it('takes a server for broken that agrees on extended headers and does not know GO', async () => {
+    const e = await failure(take({ extended: true, knowsGo: false }));
+    expect(e).toMatchObject({ failure: 'protocol' });
+    expect(e.message).toMatch(/NBD_OPT_GO/);
+  });
+
+  it('sees that the server granted more contexts than were asked for', async () => {
+    expect((await take({ contextId: 3, otherContexts: { 4: 'x:y' } })).info).toMatchObject({ hasOtherContexts: true });
   });
 
   it('does without block status when the server has no base:allocation', async () => {
@@ -189,7 +214,8 @@ describe('a server that is none, or an old one', () => {
 describe('a server that breaks the protocol', () => {
   const greeting = encodeGreeting(NEWSTYLE);
   const ack = (option: number): Uint8Array => encodeOptionReply(option, nbd.NBD_REP_ACK);
-  const start = [greeting, encodeOptionReply(nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_REP_ERR_UNSUP)];
+  const unknown = (option: number): Uint8Array => encodeOptionReply(option, nbd.NBD_REP_ERR_UNSUP);
+  const start = [greeting, unknown(nbd.NBD_OPT_EXTENDED_HEADERS), unknown(nbd.NBD_OPT_STRUCTURED_REPLY)];
   const go = (data: Uint8Array, reply = nbd.NBD_REP_INFO): Uint8Array => encodeOptionReply(nbd.NBD_OPT_GO, reply, data);
 
   it('answers with a wrong magic', async () => {
@@ -197,11 +223,11 @@ describe('a server that breaks the protocol', () => {
   });
 
   it('answers another option than was asked', async () => {
-    expect((await againstBytes(greeting, ack(nbd.NBD_OPT_GO))).message).toMatch(/answer to NBD_OPT_STRUCTURED_REPLY names NBD_OPT_GO/);
+    expect((await againstBytes(greeting, ack(nbd.NBD_OPT_GO))).message).toMatch(/answer to NBD_OPT_EXTENDED_HEADERS names NBD_OPT_GO/);
   });
 
   it('announces an answer of 4 GiB', async () => {
-    const reply = ack(nbd.NBD_OPT_STRUCTURED_REPLY);
+    const reply = ack(nbd.NBD_OPT_EXTENDED_HEADERS);
     new DataView(reply.buffer).setUint32(16, 0xffffffff);
     const e = await againstBytes(greeting, reply);
     expect(e).toMatchObject({ failure: 'protocol', errno: Errno.EINVAL });
@@ -251,6 +277,7 @@ describe('a server that is slow', () => {
     const outcomes: HandshakeError[] = [];
     const failed = failure(takeExport(s.pull, 'disk', s.options)).then((e) => outcomes.push(e));
     s.peer.write(encodeGreeting(NEWSTYLE));
+    s.peer.optionReply(nbd.NBD_OPT_EXTENDED_HEADERS, nbd.NBD_REP_ERR_UNSUP);
     s.peer.optionReply(nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_REP_ERR_UNSUP);
     await settle();
     while (outcomes.length === 0) {
@@ -316,7 +343,13 @@ describe('looking at a server', () => {
 
 describe('any bytes as a server', () => {
   const u8 = fc.uint8Array({ maxLength: 64 });
-  const option = fc.constantFrom(nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_SET_META_CONTEXT, nbd.NBD_OPT_GO, nbd.NBD_OPT_LIST);
+  const option = fc.constantFrom(
+    nbd.NBD_OPT_EXTENDED_HEADERS,
+    nbd.NBD_OPT_STRUCTURED_REPLY,
+    nbd.NBD_OPT_SET_META_CONTEXT,
+    nbd.NBD_OPT_GO,
+    nbd.NBD_OPT_LIST,
+  );
   const reply = fc.constantFrom(nbd.NBD_REP_ACK, nbd.NBD_REP_INFO, nbd.NBD_REP_META_CONTEXT, nbd.NBD_REP_SERVER, nbd.NBD_REP_ERR_UNSUP, 77);
   const plausible = fc.tuple(option, reply, u8).map(([o, r, data]) => encodeOptionReply(o, r, data));
   const greeting = fc.constant(encodeGreeting(NEWSTYLE));

@@ -1,17 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Extent } from '../../../src/io/types.ts';
-import { baseAllocation, DESCRIPTORS_MAX } from '../../../src/nbd/base-allocation.ts';
+import { baseAllocation, DESCRIPTORS_MAX, type StatusRequest } from '../../../src/nbd/base-allocation.ts';
 import { NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../../src/nbd/wire/constants.ts';
 
 const HOLE = NBD_STATE_HOLE | NBD_STATE_ZERO;
 const data = (offset: number, length: number): Extent => ({ offset, length, hole: false, zero: false });
 const hole = (offset: number, length: number): Extent => ({ offset, length, hole: true, zero: true });
-const ask = (offset: number, length: number, oneExtent = false): { offset: number; length: number; oneExtent: boolean } => ({
-  offset,
-  length,
-  oneExtent,
-});
+const ask = (offset: number, length: number, oneExtent = false, extended = false): StatusRequest => ({ offset, length, oneExtent, extended });
 
 test('neighbours of one status become one descriptor', () => {
   expect(baseAllocation(ask(0, 4000), [data(0, 1000), data(1000, 1000), hole(2000, 2000)])).toEqual([
@@ -31,6 +27,16 @@ test('the last descriptor may reach beyond the request, but not when one is aske
   const extents = [hole(0, 10_000), data(10_000, 10)];
   expect(baseAllocation(ask(0, 100), extents)).toEqual([{ length: 10_000, flags: HOLE }]);
   expect(baseAllocation(ask(0, 100, true), extents)).toEqual([{ length: 100, flags: HOLE }]);
+});
+
+test('a length of more than 32 bits is cut short without extended headers, and whole with them', () => {
+  const extents = [hole(0, 2 ** 46), data(2 ** 46, 4096)];
+  expect(baseAllocation(ask(0, 2 ** 47), extents)).toEqual([{ length: 2 ** 32 - 65536, flags: HOLE }]);
+  expect(baseAllocation(ask(0, 2 ** 47, false, true), extents)).toEqual([
+    { length: 2 ** 46, flags: HOLE },
+    { length: 4096, flags: 0 },
+  ]);
+  expect(baseAllocation(ask(0, 2 ** 45, true, true), extents)).toEqual([{ length: 2 ** 45, flags: HOLE }]);
 });
 
 test('one extent is one descriptor, merged as far as it goes', () => {
@@ -59,7 +65,7 @@ test('descriptors say of every byte what the extents say, without a gap', () => 
     maxLength: 20,
   });
   fc.assert(
-    fc.property(runs, fc.nat(100), fc.integer({ min: 1, max: 100 }), fc.boolean(), (parts, offset, length, oneExtent) => {
+    fc.property(runs, fc.nat(100), fc.integer({ min: 1, max: 100 }), fc.boolean(), fc.boolean(), (parts, offset, length, oneExtent, extended) => {
       const extents: Extent[] = [];
       let at = 0;
       for (const p of parts) {
@@ -67,7 +73,7 @@ test('descriptors say of every byte what the extents say, without a gap', () => 
         at += p.length;
       }
       fc.pre(offset + length <= at);
-      const out = baseAllocation({ offset, length, oneExtent }, extents);
+      const out = baseAllocation(ask(offset, length, oneExtent, extended), extents);
       expect(out.length).toBeGreaterThan(0);
       let pos = offset;
       for (const d of out) {

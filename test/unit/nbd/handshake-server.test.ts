@@ -32,6 +32,7 @@ class Table {
       exports?: ExportDirectory;
       access?: (name: string) => Access;
       onForbidden?: (name: string) => void;
+      extendedHeaders?: boolean;
       limits?: Partial<HandshakeLimits>;
       pair?: PairOptions;
       clientFlags?: number;
@@ -124,6 +125,7 @@ describe('a well-behaved client', () => {
       exportName: 'vol',
       device,
       structuredReplies: true,
+      extendedHeaders: false,
       readOnly: false,
       metaContexts: [{ id: 1, name: 'base:allocation' }],
       socket: t.server,
@@ -223,12 +225,92 @@ describe('meta contexts', () => {
   });
 });
 
+describe('extended headers', () => {
+  const select = hs.encodeMetaContextRequest('vol', ['base:allocation']);
+  const go = hs.encodeInfoRequest('vol', []);
+  /** Transmission flags that GO or INFO tells. */
+  async function flagsOf(t: Table, option: number): Promise<number> {
+    const infos = (await t.ask(option, go)).filter((r) => r.reply === wire.NBD_REP_INFO).map((r) => hs.decodeInfo(r.data));
+    const e = infos.find((i) => i?.kind === 'export');
+    return e?.kind === 'export' ? e.flags : 0;
+  }
+
+  test.each([false, true])(
+    'are agreed on, structured replies before them or not (%s), and bring chunks, DF and contexts',
+    async (structuredFirst) => {
+      const t = await table();
+      if (structuredFirst) expect(await t.verdict(wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
+      expect(await t.verdict(wire.NBD_OPT_EXTENDED_HEADERS)).toBe(wire.NBD_REP_ACK);
+      expect(await t.verdict(wire.NBD_OPT_EXTENDED_HEADERS)).toBe(wire.NBD_REP_ACK);
+      expect(await flagsOf(t, wire.NBD_OPT_INFO)).toBe((await flagsOf(t, wire.NBD_OPT_INFO)) | wire.NBD_FLAG_SEND_DF);
+      expect((await flagsOf(t, wire.NBD_OPT_INFO)) & wire.NBD_FLAG_BLOCK_STATUS_PAYLOAD).toBe(0);
+      expect(await t.verdict(wire.NBD_OPT_SET_META_CONTEXT, select)).toBe(wire.NBD_REP_ACK);
+      const told = await flagsOf(t, wire.NBD_OPT_INFO);
+      expect(told & wire.NBD_FLAG_BLOCK_STATUS_PAYLOAD).toBe(wire.NBD_FLAG_BLOCK_STATUS_PAYLOAD);
+      expect(await flagsOf(t, wire.NBD_OPT_GO)).toBe(told);
+      expect(await t.done).toMatchObject({ kind: 'transmission', structuredReplies: true, extendedHeaders: true, metaContexts: [{ id: 1 }] });
+    },
+  );
+
+  test('take precedence: structured replies can not be had after them', async () => {
+    const t = await table();
+    await t.verdict(wire.NBD_OPT_EXTENDED_HEADERS);
+    expect(await t.verdict(wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ERR_EXT_HEADER_REQD);
+    expect(await t.verdict(wire.NBD_OPT_STRUCTURED_REPLY, Uint8Array.of(1))).toBe(wire.NBD_REP_ERR_INVALID);
+    await t.verdict(wire.NBD_OPT_GO, go);
+    expect(await t.done).toMatchObject({ extendedHeaders: true });
+  });
+
+  test('close the old way in', async () => {
+    const t = await table();
+    await t.verdict(wire.NBD_OPT_EXTENDED_HEADERS);
+    t.send(wire.NBD_OPT_EXPORT_NAME, encodeText('vol'));
+    expect(await t.done).toMatchObject({ kind: 'closed', orderly: false });
+  });
+
+  test('are an unknown option where they are not offered, and nothing comes of data that was not taken', async () => {
+    const old = await table({ extendedHeaders: false });
+    expect(await old.verdict(wire.NBD_OPT_EXTENDED_HEADERS)).toBe(wire.NBD_REP_ERR_UNSUP);
+    const invalid = await table();
+    expect(await invalid.verdict(wire.NBD_OPT_EXTENDED_HEADERS, Uint8Array.of(1))).toBe(wire.NBD_REP_ERR_INVALID);
+    for (const t of [old, invalid]) {
+      expect(await t.verdict(wire.NBD_OPT_SET_META_CONTEXT, select)).toBe(wire.NBD_REP_ERR_INVALID);
+      await t.verdict(wire.NBD_OPT_GO, go);
+      expect(await t.done).toMatchObject({ kind: 'transmission', structuredReplies: false, extendedHeaders: false });
+    }
+  });
+});
+
+describe('what INFO tells', () => {
+  const named: ExportDirectory = { ...directory, defaultName: () => 'vol' };
+  async function infos(o: { exports?: ExportDirectory }, name: string, asked: number[]): Promise<(hs.Info | undefined)[]> {
+    const t = await table(o);
+    return (await t.ask(wire.NBD_OPT_INFO, hs.encodeInfoRequest(name, asked)))
+      .filter((r) => r.reply === wire.NBD_REP_INFO)
+      .map((r) => hs.decodeInfo(r.data));
+  }
+
+  test('is size and block sizes unasked, name and description when asked, once, and nothing for what is not known', async () => {
+    expect((await infos({}, 'vol', [])).map((i) => i?.kind)).toEqual(['export', 'block-size']);
+    const all = await infos({}, 'vol', [77, wire.NBD_INFO_NAME, wire.NBD_INFO_NAME, wire.NBD_INFO_DESCRIPTION, 0xffff, wire.NBD_INFO_EXPORT]);
+    expect(all.map((i) => (i?.kind === 'text' ? i.type : i?.kind))).toEqual(['export', 'block-size', wire.NBD_INFO_NAME, wire.NBD_INFO_DESCRIPTION]);
+  });
+
+  test('is the own name of the default export', async () => {
+    expect(await infos({ exports: named }, '', [wire.NBD_INFO_NAME])).toContainEqual({
+      kind: 'text',
+      type: wire.NBD_INFO_NAME,
+      bytes: encodeText('vol'),
+    });
+  });
+});
+
 describe('refusals after which haggling goes on', () => {
   const long = 'x'.repeat(wire.NBD_MAX_STRING_BYTES + 1);
   const cases: [string, number, Uint8Array | undefined, number][] = [
     ['an unknown option', 4711, undefined, wire.NBD_REP_ERR_UNSUP],
     ['the withdrawn PEEK_EXPORT', wire.NBD_OPT_PEEK_EXPORT, undefined, wire.NBD_REP_ERR_UNSUP],
-    ['extended headers', wire.NBD_OPT_EXTENDED_HEADERS, undefined, wire.NBD_REP_ERR_UNSUP],
+    ['EXTENDED_HEADERS with data', wire.NBD_OPT_EXTENDED_HEADERS, Uint8Array.of(1), wire.NBD_REP_ERR_INVALID],
     ['STARTTLS', wire.NBD_OPT_STARTTLS, undefined, wire.NBD_REP_ERR_UNSUP],
     ['LIST with data', wire.NBD_OPT_LIST, Uint8Array.of(1), wire.NBD_REP_ERR_INVALID],
     ['STRUCTURED_REPLY with data', wire.NBD_OPT_STRUCTURED_REPLY, Uint8Array.of(1), wire.NBD_REP_ERR_INVALID],

@@ -1,14 +1,18 @@
 import fc from 'fast-check';
+import type { StatusRequest } from '../../../src/nbd/base-allocation.ts';
+import { decodeBlockStatusExt } from '../../../src/nbd/wire/extended.ts';
 import { describe, expect, test } from 'vitest';
 import type { Device, MetaContext, StatusExtent } from '../../../src/nbd/device.ts';
 import { CONTEXTS_MAX, contextsAsked, contextsOf, selectedOn, statusChunks } from '../../../src/nbd/meta-contexts.ts';
 import { decodeBlockStatus } from '../../../src/nbd/wire/transmission.ts';
 import { deviceWith, INFO } from './plain-device.ts';
 
-const ask = (offset: number, length: number, oneExtent = false): { offset: number; length: number; oneExtent: boolean } => ({
+const ask = (offset: number, length: number, oneExtent = false, more: Partial<StatusRequest> = {}): StatusRequest => ({
   offset,
   length,
   oneExtent,
+  extended: false,
+  ...more,
 });
 
 /** Dirty where `bits` says so, a block of 512 bytes each; nothing to be said when null. */
@@ -74,7 +78,7 @@ describe('a selection', () => {
 });
 
 describe('block status', () => {
-  const chunks = (d: Device, request: ReturnType<typeof ask>, max?: number): ReturnType<typeof decodeBlockStatus>[] | undefined =>
+  const chunks = (d: Device, request: StatusRequest, max?: number): ReturnType<typeof decodeBlockStatus>[] | undefined =>
     statusChunks(request, contextsOf(d), [{ offset: 0, length: 1 << 20, hole: false, zero: false }], max)?.map(decodeBlockStatus);
 
   test('a chunk for each context, with its id and its own flags', () => {
@@ -101,6 +105,21 @@ describe('block status', () => {
   test('a context that can say nothing any more, or nothing of the first byte, fails all of it', () => {
     expect(chunks(device(context('q:a'), context('q:b', null)), ask(0, 512))).toBeUndefined();
     expect(chunks(device(context('q:a', [])), ask(0, 512))).toBeUndefined();
+  });
+
+  test('a request that names its contexts is answered for those alone, in descriptors of 64 bits where those were agreed on', () => {
+    const d = device(context('q:a', [true]), context('q:b', [true, false]));
+    const request = ask(0, 1024, false, { extended: true, contexts: [3] });
+    const answer = statusChunks(request, contextsOf(d), [{ offset: 0, length: 1 << 20, hole: false, zero: false }]);
+    expect(answer?.map(decodeBlockStatusExt)).toEqual([
+      {
+        contextId: 3,
+        descriptors: [
+          { length: 512, flags: 1 },
+          { length: 512, flags: 0 },
+        ],
+      },
+    ]);
   });
 
   test('the descriptors of all contexts together are bounded, and each says a true beginning', () => {

@@ -23,6 +23,8 @@ describe('OpenRequests', () => {
             model.add(id);
           }
           expect(open.size).toBe(model.size);
+          expect(open.has(id)).toBe(model.has(id));
+          expect(open.has(id + 64)).toBe(model.has(id + 64));
         }
         expect(open.all().sort((a, b) => a - b)).toEqual([...model].sort((a, b) => a - b));
       }),

@@ -13,7 +13,13 @@ import { NbdServer } from '../../../src/nbd/server.ts';
 import * as wire from '../../../src/nbd/wire/constants.ts';
 import * as hs from '../../../src/nbd/wire/handshake.ts';
 import { SIMPLE_REPLY, viewOf } from '../../../src/nbd/wire/layout.ts';
-import { decodeSimpleReply, encodeRequest, newSimpleReplyHeader, type RequestHeader } from '../../../src/nbd/wire/transmission.ts';
+import {
+  decodeSimpleReply,
+  encodeExtendedRequest,
+  encodeRequest,
+  newSimpleReplyHeader,
+  type RequestHeader,
+} from '../../../src/nbd/wire/transmission.ts';
 import { until } from '../../support/programs.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
@@ -51,6 +57,28 @@ async function connect(pieceBytes: number): Promise<PullSocket> {
   await client.read(18 + 10, 1000);
   expect(await served).toBe(true);
   return client;
+}
+
+/** As `connect`, by GO, with extended headers and base:allocation. */
+async function connectExtended(pieceBytes: number): Promise<PullSocket> {
+  const [socket, peer] = socketPair({ pieceBytes });
+  const client = new PullSocket(peer, io.clock);
+  const served = server.serve(socket);
+  client.write(hs.encodeClientFlags(3));
+  client.write(hs.encodeOption(wire.NBD_OPT_EXTENDED_HEADERS));
+  client.write(hs.encodeOption(wire.NBD_OPT_SET_META_CONTEXT, hs.encodeMetaContextRequest('', ['base:allocation'])));
+  client.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('', [])));
+  // Greeting, ACK, context and ACK, size and block sizes and ACK.
+  await client.read(18 + 20 + (20 + 4 + 15) + 20 + (20 + 12) + (20 + 14) + 20, 1000);
+  expect(await served).toBe(true);
+  return client;
+}
+
+function extended(h: Partial<RequestHeader>, payload = new Uint8Array(0)): Uint8Array {
+  const out = new Uint8Array(32 + payload.length);
+  encodeExtendedRequest(viewOf(out), 0, { flags: 0, type: 0, cookieHi: 0, cookieLo: 0, offset: 0, length: 0, ...h });
+  out.set(payload, 32);
+  return out;
 }
 
 function request(h: Partial<RequestHeader>, payload = new Uint8Array(0)): Uint8Array {
@@ -108,6 +136,37 @@ test('no requests and no bytes after the handshake stop the server, and nothing 
   await fc.assert(
     fc.asyncProperty(fc.array(piece, { maxLength: 20 }), fc.integer({ min: 1, max: 300 }), fc.boolean(), async (pieces, pieceBytes, inOrder) => {
       const client = await connect(pieceBytes);
+      for (const p of pieces) client.write(p);
+      if (inOrder) client.end();
+      else client.destroy();
+      await nothingLeft();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('nothing with extended headers stops the server either, payloads and lengths of 64 bits included', async () => {
+  const PAYLOAD = wire.NBD_CMD_FLAG_PAYLOAD_LEN;
+  const header = fc.record({
+    flags: fc.oneof(fc.constant(0), fc.constant(PAYLOAD), fc.nat(0x3f)),
+    type: fc.oneof(fc.integer({ min: 0, max: 9 }), fc.nat(0xffff)),
+    offset: fc.oneof(fc.nat(SIZE), fc.maxSafeNat()),
+    length: fc.oneof(fc.nat(8192), fc.nat(SIZE), fc.maxSafeNat()),
+  });
+  const piece = fc.oneof(
+    { weight: 3, arbitrary: fc.tuple(header, fc.uint8Array({ maxLength: 64 })).map(([h, p]) => extended(h, p)) },
+    {
+      weight: 8,
+      arbitrary: fc.tuple(header, fc.uint8Array({ maxLength: 40 })).map(([h, p]) => {
+        const flags = h.type === wire.NBD_CMD_WRITE ? h.flags | PAYLOAD : h.flags;
+        return (flags & PAYLOAD) === 0 ? extended({ ...h, flags }) : extended({ ...h, flags, length: p.length }, p);
+      }),
+    },
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { maxLength: 20 }), fc.integer({ min: 1, max: 300 }), fc.boolean(), async (pieces, pieceBytes, inOrder) => {
+      const client = await connectExtended(pieceBytes);
       for (const p of pieces) client.write(p);
       if (inOrder) client.end();
       else client.destroy();

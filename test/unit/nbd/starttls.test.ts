@@ -140,18 +140,18 @@ async function listed(client: PullSocket): Promise<string[]> {
   }
 }
 
-test('contexts that were selected before TLS are not those of after it', async () => {
+test('contexts that were selected and headers that were chosen before TLS are not those of after it', async () => {
   const select = hs.encodeMetaContextRequest('vol', [wire.NBD_META_CONTEXT_BASE_ALLOCATION]);
   const t = table('allowed');
   const plain = await greeted(t);
-  for (const [option, data] of [[wire.NBD_OPT_STRUCTURED_REPLY], [wire.NBD_OPT_SET_META_CONTEXT, select]] as const) {
+  for (const [option, data] of [[wire.NBD_OPT_EXTENDED_HEADERS], [wire.NBD_OPT_SET_META_CONTEXT, select]] as const) {
     expect(await ask(plain, option, data)).toBe(wire.NBD_REP_ACK);
   }
   const client = await secured(plain, { names: ['alice'] });
   expect(await ask(client, wire.NBD_OPT_SET_META_CONTEXT, select)).toBe(wire.NBD_REP_ERR_INVALID);
   expect(await ask(client, wire.NBD_OPT_STRUCTURED_REPLY)).toBe(wire.NBD_REP_ACK);
   expect(await ask(client, wire.NBD_OPT_GO, GO)).toBe(wire.NBD_REP_ACK);
-  expect(await t.done).toMatchObject({ kind: 'transmission', structuredReplies: true, metaContexts: [] });
+  expect(await t.done).toMatchObject({ kind: 'transmission', structuredReplies: true, extendedHeaders: false, metaContexts: [] });
 });
 
 test('LIST and the old way in show and open to each client what is for it', async () => {

@@ -4,6 +4,8 @@ import { Errno } from '../../../src/io/types.ts';
 import { LegDevice } from '../../../src/nbd/leg-device.ts';
 import { Transmission } from '../../../src/nbd/transmission.ts';
 import * as wire from '../../../src/nbd/wire/constants.ts';
+import { PIECE_MAX_BYTES } from '../../../src/nbd/long-change.ts';
+import { decodeBlockStatusExt, encodeStatusPayload, statusPayloadBytes } from '../../../src/nbd/wire/extended.ts';
 import { decodeBlockStatus } from '../../../src/nbd/wire/transmission.ts';
 import { FakeEngine } from '../../support/fake-engine.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -16,15 +18,20 @@ let connection: Transmission;
 let closedWith: number | undefined;
 
 beforeEach(() => {
+  serve(false, 1 << 20);
+});
+
+function serve(extendedHeaders: boolean, sizeBytes: number): void {
   engine = new FakeEngine();
   clock = new ManualClock();
   closedWith = undefined;
   const hub = new EngineHub(engine);
-  device = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512 });
+  device = new LegDevice(hub, { leg: 1, sizeBytes, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512 });
   connection = new Transmission({
     hub,
     device,
     structuredReplies: true,
+    extendedHeaders,
     readOnly: false,
     contexts: [{ id: 1, name: 'base:allocation' }],
     clock,
@@ -34,7 +41,7 @@ beforeEach(() => {
     },
   });
   connection.attach(CONN);
-});
+}
 
 const errnos = (): number[] => engine.replies.map((r) => r.errno);
 const bytes = (n: number): Uint8Array => new Uint8Array(n).fill(7);
@@ -97,6 +104,112 @@ test('block status is encoded for the context that was selected', () => {
   expect(decodeBlockStatus(engine.replies[0]?.chunks?.[0] ?? new Uint8Array(0))).toEqual({
     contextId: 1,
     descriptors: [{ length: 1024, flags: wire.NBD_STATE_HOLE | wire.NBD_STATE_ZERO }],
+  });
+});
+
+describe('with extended headers', () => {
+  const PAYLOAD = wire.NBD_CMD_FLAG_PAYLOAD_LEN;
+  const SIZE = 2 ** 46;
+  beforeEach(() => {
+    serve(true, SIZE);
+  });
+  const filter = (length: number, ...contextIds: number[]): Uint8Array => {
+    const payload = new Uint8Array(statusPayloadBytes(contextIds.length));
+    encodeStatusPayload(payload, { length, contextIds });
+    return payload;
+  };
+  const status = (payload: Uint8Array, offset = 0): number =>
+    engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, PAYLOAD, offset, payload.length, payload);
+  const told = (): unknown => decodeBlockStatusExt(engine.replies[0]?.chunks?.[0] ?? new Uint8Array(0));
+
+  test('block status has lengths of 64 bits', () => {
+    engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, SIZE);
+    expect(engine.ops).toMatchObject([{ what: 'extents', offset: 0, length: SIZE }]);
+    engine.finish(0, { value: { kind: 'extents', extents: [{ offset: 0, length: SIZE, hole: true, zero: true }] } });
+    expect(told()).toEqual({ contextId: 1, descriptors: [{ length: SIZE, flags: wire.NBD_STATE_HOLE | wire.NBD_STATE_ZERO }] });
+  });
+
+  test('block status over any range tells of a bounded number of extents', () => {
+    engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, SIZE);
+    const extents = Array.from({ length: 100_000 }, (_, i) => ({ offset: i * 4096, length: 4096, hole: i % 2 === 0, zero: false }));
+    engine.finish(0, { value: { kind: 'extents', extents } });
+    expect(engine.replies[0]?.chunks?.[0]?.length).toBe(8 + 16 * 8192);
+  });
+
+  test('block status that names its context has the range of its payload', () => {
+    status(filter(SIZE - 512, 1), 512);
+    expect(engine.ops).toMatchObject([{ what: 'extents', offset: 512, length: SIZE - 512 }]);
+    expect(engine.handlesAlive).toBe(0);
+    engine.finish(0, { value: { kind: 'extents', extents: [{ offset: 512, length: SIZE, hole: false, zero: false }] } });
+    expect(told()).toEqual({ contextId: 1, descriptors: [{ length: SIZE, flags: 0 }] });
+  });
+
+  test('block status of other contexts, of none, of nothing and beyond the end is refused', () => {
+    status(filter(512, 2));
+    status(filter(512, 1, 1));
+    status(filter(512));
+    status(filter(0, 1));
+    status(filter(512, 1).subarray(0, 9));
+    status(new Uint8Array(0));
+    status(filter(512, 1), SIZE);
+    engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, PAYLOAD, 0, 12);
+    expect(errnos()).toEqual(new Array(8).fill(wire.NBD_EINVAL));
+    expect(engine.ops).toEqual([]);
+    expect(engine.handlesAlive).toBe(0);
+  });
+
+  test('a payload where none may be is refused, and released', () => {
+    for (const cmd of [wire.NBD_CMD_READ, wire.NBD_CMD_TRIM, wire.NBD_CMD_FLUSH, wire.NBD_CMD_RESIZE, 99]) {
+      engine.request(CONN, cmd, PAYLOAD, 0, 512, bytes(512));
+      engine.request(CONN, cmd, PAYLOAD, 0, 0, bytes(0));
+    }
+    expect(errnos()).toEqual(new Array(10).fill(wire.NBD_EINVAL));
+    expect(engine.handlesAlive).toBe(0);
+  });
+
+  test('zeroes over the whole device reach it in bounded pieces, and are answered once', () => {
+    serve(true, 2.5 * PIECE_MAX_BYTES);
+    engine.request(CONN, wire.NBD_CMD_WRITE_ZEROES, wire.NBD_CMD_FLAG_FUA, 0, 2.5 * PIECE_MAX_BYTES);
+    const seen: [number, number, boolean, boolean][] = [];
+    for (let i = 0; i < 3; i += 1) {
+      expect(engine.ops.length).toBe(1);
+      for (const o of engine.ops) seen.push([o.offset, o.length, o.fua, o.mayPunch]);
+      engine.finish();
+    }
+    expect(seen).toEqual([
+      [0, PIECE_MAX_BYTES, true, true],
+      [PIECE_MAX_BYTES, PIECE_MAX_BYTES, true, true],
+      [2 * PIECE_MAX_BYTES, PIECE_MAX_BYTES / 2, true, true],
+    ]);
+    expect(errnos()).toEqual([0]);
+  });
+
+  test('a long trim ends with its first error, at a device that has become smaller, and when its client is gone', () => {
+    const trim = (): number => engine.request(CONN, wire.NBD_CMD_TRIM, 0, 0, SIZE);
+    trim();
+    engine.finish();
+    engine.finish(Errno.EIO);
+    expect([errnos(), engine.ops]).toEqual([[wire.NBD_EIO], []]);
+    trim();
+    device.setSizeBytes(PIECE_MAX_BYTES);
+    engine.finish();
+    expect([errnos()[1], engine.ops]).toEqual([wire.NBD_EINVAL, []]);
+    device.setSizeBytes(SIZE);
+    trim();
+    connection.close(Errno.EIO);
+    engine.finish();
+    expect([errnos().length, engine.ops]).toEqual([2, []]);
+  });
+
+  test('CMD_DISC waits for a long trim, to its deadline', () => {
+    engine.request(CONN, wire.NBD_CMD_TRIM, 0, 0, 3 * PIECE_MAX_BYTES);
+    disconnect();
+    engine.finish();
+    expect(engine.ops.length).toBe(1);
+    clock.advance(1000);
+    expect(engine.closes).toEqual([{ conn: CONN, errno: Errno.ETIMEDOUT }]);
+    engine.finish();
+    expect(engine.ops).toEqual([]);
   });
 });
 
@@ -234,7 +347,15 @@ test('a context that can say nothing any more fails the request', () => {
   const hub = new EngineHub(engine);
   const leg = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
   const gone = { id: 2, name: 'q:gone', context: { name: 'q:gone', extents: () => undefined } };
-  const options = { structuredReplies: true, readOnly: false, contexts: [gone], clock, disconnectTimeoutMs: 1000, onClosed: () => undefined };
+  const options = {
+    structuredReplies: true,
+    extendedHeaders: false,
+    readOnly: false,
+    contexts: [gone],
+    clock,
+    disconnectTimeoutMs: 1000,
+    onClosed: () => undefined,
+  };
   new Transmission({ hub, device: leg, ...options }).attach(CONN);
   engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, 512);
   engine.finish(0, { value: { kind: 'extents', extents: [] } });

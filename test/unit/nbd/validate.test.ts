@@ -19,7 +19,7 @@ const INFO: DeviceInfo = {
   multiConn: true,
   description: '',
 };
-const AGREED: Agreed = { structuredReplies: true, readOnly: false, blockStatus: true };
+const AGREED: Agreed = { structuredReplies: true, extendedHeaders: false, readOnly: false, blockStatus: true };
 
 interface Request {
   cmd: number;
@@ -96,6 +96,45 @@ describe('each rung of the ladder refuses', () => {
   ];
   test.each(cases)('%s', (_what, r, errno) => {
     expect(judge(r)).toBe(errno);
+  });
+});
+
+describe('with extended headers', () => {
+  const agreed = { extendedHeaders: true };
+  const PAYLOAD = wire.NBD_CMD_FLAG_PAYLOAD_LEN;
+  const huge = { sizeBytes: 2 ** 50 };
+
+  test.each([
+    ['a WRITE with its payload', { cmd: NBD_CMD_WRITE, flags: PAYLOAD, agreed }, wire.NBD_SUCCESS],
+    ['BLOCK_STATUS with contexts to choose from', { cmd: NBD_CMD_BLOCK_STATUS, flags: PAYLOAD, agreed }, wire.NBD_SUCCESS],
+    [
+      'BLOCK_STATUS with a payload and no context',
+      { cmd: NBD_CMD_BLOCK_STATUS, flags: PAYLOAD, agreed: { ...agreed, blockStatus: false } },
+      wire.NBD_EINVAL,
+    ],
+    ...[NBD_CMD_READ, NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_CACHE, NBD_CMD_WRITE_ZEROES, 8, 99].map(
+      (cmd) => [`command ${String(cmd)} with a payload`, { cmd, flags: PAYLOAD, agreed }, wire.NBD_EINVAL] as const,
+    ),
+    ...[NBD_CMD_WRITE, NBD_CMD_BLOCK_STATUS].map(
+      (cmd) =>
+        [`command ${String(cmd)} with the flag, but compact`, { cmd, flags: PAYLOAD, agreed: { extendedHeaders: false } }, wire.NBD_EINVAL] as const,
+    ),
+    ['RESIZE, which was never merged', { cmd: wire.NBD_CMD_RESIZE, agreed }, wire.NBD_EINVAL],
+    ['zeroes of 2^49 bytes', { cmd: NBD_CMD_WRITE_ZEROES, length: 2 ** 49, agreed, info: huge }, wire.NBD_SUCCESS],
+    ['a trim of 2^49 bytes', { cmd: NBD_CMD_TRIM, length: 2 ** 49, agreed, info: huge }, wire.NBD_SUCCESS],
+    ['a prefetch of 2^49 bytes', { cmd: NBD_CMD_CACHE, length: 2 ** 49, agreed, info: huge }, wire.NBD_SUCCESS],
+    ['the status of 2^49 bytes', { cmd: NBD_CMD_BLOCK_STATUS, length: 2 ** 49, agreed, info: huge }, wire.NBD_SUCCESS],
+    ['a READ of 2^49 bytes', { cmd: NBD_CMD_READ, length: 2 ** 49, agreed, info: huge }, wire.NBD_EINVAL],
+    [
+      'a READ of 2^49 bytes in one piece',
+      { cmd: NBD_CMD_READ, flags: wire.NBD_CMD_FLAG_DF, length: 2 ** 49, agreed, info: huge },
+      wire.NBD_EOVERFLOW,
+    ],
+    ['zeroes of 2^64 - 1 bytes', { cmd: NBD_CMD_WRITE_ZEROES, length: Number(2n ** 64n - 1n), agreed, info: huge }, wire.NBD_ENOSPC],
+    ['a trim of 2^53 + 1 bytes', { cmd: NBD_CMD_TRIM, length: Number(2n ** 53n + 1n), agreed, info: { sizeBytes: 2 ** 53 - 4096 } }, wire.NBD_EINVAL],
+    ['the status at 2^64 - 512', { cmd: NBD_CMD_BLOCK_STATUS, offset: Number(2n ** 64n - 512n), agreed, info: huge }, wire.NBD_EINVAL],
+  ] as const)('%s', (_what, r, expected) => {
+    expect(judge(r)).toBe(expected);
   });
 });
 

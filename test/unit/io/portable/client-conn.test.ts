@@ -97,7 +97,7 @@ describe('a client connection', () => {
     for (const [offset, length] of [
       [-1, 1],
       [1.5, 1],
-      [0, 2 ** 32],
+      [0, 2 ** 53],
       [0, -1],
       [2 ** 53, 1],
     ] as const) {

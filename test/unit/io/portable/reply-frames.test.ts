@@ -2,10 +2,10 @@ import { expect, it } from 'vitest';
 import { BlockPool, Outbox } from '../../../../src/io/portable/outbox.ts';
 import { writeBlockStatus, writeData, writeError, writeSuccess } from '../../../../src/io/portable/reply-frames.ts';
 import { Errno } from '../../../../src/io/types.ts';
-import { SIMPLE, STRUCTURED } from '../engine-rig.ts';
+import { EXTENDED, SIMPLE, STRUCTURED } from '../engine-rig.ts';
 import { HandSocket } from './rig.ts';
 
-const asked = { cookieHi: 0x01020304, cookieLo: 0x05060708, offset: 0x1122334455 };
+const asked = { cookieHi: 0x01020304, cookieLo: 0x05060708, offset: 0x1122334455, offsetHi: 0x11, offsetLo: 0x22334455 };
 
 function hexOf(write: (o: Outbox) => void): string {
   const socket = new HandSocket();
@@ -67,9 +67,37 @@ it.each([
   [
     'two chunks of block status',
     (o: Outbox) => {
-      writeBlockStatus(o, asked, [new Uint8Array([1]), new Uint8Array([2])]);
+      writeBlockStatus(o, STRUCTURED, asked, [new Uint8Array([1]), new Uint8Array([2])]);
     },
     '668e33ef' + '0000' + '0005' + '0102030405060708' + '00000001' + '01' + '668e33ef' + '0001' + '0005' + '0102030405060708' + '00000001' + '02',
+  ],
+  [
+    'extended success',
+    (o: Outbox) => {
+      writeSuccess(o, EXTENDED, asked);
+    },
+    '6e8a278c' + '0001' + '0000' + '0102030405060708' + '0000001122334455' + '0000000000000000',
+  ],
+  [
+    'extended error',
+    (o: Outbox) => {
+      writeError(o, EXTENDED, asked, Errno.EROFS);
+    },
+    '6e8a278c' + '0001' + '8001' + '0102030405060708' + '0000001122334455' + '0000000000000006' + '00000001' + '0000',
+  ],
+  [
+    'extended data',
+    (o: Outbox) => {
+      writeData(o, EXTENDED, asked, new Uint8Array([0xaa, 0xbb]));
+    },
+    '6e8a278c' + '0001' + '0001' + '0102030405060708' + '0000001122334455' + '000000000000000a' + '0000001122334455' + 'aabb',
+  ],
+  [
+    'extended block status, which is of the extended kind',
+    (o: Outbox) => {
+      writeBlockStatus(o, EXTENDED, asked, [new Uint8Array([1])]);
+    },
+    '6e8a278c' + '0001' + '0006' + '0102030405060708' + '0000001122334455' + '0000000000000001' + '01',
   ],
 ])('%s', (_what, write, hex) => {
   expect(hexOf(write)).toBe(hex);

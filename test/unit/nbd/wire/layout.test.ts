@@ -21,6 +21,9 @@ describe('wire layouts are those of the specification', () => {
     ['CHUNK_ERROR', layout.CHUNK_ERROR, { error: 0, messageLength: 4, SIZE: 6 }],
     ['CHUNK_BLOCK_STATUS', layout.CHUNK_BLOCK_STATUS, { contextId: 0, SIZE: 4 }],
     ['BLOCK_DESCRIPTOR', layout.BLOCK_DESCRIPTOR, { length: 0, flags: 4, SIZE: 8 }],
+    ['CHUNK_BLOCK_STATUS_EXT', layout.CHUNK_BLOCK_STATUS_EXT, { contextId: 0, count: 4, SIZE: 8 }],
+    ['BLOCK_DESCRIPTOR_EXT', layout.BLOCK_DESCRIPTOR_EXT, { length: 0, flags: 8, SIZE: 16 }],
+    ['STATUS_PAYLOAD', layout.STATUS_PAYLOAD, { length: 0, SIZE: 8 }],
   ];
   test.each(cases)('%s', (_name, actual, expected) => {
     expect(actual).toEqual(expected);

@@ -42,8 +42,9 @@ test('replies and chunks come back, and a wrong magic is told apart', () => {
       expect(chunk).toEqual({ flags, type, cookieHi, cookieLo, length: n });
       expect(tx.decodeSimpleReply(v, 0, simple)).toBe(false);
       const extended = { flags, type, cookieHi, cookieLo, offset, length: n };
-      tx.encodeExtendedChunk(v, 0, extended);
-      const got = { ...extended, flags: 0, offset: 0 };
+      const asked = { cookieHi, cookieLo, offsetHi: Math.floor(offset / 2 ** 32), offsetLo: offset % 2 ** 32 };
+      tx.encodeExtendedChunk(v, 0, flags, type, asked, n);
+      const got = tx.newExtendedChunkHeader();
       expect(tx.decodeExtendedChunk(v, 0, got)).toBe(true);
       expect(got).toEqual(extended);
     }),
