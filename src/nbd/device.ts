@@ -30,8 +30,27 @@ export interface Replier {
   extents(req: RequestId, extents: readonly Extent[]): void;
 }
 
+/** Part of what a meta context says: so many bytes, and the context's own flags for them. */
+export interface StatusExtent {
+  length: number;
+  flags: number;
+}
+
+/** A meta context that an export offers beside base:allocation. A request is answered by the object that its client selected, also when its name has gone to another since. */
+export interface MetaContext {
+  /** NAMESPACE:LEAF, as the specification has it. */
+  readonly name: string;
+  /**
+   * Contiguous from `offset`, up to the request's end or beyond; looked at in one turn. Undefined: nothing can be said any more, and the
+   * request is answered with EIO.
+   */
+  extents(offset: number, length: number): Iterable<StatusExtent> | undefined;
+}
+
 export interface Device {
   info(): DeviceInfo;
+  /** Beside base:allocation, which every device has; at most CONTEXTS_MAX are offered. */
+  metaContexts?(): readonly MetaContext[];
   read(r: Replier, req: RequestId, offset: number, length: number): void;
   /** The device owns one reference to `h`, whose first `length` bytes are the payload. */
   write(r: Replier, req: RequestId, offset: number, length: number, h: Handle, fua: boolean): void;

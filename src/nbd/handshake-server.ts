@@ -17,6 +17,7 @@ import type { Device, DeviceInfo } from './device.ts';
 import { exportSizeBytes, transmissionFlags } from './export-info.ts';
 import { findExport, type Found, infoOf, type Lookup } from './export-lookup.ts';
 import type { HandshakeLimits } from './handshake-limits.ts';
+import { contextsAsked, contextsOf, QUERIES_MAX, type SelectedContext, selectedOn } from './meta-contexts.ts';
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES,
@@ -25,7 +26,6 @@ import {
   NBD_INFO_DESCRIPTION,
   NBD_INFO_NAME,
   NBD_MAX_STRING_BYTES,
-  NBD_META_CONTEXT_BASE_ALLOCATION,
   NBD_OPT_ABORT,
   NBD_OPT_EXPORT_NAME,
   NBD_OPT_GO,
@@ -65,11 +65,6 @@ import { optionName } from './wire/names.ts';
 
 export { DEFAULT_HANDSHAKE_LIMITS, type HandshakeLimits } from './handshake-limits.ts';
 
-export interface MetaContext {
-  id: number;
-  name: string;
-}
-
 export type HandshakeOutcome =
   | {
       kind: 'transmission';
@@ -78,7 +73,7 @@ export type HandshakeOutcome =
       structuredReplies: boolean;
       /** Requests that change anything are refused. */
       readOnly: boolean;
-      metaContexts: readonly MetaContext[];
+      metaContexts: readonly SelectedContext[];
       /** The one that was given, or that of TLS over it: detached and paused. */
       socket: IoSocket;
       /** Bytes that arrived behind the handshake. */
@@ -98,8 +93,6 @@ export interface HandshakeOptions extends Lookup {
   /** Told that a client has proved nothing that is taken. */
   onUnproved?: (why: string) => void;
 }
-
-const BASE_ALLOCATION_ID = 1;
 
 /** Never rejects. On 'closed' the socket was ended or destroyed. */
 export async function serveHandshake(pull: PullSocket, o: HandshakeOptions): Promise<HandshakeOutcome> {
@@ -137,7 +130,7 @@ class HandshakeSession {
   #zeroes = true;
   #structured = false;
   /** Selected contexts belong to the export they were selected for. */
-  #meta: { exportName: string; contexts: MetaContext[] } | undefined;
+  #meta: { exportName: string; contexts: SelectedContext[] } | undefined;
   betweenOptions = false;
   /** What the client has proved by TLS; null: it speaks none. */
   #proved: readonly string[] | null = null;
@@ -316,25 +309,23 @@ class HandshakeSession {
       this.#reply(option, NBD_REP_ERR_INVALID, 'structured replies were not negotiated');
       return;
     }
-    if ((await this.#findOrRefuse(option, request.name)) === undefined) return;
-    // In a list request the namespace alone asks for all in it.
-    const named = request.queries.includes(NBD_META_CONTEXT_BASE_ALLOCATION);
-    const wanted = named || (!set && (request.queries.length === 0 || request.queries.includes('base:')));
-    if (wanted) {
-      const id = set ? BASE_ALLOCATION_ID : 0;
-      this.#send(option, NBD_REP_META_CONTEXT, encodeRepMetaContext(id, NBD_META_CONTEXT_BASE_ALLOCATION));
+    if (request.queries.length > QUERIES_MAX) {
+      this.#reply(option, NBD_REP_ERR_TOO_BIG, `at most ${String(QUERIES_MAX)} queries`);
+      return;
     }
-    if (set) {
-      const contexts = wanted ? [{ id: BASE_ALLOCATION_ID, name: NBD_META_CONTEXT_BASE_ALLOCATION }] : [];
-      this.#meta = { exportName: request.name, contexts };
-    }
+    const found = await this.#findOrRefuse(option, request.name);
+    if (found === undefined) return;
+    const contexts = contextsAsked(contextsOf(found.device), request.queries, set);
+    for (const c of contexts) this.#send(option, NBD_REP_META_CONTEXT, encodeRepMetaContext(set ? c.id : 0, c.name));
+    if (set) this.#meta = { exportName: request.name, contexts };
     this.#reply(option, NBD_REP_ACK);
   }
 
   // ----------------------------------------------------------------------------------------------------- helpers
 
   #transmission(exportName: string, { device, readOnly }: Found): HandshakeOutcome {
-    const metaContexts = this.#meta?.exportName === exportName ? this.#meta.contexts : [];
+    const metaContexts = this.#meta?.exportName === exportName ? selectedOn(device, this.#meta.contexts) : [];
+    if (metaContexts === undefined) return closed('a meta context that was selected is gone');
     const { socket } = this.pull;
     const early = this.pull.detach();
     return { kind: 'transmission', exportName, device, socket, structuredReplies: this.#structured, readOnly, metaContexts, early };

@@ -19,7 +19,7 @@ import type { Device } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
 import { Transmission } from './transmission.ts';
-import { NBD_ESHUTDOWN, NBD_META_CONTEXT_BASE_ALLOCATION } from './wire/constants.ts';
+import { NBD_ESHUTDOWN } from './wire/constants.ts';
 
 export type { ExportDirectory } from './export-directory.ts';
 
@@ -240,7 +240,6 @@ export class NbdServer {
 
   #adopt(agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
     const { device, exportName, structuredReplies, readOnly, socket } = agreed;
-    const base = agreed.metaContexts.find((c) => c.name === NBD_META_CONTEXT_BASE_ALLOCATION);
     const { remote } = socket;
     let hasClosed: () => void;
     const closed = new Promise<void>((resolve) => {
@@ -251,7 +250,7 @@ export class NbdServer {
       device,
       structuredReplies,
       readOnly,
-      baseAllocationId: base?.id ?? 0,
+      contexts: agreed.metaContexts,
       clock: this.#io.clock,
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
       onClosed: (errno) => {

@@ -15,8 +15,9 @@
  */
 import type { ConnOwner, EngineHub, OpOwner } from '../io/hub.ts';
 import { type Clock, type ConnId, Errno, type Extent, type Handle, type RequestId, type Timer } from '../io/types.ts';
-import { baseAllocation, type StatusRequest } from './base-allocation.ts';
+import type { StatusRequest } from './base-allocation.ts';
 import type { Device, Replier } from './device.ts';
+import { type SelectedContext, statusChunks } from './meta-contexts.ts';
 import { OpenRequests } from './open-requests.ts';
 import { type Agreed, validateRequest } from './validate.ts';
 import {
@@ -36,15 +37,15 @@ import {
   NBD_EIO,
   NBD_ESHUTDOWN,
 } from './wire/constants.ts';
-import { encodeBlockStatus, wireError } from './wire/transmission.ts';
+import { wireError } from './wire/transmission.ts';
 
 export interface TransmissionOptions {
   hub: EngineHub;
   device: Device;
   structuredReplies: boolean;
   readOnly: boolean;
-  /** Of base:allocation; 0: not selected. */
-  baseAllocationId: number;
+  /** The meta contexts that were selected. */
+  contexts: readonly SelectedContext[];
   clock: Clock;
   /** After NBD_CMD_DISC: how long requests in flight and their replies may take before the connection is cut. */
   disconnectTimeoutMs: number;
@@ -57,7 +58,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   readonly device: Device;
   readonly #hub: EngineHub;
   readonly #agreed: Agreed;
-  readonly #baseAllocationId: number;
+  readonly #contexts: readonly SelectedContext[];
   readonly #clock: Clock;
   readonly #disconnectTimeoutMs: number;
   readonly #onClosed: (errno: number) => void;
@@ -76,8 +77,8 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   constructor(o: TransmissionOptions) {
     this.#hub = o.hub;
     this.device = o.device;
-    this.#agreed = { structuredReplies: o.structuredReplies, readOnly: o.readOnly, blockStatus: o.baseAllocationId !== 0 };
-    this.#baseAllocationId = o.baseAllocationId;
+    this.#agreed = { structuredReplies: o.structuredReplies, readOnly: o.readOnly, blockStatus: o.contexts.length > 0 };
+    this.#contexts = o.contexts;
     this.#clock = o.clock;
     this.#disconnectTimeoutMs = o.disconnectTimeoutMs;
     this.#onClosed = o.onClosed;
@@ -219,8 +220,9 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     const asked = this.#asked.get(req);
     if (!this.#take(req)) return;
     if (asked === undefined) throw new Error('extents answer a request that was not BLOCK_STATUS');
-    const chunk = encodeBlockStatus(this.#baseAllocationId, baseAllocation(asked, extents));
-    this.#hub.engine.replyBlockStatus(this.#watch(), req, [chunk]);
+    const chunks = statusChunks(asked, this.#contexts, extents);
+    if (chunks === undefined) this.#hub.engine.reply(this.#watch(), req, NBD_EIO, 0, 0, 0);
+    else this.#hub.engine.replyBlockStatus(this.#watch(), req, chunks);
   }
 
   /** False: already answered by `abandon`, or the connection has gone; there is nobody to answer. */

@@ -31,7 +31,7 @@ export interface Agreed {
   structuredReplies: boolean;
   /** This client may change nothing, whatever others may. */
   readOnly: boolean;
-  /** base:allocation was selected. */
+  /** A meta context was selected. */
   blockStatus: boolean;
 }
 

@@ -198,6 +198,13 @@ describe('meta contexts', () => {
     expect((await t.ask(wire.NBD_OPT_SET_META_CONTEXT, ask(['base:']))).length).toBe(1);
   });
 
+  test('more queries than allowed are too many', async () => {
+    const t = await table();
+    await t.verdict(wire.NBD_OPT_STRUCTURED_REPLY);
+    expect(await t.verdict(wire.NBD_OPT_LIST_META_CONTEXT, ask(Array<string>(257).fill('base:')))).toBe(wire.NBD_REP_ERR_TOO_BIG);
+    expect((await t.ask(wire.NBD_OPT_LIST_META_CONTEXT, ask(Array<string>(256).fill('base:')))).length).toBe(2);
+  });
+
   test('are refused without structured replies', async () => {
     const t = await table();
     expect(await t.verdict(wire.NBD_OPT_SET_META_CONTEXT, ask(['base:allocation']))).toBe(wire.NBD_REP_ERR_INVALID);

@@ -26,7 +26,7 @@ beforeEach(() => {
     device,
     structuredReplies: true,
     readOnly: false,
-    baseAllocationId: 1,
+    contexts: [{ id: 1, name: 'base:allocation' }],
     clock,
     disconnectTimeoutMs: 1000,
     onClosed: (errno) => {
@@ -227,4 +227,16 @@ test('counts say what is in flight and what there was', () => {
   expect([connection.requestsInFlight, connection.requestsTotal]).toEqual([2, 2]);
   engine.finish();
   expect([connection.requestsInFlight, connection.requestsTotal]).toEqual([1, 2]);
+});
+
+test('a context that can say nothing any more fails the request', () => {
+  engine = new FakeEngine();
+  const hub = new EngineHub(engine);
+  const leg = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
+  const gone = { id: 2, name: 'q:gone', context: { name: 'q:gone', extents: () => undefined } };
+  const options = { structuredReplies: true, readOnly: false, contexts: [gone], clock, disconnectTimeoutMs: 1000, onClosed: () => undefined };
+  new Transmission({ hub, device: leg, ...options }).attach(CONN);
+  engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, 512);
+  engine.finish(0, { value: { kind: 'extents', extents: [] } });
+  expect(errnos()).toEqual([wire.NBD_EIO]);
 });
