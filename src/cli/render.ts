@@ -85,9 +85,16 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);
+  for (const x of s.snapshots) lines.push(`    Snapshot: ${x.export}, ${snapshotText(x)}`);
   const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
   if (silent.length > 0) lines.push(`    Not Reachable: ${silent.map(([n]) => n).join(', ')}`);
   return lines;
+}
+
+/** `keeps 1.2 GiB of at most 10 GiB`, or why it is lost. */
+export function snapshotText(s: MirrorStatus['snapshots'][number]): string {
+  if (s.state === 'lost') return `lost: ${oneLine(s.why)}`;
+  return `keeps ${formatSize(s.usedBytes)} of at most ${formatSize(s.spaceBytes)}`;
 }
 
 function serviceText(s: Pick<MirrorStatus, 'inService' | 'suspended'>): string {
