@@ -156,7 +156,7 @@ export class SourceSnapshots {
   #lost(e: Entry, why: string): void {
     const { ctx } = this.#owner;
     this.#giveUp(e);
-    if (!this.#ended) ctx.env.emit(ctx.tag, 'snapshot-lost', `snapshot ${e.name} is lost: ${why}`, { snapshot: e.name, why });
+    if (this.#entries.get(e.name) === e) ctx.env.emit(ctx.tag, 'snapshot-lost', `snapshot ${e.name} is lost: ${why}`, { snapshot: e.name, why });
   }
 
   #giveUp(e: Entry): void {
@@ -195,6 +195,7 @@ export class SourceSnapshots {
   async #end(e: Entry, how: string): Promise<void> {
     const { env, tag } = this.#owner.ctx;
     this.#entries.delete(e.name);
+    e.snapshot.lose(how);
     this.#giveUp(e);
     await env.exports.remove(snapshotName(tag, e.name), e.export, CLOSE_MS);
     await e.fileGone;

@@ -21,6 +21,7 @@ export const KINDS = [
   'switchover',
   'aimed',
   'hiccup',
+  'snapshot',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -98,6 +99,7 @@ const CHANCE: Record<Kind, number> = {
   aimed: 0.1,
   // Of those with aimed blows: these take the place of the others.
   hiccup: 0.15,
+  snapshot: 0.3,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -114,6 +116,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     ['switchover', moves],
     ['aimed', aimed],
     ['hiccup', hiccups],
+    ['snapshot', new Stream(seed, 'snapshots').coin(CHANCE.snapshot) || o.only?.has('snapshot') === true],
     ...(aimed ? [['force', true] as const] : []),
   ]);
   const drawn = KINDS.filter((k) => ofItsOwn.get(k) ?? (s.coin(CHANCE[k]) || (aimed && k === 'cuts')));
