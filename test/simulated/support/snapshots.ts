@@ -117,7 +117,7 @@ export class SnapshotReaders {
         if (!(e instanceof IoError)) throw e;
         this.#c.count(`snapshots: ${e.code}`);
         // A lost one stays so; a connection that is lost is made anew, if there is anything to connect to.
-        if (client.lost === undefined) client.close(Errno.ESHUTDOWN);
+        client.close(Errno.ESHUTDOWN);
         return;
       }
     }
