@@ -7,6 +7,7 @@ import { membershipCommands } from './specs/membership.ts';
 import { observeCommands } from './specs/observe.ts';
 import { pkiCommands } from './specs/pki.ts';
 import { scenarioSpec } from './specs/scenario.ts';
+import { snapshotCommands } from './specs/snapshots.ts';
 import type { CommandSpec } from './spec.ts';
 
 const completionSpec: CommandSpec = {
@@ -24,6 +25,7 @@ export const commandsOfNetraid: readonly CommandSpec[] = [
   ...devicesCommands,
   ...observeCommands,
   ...checkpointCommands,
+  ...snapshotCommands,
   ...pkiCommands,
   scenarioSpec,
   completionSpec,

@@ -86,6 +86,7 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   lines.push(...s.checkpoints.map((c) => `    Checkpoint: ${checkpointText(c)}`));
   if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);
+  for (const x of s.snapshots) lines.push(`    Snapshot: ${x.export}, ${snapshotText(x)}`);
   const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
   if (silent.length > 0) lines.push(`    Not Reachable: ${silent.map(([n]) => n).join(', ')}`);
   return lines;
@@ -95,6 +96,12 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
 export function checkpointText(c: CheckpointStatus): string {
   if (c.void !== null) return `${c.name}: void, rule ${c.void.rule}: ${oneLine(c.void.why)}`;
   return `${c.name}: ${c.dirtyBytes === null ? 'kept while out of service' : `valid, ${formatSize(c.dirtyBytes)} written since`}`;
+}
+
+/** `keeps 1.2 GiB of at most 10 GiB`, or why it is lost. */
+export function snapshotText(s: MirrorStatus['snapshots'][number]): string {
+  if (s.state === 'lost') return `lost: ${oneLine(s.why)}`;
+  return `keeps ${formatSize(s.usedBytes)} of at most ${formatSize(s.spaceBytes)}`;
 }
 
 function serviceText(s: Pick<MirrorStatus, 'inService' | 'suspended'>): string {

@@ -28,6 +28,7 @@ import { previewOfResize, resizeMirror } from './resize.ts';
 import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, refusal } from './action-errors.ts';
+import { createSnapshot, deleteSnapshot } from './snapshots.ts';
 import { checkpointsStatus, mirrorStatus, nodeInfo } from './status.ts';
 import { addTarget, asSource, linkOf, refuseLastCopy, removeTarget, replaceLeg, sourceOf } from './targets.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
@@ -89,6 +90,9 @@ export class DaemonControl implements ControlClient {
     fullresync: (p) => this.#fullresync(p),
     verify: (p) => Promise.resolve({ started: this.#verifies.start(this.#source(p.tag)) }),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
+    'snapshot-create': (p) => createSnapshot(this.#source(p.tag).s, p),
+    'snapshot-list': (p) => Promise.resolve(this.#source(p.tag).s.snapshots.views()),
+    'snapshot-delete': (p) => deleteSnapshot(this.#source(p.tag).s, p.name),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner, confirmed: p.confirmed ?? [] }),
     'checkpoint-create': (p) => this.#makeCheckpoint(p),

@@ -15,6 +15,7 @@ import { Mutex } from '../failover/mutex.ts';
 import { MirrorNode } from '../failover/node.ts';
 import { bitmapPath, statePath } from '../failover/paths.ts';
 import { newRecord, readRecord, RecordStore } from '../failover/record.ts';
+import { removeOldSnapshots } from '../failover/snapshot-files.ts';
 import type { MirrorDefinition, NodeName } from '../failover/types.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { AddressRanges } from '../io/address-ranges.ts';
@@ -160,6 +161,7 @@ export class Daemon {
     const { io, root, log } = this.options;
     const { cluster } = this.env;
     await makeFolders(io.files, root);
+    await removeOldSnapshots(io.files, root, log);
     cluster.provideTimeouts((peer) => shortestTimeout(this.mirrors.values(), peer));
     await this.#load();
     cluster.provideFacts((peer) => this.#factsFor(peer));

@@ -1,4 +1,5 @@
 /** Who may use which export over TCP, and how. The unix socket below the root is guarded by the permissions of its folder. */
+import { tagOfExport } from '../failover/paths.ts';
 import { AddressRanges } from '../io/address-ranges.ts';
 import type { Access, ExportAccess } from '../nbd/access.ts';
 
@@ -26,8 +27,8 @@ export function exportAccess(rules: ExportRules): ExportAccess {
   const single = new Map(Object.entries(rules.mirrors).map(([tag, m]) => [tag, { ...m, ranges: m.allow === null ? forAll : rangesOf(m.allow) }]));
   const all = [forAll, ...[...single.values()].map((s) => s.ranges)];
   return {
-    to: (tag, remote, proved): Access => {
-      const s = single.get(tag);
+    to: (name, remote, proved): Access => {
+      const s = single.get(tagOfExport(name));
       const ranges = s === undefined ? forAll : s.ranges;
       if (ranges !== null && !ranges.has(remote)) return 'none';
       const clients = s?.clients ?? null;

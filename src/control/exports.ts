@@ -1,5 +1,6 @@
-/** The mirrors in service here, as NBD exports: by the unix socket below the root for this machine, and over TCP for whom the rules let. */
+/** The mirrors in service here and their snapshots, as NBD exports: by the unix socket below the root for this machine, and over TCP for whom the rules let. */
 import type { DeviceExports } from '../failover/env.ts';
+import { tagOfExport } from '../failover/paths.ts';
 import type { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
 import { type Address, Errno, type Io, IoError } from '../io/types.ts';
@@ -81,8 +82,9 @@ export class Exports implements DeviceExports {
     return this.#server.close({ drainMs: CLOSE_MAX_MS });
   }
 
-  /** Of several none is meant. */
+  /** Of several mirrors none is meant; their snapshots are never. */
   #default(): string | undefined {
-    return this.#devices.size === 1 ? [...this.#devices.keys()][0] : undefined;
+    const mirrors = [...this.#devices.keys()].filter((name) => tagOfExport(name) === name);
+    return mirrors.length === 1 ? mirrors[0] : undefined;
   }
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
 import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
 import { isSectorSize } from '../failover/sectors.ts';
-import { StateError, validateCheckpointName, validateNodeName, validateTag } from '../failover/paths.ts';
+import { StateError, validateCheckpointName, validateNodeName, validateSnapshotName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
 import { formatSize } from './units.ts';
 
@@ -29,6 +29,7 @@ function checked(check: (text: string) => string): z.ZodType<string> {
 
 const tag = checked((t) => validateTag(t));
 const node = checked((n) => validateNodeName(n));
+const name = checked((n) => validateSnapshotName(n));
 const nodes = z.array(node).max(NODES_MAX);
 const leg = z
   .string()
@@ -95,6 +96,9 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   fullresync: z.strictObject({ tag, source: node.nullable(), nodes }),
   verify: onlyTag,
   'verify-result': onlyTag,
+  'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable() }),
+  'snapshot-list': onlyTag,
+  'snapshot-delete': z.strictObject({ tag, name }),
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
   'checkpoint-create': tagAndName,
   'checkpoint-delete': tagAndName,

@@ -61,6 +61,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     nodes,
     targets: source === undefined ? [] : [...source.links.values()].map((l) => targetStatus(node, source, l, now)),
     verify: o.verify,
+    snapshots: source === undefined ? [] : source.snapshots.views(),
     export: source?.serving === true ? { socketPath: o.socketPath, name: node.tag } : null,
     failureTimeoutMs: d.failureTimeoutMs,
     failover: d.failover,

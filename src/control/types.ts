@@ -4,6 +4,7 @@
  */
 import type { ExportTlsMode, TlsState } from '../io/tls.ts';
 import type { Explained } from './explain.ts';
+import type { SnapshotView } from '../failover/source-snapshots.ts';
 import type { ArbiterKind, Confirmable, ConfirmDefault, Decision, FailoverMode, Flags, NodeName, NodeState, PeerState } from '../failover/types.ts';
 
 /** Progress of something that lasts. */
@@ -71,6 +72,8 @@ export interface MirrorStatus {
   /** Only on the node in service. */
   targets: TargetStatus[];
   verify: Progress | null;
+  /** Only on the node in service. */
+  snapshots: SnapshotView[];
   /** Where NBD clients connect while in service. */
   export: { socketPath: string; name: string } | null;
   failureTimeoutMs: number;
@@ -135,6 +138,9 @@ export type EventKind =
   | 'decision'
   | 'verify-done'
   | 'config'
+  | 'snapshot-created'
+  | 'snapshot-lost'
+  | 'snapshot-deleted'
   | 'confirm-failover'
   | 'hook-failed';
 
@@ -236,6 +242,10 @@ export interface Actions {
       notCompared: { node: NodeName; bytes: number; why: string }[];
     } | null;
   };
+  /** What the mirror holds at a moment, read-only under an export of its own, until it is deleted, lost, or the mirror leaves service. `spaceBytes`: what it may keep; null: a tenth of the mirror. */
+  'snapshot-create': { params: { tag: string; name: string; spaceBytes: number | null }; result: SnapshotView };
+  'snapshot-list': { params: { tag: string }; result: SnapshotView[] };
+  'snapshot-delete': { params: { tag: string; name: string }; result: { deleted: string } };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
   /** A named map of what is written from now on; of the node in service. */
   'checkpoint-create': { params: { tag: string; name: string }; result: CheckpointStatus };

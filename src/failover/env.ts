@@ -24,6 +24,9 @@ export type NodeEventKind =
   | 'decision'
   | 'verify-done'
   | 'config'
+  | 'snapshot-created'
+  | 'snapshot-lost'
+  | 'snapshot-deleted'
   | 'confirm-failover'
   | 'hook-failed';
 

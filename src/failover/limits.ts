@@ -17,6 +17,8 @@ export const CONFIRM_TIMEOUT_MAX_SEC = 604_800;
 /** Sector sizes of a mirror: powers of two. */
 export const SECTOR_MIN_BYTES = 512;
 export const SECTOR_MAX_BYTES = 4096;
+/** Of one mirror at a time: each that a write is news to costs it a copy. */
+export const SNAPSHOTS_MAX = 4;
 export const PATH_MAX_CHARACTERS = 4096;
 export const RECORD_MAX_BYTES = 128 * 1024;
 export const FLAG_MAX_BYTES = 256;

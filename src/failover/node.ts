@@ -434,7 +434,7 @@ export class MirrorNode implements Claimant {
   async leaveService(clean: boolean, dropOwnership: boolean, handedOver = false): Promise<void> {
     const source = this.#source;
     if (source === undefined) return;
-    await this.env.exports.remove(this.tag, source.export, clean ? 5000 : 200);
+    await Promise.all([this.env.exports.remove(this.tag, source.export, clean ? 5000 : 200), source.snapshots.end()]);
     let end = { clean: handedOver, agreed: false };
     try {
       if (clean && !handedOver) end = await source.stopClean();

@@ -19,6 +19,8 @@ export interface NodePaths {
   tls: string;
   /** Programs of the operator, told what happens; may be absent. */
   hooks: string;
+  /** Files of snapshots, called as their exports; of no use to a later start of the daemon, which removes them. */
+  snapshots: string;
   /** Sockets and process ids; may be emptied at any start of the machine. */
   run: string;
 }
@@ -37,6 +39,7 @@ export function nodePaths(root: string): NodePaths {
     tunables: join(root, 'etc/default/LifeKeeper'),
     tls: join(root, 'etc/tls'),
     hooks: join(root, 'etc/hooks.d'),
+    snapshots: join(root, 'snapshots'),
     run: join(root, 'run'),
   };
 }
@@ -60,6 +63,20 @@ export function bitmapPath(root: string, tag: string): string {
 
 export function statePath(root: string, tag: string): string {
   return mirrorPaths(root, tag).state;
+}
+
+/** What a snapshot's export and its file are called: no tag has an @. */
+export function snapshotName(tag: string, name: string): string {
+  return `${tag}@${name}`;
+}
+
+/** The mirror that an export belongs to: the export of a snapshot is that of its mirror, as far as who may use it goes. */
+export function tagOfExport(name: string): string {
+  return name.split('@', 1)[0] ?? name;
+}
+
+export function snapshotPath(root: string, tag: string, name: string): string {
+  return join(nodePaths(root).snapshots, snapshotName(validateTag(tag), validateSnapshotName(name)));
 }
 
 /** Says that legs of this node are in doubt (src/control/legs-in-doubt.ts). */
@@ -91,6 +108,11 @@ export function validateTag(tag: string, where = 'as the name of a mirror'): str
 
 export function validateCheckpointName(name: string): string {
   if (!isName(name)) throw new StateError(`${shown(name)} is not a checkpoint name`, 'as the name of a checkpoint', ALLOWED);
+  return name;
+}
+
+export function validateSnapshotName(name: string, where = 'as the name of a snapshot'): string {
+  if (!isName(name)) throw new StateError(`${shown(name)} is not a name`, where, ALLOWED);
   return name;
 }
 

@@ -27,6 +27,7 @@ import { boundedWhy } from './record.ts';
 import { sectorSizeOf } from './sectors.ts';
 import { type LinkOwner, TargetLink } from './target-link.ts';
 import { Outs } from './told-out.ts';
+import { SourceSnapshots } from './source-snapshots.ts';
 import type { Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
 import { endsWithin } from './within.ts';
 
@@ -60,6 +61,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   readonly export: MirrorExport;
   readonly prover: Prover;
   readonly members: Members;
+  readonly snapshots: SourceSnapshots;
   readonly links = new Map<NodeName, TargetLink>();
   /** Links whose resync runs now. */
   readonly resyncs = new Set<TargetLink>();
@@ -109,6 +111,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     this.export = new MirrorExport(this.device, `NetRAID mirror ${ctx.tag}`);
     this.prover = new Prover(this.device);
     this.members = new Members(this);
+    this.snapshots = new SourceSnapshots(this, definition.failureTimeoutMs);
     for (const [node, d] of Object.entries(definition.nodes)) if (node !== ctx.env.self) this.addLink(node, d.mode, d.foreignUri !== undefined);
     if (o.bitmapWasDamaged) for (const node of this.links.keys()) this.damagedFor.add(node);
   }
@@ -317,8 +320,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   waitEnded(node: NodeName): boolean {
     if (this.waitEndedFor.has(node)) return true;
     const sec = this.ctx.record().definition.waitForPreviousSourceSec;
-    if (sec < 0) return false;
-    return this.ctx.env.io.clock.now() - this.#startedAt >= sec * 1000;
+    return sec >= 0 && this.ctx.env.io.clock.now() - this.#startedAt >= sec * 1000;
   }
 
   waitToResync(node: NodeName): boolean {
@@ -339,8 +341,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   }
 
   #rank(l: TargetLink): number {
-    if (l.node === this.previousSource) return -1;
-    return this.ctx.record().definition.nodes[l.node]?.priority ?? Infinity;
+    return l.node === this.previousSource ? -1 : (this.ctx.record().definition.nodes[l.node]?.priority ?? Infinity);
   }
 
   zeroedAlike(view: NodeView): boolean {

@@ -21,6 +21,7 @@ import { Entrance } from './entrance.ts';
 import { Gate, type Suspension } from './gate.ts';
 import type { MirrorHost } from './host.ts';
 import { type IssueOwner, IssueQueue } from './issue-queue.ts';
+import type { Keeper } from './keeper.ts';
 import { LegIo, SLOTS } from './leg-io.ts';
 import type { LocalLeg, TargetLeg } from './legs.ts';
 import { Losses, type LossOwner } from './losses.ts';
@@ -28,7 +29,7 @@ import type { DurableWaiter, Marks } from './marks.ts';
 import { type LockWaiter, RangeLock, WAITING } from './range-lock.ts';
 import { shownRange } from './own-leg.ts';
 import { Replies } from './replies.ts';
-import { type MirrorRequest, RequestKind, RequestPool } from './request.ts';
+import { type MirrorRequest, type Reader, RequestKind, RequestPool } from './request.ts';
 import { Sessions, type SessionsOwner } from './sessions.ts';
 import type { MirrorSettings } from './settings.ts';
 import { StallGuard } from './stall-guard.ts';
@@ -56,6 +57,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   readonly local: LocalLeg;
   marks: Marks;
   readonly lock = new RangeLock();
+  /** While there are snapshots. */
+  keeper: Keeper | undefined;
   readonly settings: MirrorSettings;
   readonly sessions: Sessions;
   readonly #host: MirrorHost;
@@ -106,10 +109,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   // -------------------------------------------------------------------------------------------- a request's way
 
   /** Takes a validated request; for a WRITE the device owns one reference to `h`. Exactly one answer goes to `r`. */
-  submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, mayPunch: boolean): void {
+  submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, punch: boolean, of?: Reader): void {
     const m = this.#pool.take();
-    m.asked(kind, r, id, offset, length, h, fua, mayPunch);
-    this.lastRequestAt = this.clock.now();
+    m.asked(kind, r, id, offset, length, h, fua, punch);
+    m.of = of;
+    if (of === undefined) this.lastRequestAt = this.clock.now();
     this.#stall.look();
     this.#admit(m);
   }
@@ -174,6 +178,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   #issueWrite(m: MirrorRequest): void {
+    if (this.keeper?.takes(m) === true) return;
     this.counters.writes += 1;
     this.counters.writtenBytes += m.length;
     // One more than there are legs, so that an answer that comes meanwhile does not end the count.
@@ -191,6 +196,10 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   #issueRead(m: MirrorRequest): void {
+    if (m.of !== undefined) {
+      m.of.read(m);
+      return;
+    }
     this.counters.reads += 1;
     this.counters.readBytes += m.length;
     if (!this.#legs.read(m)) this.#settle(m, Errno.EIO);
@@ -222,13 +231,13 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, 0);
       return;
     }
-    const retried = m.errno !== 0;
+    const final = m.errno !== 0 || m.of !== undefined;
     m.errno = errno;
     if (slot !== 0) {
       const t = this.sessions.at(slot);
       if (t !== undefined) this.targetFailed(t, `read on ${t.node}: ${errnoName(errno)}`, false);
     }
-    if (retried || this.settings.localErrors === 'pass-on' || this.#legs.readableTarget() === undefined) {
+    if (final || this.settings.localErrors === 'pass-on' || this.#legs.readableTarget() === undefined) {
       this.#settle(m, errno);
       return;
     }

@@ -11,6 +11,11 @@ export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
 /** No leg has answered in this slot, or none was asked. */
 export const NOT_ASKED = -1;
 
+/** Answers a READ of something else than the device itself, by the device's `onDone`. */
+export interface Reader {
+  read(m: MirrorRequest): void;
+}
+
 export class MirrorRequest {
   readonly index: number;
   kind: RequestKind = RequestKind.READ;
@@ -33,6 +38,7 @@ export class MirrorRequest {
   /** READ: the leg it was sent to, and the data that came. */
   readFrom = 0;
   data: Handle = 0;
+  of: Reader | undefined;
   /** What the application will be told. */
   errno = 0;
   /** FLUSH: sequence number of the intent log that this flush proves when every leg in session takes part. */

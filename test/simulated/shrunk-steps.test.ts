@@ -174,6 +174,17 @@ const cases: Record<Action['do'], Case[]> = {
       steps: undefined,
     },
   ],
+  snapshot: [
+    {
+      title: 'as an operator says it',
+      atOnce: true,
+      actions: [
+        { do: 'snapshot', node: one, name: 's1', spaceBytes: 4096 },
+        { do: 'snapshot', node: one, name: 's1', spaceBytes: null },
+      ],
+      steps: ['{run: "netraid snapshot create mirror s1 --space 4096", on: server1}', '{run: "netraid snapshot delete mirror s1", on: server1}'],
+    },
+  ],
   command: [
     { title: 'to a node that is down', after: [{ do: 'crash', node: one }], actions: [command('pause', one)], steps: [] },
     {

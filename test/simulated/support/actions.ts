@@ -27,6 +27,8 @@ export type Action =
   | { do: 'short'; node: string; share: number }
   /** What is written from now on takes so long; null: as ever. */
   | { do: 'slow-disk'; node: string; ms: number | null }
+  /** `spaceBytes` of a new one; null: it is deleted. */
+  | { do: 'snapshot'; node: string; name: string; spaceBytes: number | null }
   | { do: 'damage'; node: string; path: string; at: number; bit: number }
   | { do: 'command'; node: string; command: Command; nodes: string[] };
 
@@ -134,6 +136,9 @@ function onNode(c: Cluster, m: Machine, a: Extract<Action, { node: string }>): v
     case 'damage':
       if (m.sim.state === 'stopped') void damage(c, m, a.path, a.at, a.bit);
       return;
+    case 'snapshot':
+      void snapshot(c, m, a.name, a.spaceBytes);
+      return;
     case 'command':
       void command(c, m, a.command, a.nodes);
   }
@@ -163,6 +168,12 @@ async function damage(c: Cluster, m: Machine, path: string, at: number, bit: num
     if (!(e instanceof IoError)) throw e;
   }
   m.reader.forget();
+}
+
+async function snapshot(c: Cluster, m: Machine, name: string, spaceBytes: number | null): Promise<void> {
+  const made = spaceBytes !== null;
+  const answer = made ? await m.command('snapshot-create', { tag: TAG, name, spaceBytes }) : await m.command('snapshot-delete', { tag: TAG, name });
+  c.say(`--- snapshot ${name} of ${m.name} ${made ? 'created' : 'deleted'}: ${answer === '' ? 'done' : answer}`);
 }
 
 async function command(c: Cluster, m: Machine, what: Command, nodes: string[]): Promise<void> {

@@ -17,6 +17,7 @@ import { Branches } from './branches.ts';
 import { DamageChecks } from './damage-checks.ts';
 import { LeftOut } from './left-out.ts';
 import { hostIn, LEG, PATHS, type Plan, ROOT, TAG } from './plan.ts';
+import { SnapshotReaders } from './snapshots.ts';
 import { CHANGES, spied, type Watcher } from './spy.ts';
 import { RecordChecks } from './record-checks.ts';
 import { parseRecord } from './state-reader.ts';
@@ -145,6 +146,8 @@ export class Machine {
     });
     daemon.onEvent((e) => {
       if (e.kind === 'in-service') this.#c.wentInService(this);
+      if (e.kind === 'snapshot-created') this.#c.snapshots.taken(this, String(e.fields['snapshot']));
+      if (e.kind === 'snapshot-lost') this.#c.count(`snapshots lost: ${String(e.fields['why']).replace(/\d+/gu, 'N')}`);
     });
     this.daemon = daemon;
     this.#c.records.booted(this, daemon);
@@ -362,6 +365,7 @@ export class Cluster {
   readonly branches: Branches;
   readonly records = new RecordChecks(this);
   readonly damage = new DamageChecks(this);
+  readonly snapshots = new SnapshotReaders(this);
   readonly counts = new Map<string, number>();
   readonly checks = new Map<string, number>();
   /** The last things that happened, for people. */

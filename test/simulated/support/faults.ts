@@ -3,6 +3,7 @@ import { Stream } from '../../../src/io/simulated/seed.ts';
 import { type Action, perform, type TimedAction } from './actions.ts';
 import type { Cluster, Machine } from './cluster.ts';
 import { type Kind, LEG, PATHS, ROOT } from './plan.ts';
+import { SNAPSHOTS } from './snapshots.ts';
 
 interface Fault {
   name: string;
@@ -224,6 +225,53 @@ export class Faults {
     ];
   }
 
+  #snapshots = 0;
+
+  /** Made, deleted, and struck by what may happen to their disk. */
+  #ofSnapshots(): Fault[] {
+    const { plan } = this.#c;
+    const s = this.#s;
+    const disk = (op: 'read' | 'write' | 'sync' | 'full', weight: number): Fault => ({
+      name: `snapshots: ${op === 'full' ? 'ENOSPC' : `EIO on ${op}`}`,
+      kind: 'snapshot',
+      weight,
+      strike: () => this.#diskFault(SNAPSHOTS, op),
+    });
+    return [
+      {
+        name: 'operator: snapshot',
+        kind: 'snapshot',
+        weight: 10,
+        strike: () => {
+          const m = this.#source();
+          if (m === undefined) return false;
+          this.#snapshots += 1;
+          const name = `s${String(this.#snapshots)}`;
+          const spaceBytes = s.coin(0.7) ? plan.sizeBytes : s.between(1, 16) * plan.regionBytes;
+          this.act({ do: 'snapshot', node: m.name, name, spaceBytes });
+          return this.#say(`operator: snapshot ${name} of ${m.name}, ${String(spaceBytes)} bytes`);
+        },
+      },
+      {
+        name: 'operator: snapshot deleted',
+        kind: 'snapshot',
+        weight: 2,
+        strike: () => {
+          const m = this.#source();
+          const names = m?.mirror?.source?.snapshots.views().map((v) => v.name) ?? [];
+          if (m === undefined || names.length === 0) return false;
+          const name = s.pick(names);
+          this.act({ do: 'snapshot', node: m.name, name, spaceBytes: null });
+          return this.#say(`operator: snapshot ${name} of ${m.name} deleted`);
+        },
+      },
+      disk('write', 0.7),
+      disk('read', 0.4),
+      disk('sync', 0.7),
+      disk('full', 0.4),
+    ];
+  }
+
   #list(): Fault[] {
     const c = this.#c;
     const s = this.#s;
@@ -296,6 +344,7 @@ export class Faults {
         },
       },
       ...this.#cutsOfOnePath(),
+      ...this.#ofSnapshots(),
       {
         name: 'isolation',
         kind: 'cuts',

@@ -126,6 +126,7 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
   })();
   if (script === undefined) await strikeBySeed(c, plan, l);
   else await strikeByScript(c, l, script);
+  c.snapshots.end();
   await endHistory(c, w);
   over = true;
   checkpoints?.end();

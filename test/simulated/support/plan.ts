@@ -22,6 +22,7 @@ export const KINDS = [
   'aimed',
   'hiccup',
   'checkpoints',
+  'snapshot',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -102,6 +103,7 @@ const CHANCE: Record<Kind, number> = {
   // Of those with aimed blows: these take the place of the others.
   hiccup: 0.15,
   checkpoints: 0.35,
+  snapshot: 0.3,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -120,6 +122,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
     ['switchover', moves],
     ['aimed', aimed],
     ['hiccup', hiccups],
+    ['snapshot', new Stream(seed, 'snapshots').coin(CHANCE.snapshot) || o.only?.has('snapshot') === true],
     ...(aimed ? [['force', true] as const] : []),
   ]);
   const drawn = KINDS.filter((k) => ofItsOwn.get(k) ?? (s.coin(CHANCE[k]) || (aimed && k === 'cuts')));

@@ -75,6 +75,33 @@ export const PLANTS: readonly Plant[] = [
     ],
   },
   {
+    name: 'a snapshot is read without the range lock',
+    only: 'snapshot,crash,stop,slow',
+    edits: [
+      {
+        file: 'src/mirror/snapshots.ts',
+        find: 'const slot = await this.#locked(offset, offset + length);',
+        replace: 'const slot = await Promise.resolve(WAITING);',
+      },
+      {
+        file: 'src/mirror/snapshots.ts',
+        find: "if (r !== 'again') return r;\n      } finally {\n        this.#d.lock.release(slot);",
+        replace: "if (r !== 'again') return r;\n      } finally {\n        await Promise.resolve(slot);",
+      },
+    ],
+  },
+  {
+    name: 'what a snapshot lacks is copied after the write',
+    only: 'snapshot,crash,stop',
+    edits: [
+      {
+        file: 'src/mirror/snapshots.ts',
+        find: 'm.lockSlot = -1;\n    void this.#keepFor(m);\n    this.#d.lock.release(slot);\n    return true;',
+        replace: 'void this.#keep(m.offset, m.length);\n    return slot < 0;',
+      },
+    ],
+  },
+  {
     name: 'no fsync of the folder after a rename',
     edits: [
       { file: 'src/io/atomic-file.ts', find: 'await files.syncDirectory(dirname(path));', replace: 'dirname(path);' },

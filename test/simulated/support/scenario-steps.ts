@@ -161,6 +161,8 @@ export class Telling {
         return a.share === 0 ? [] : undefined;
       case 'slow-disk':
         return a.ms === null ? [] : undefined;
+      case 'snapshot':
+        return this.#snapshot(a);
       case 'command':
         return this.#command(a);
     }
@@ -205,6 +207,12 @@ export class Telling {
     if (state === 'up') return [step];
     this.#late.set(node, [...(this.#late.get(node) ?? []), step]);
     return [];
+  }
+
+  #snapshot({ node, name, spaceBytes }: Extract<Action, { do: 'snapshot' }>): Step[] {
+    if (this.#state.get(node) !== 'up') return [];
+    const made = spaceBytes !== null;
+    return [{ run: `netraid snapshot ${made ? 'create' : 'delete'} ${TAG} ${name}${made ? ` --space ${String(spaceBytes)}` : ''}`, on: node }];
   }
 
   // -------------------------------------------------------------------------------------------------------- links

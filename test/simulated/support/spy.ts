@@ -20,6 +20,7 @@ import type {
   WireParams,
 } from '../../../src/io/types.ts';
 import { EventKind } from '../../../src/io/types.ts';
+import { ROOT } from './plan.ts';
 import { NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES } from '../../../src/nbd/wire/constants.ts';
 
 export interface ApplicationRequest {
@@ -92,6 +93,8 @@ class SpiedEngine implements Engine {
   /** Connections of applications: they come in on the node's unix socket. */
   readonly #applications = new Set<ConnId>();
   readonly #requests = new Map<RequestId, ApplicationRequest>();
+  /** Files that are opened like legs, and are none. */
+  readonly #noLegs = new Set<LegId>();
 
   constructor(e: Engine, w: Watcher) {
     this.#e = e;
@@ -120,8 +123,10 @@ class SpiedEngine implements Engine {
   awaited(conn: ConnId): number | undefined {
     return this.#e.awaited(conn);
   }
-  openLeg(path: string, o: LegOptions): Promise<LegInfo> {
-    return this.#e.openLeg(path, o);
+  async openLeg(path: string, o: LegOptions): Promise<LegInfo> {
+    const info = await this.#e.openLeg(path, o);
+    if (path.startsWith(`${ROOT}/`)) this.#noLegs.add(info.leg);
+    return info;
   }
   closeLeg(leg: LegId): Promise<void> {
     return this.#e.closeLeg(leg);
@@ -136,14 +141,14 @@ class SpiedEngine implements Engine {
     this.#e.read(op, leg, offset, length);
   }
   write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void {
-    this.#w.legChanges(offset, length);
+    if (!this.#noLegs.has(leg)) this.#w.legChanges(offset, length);
     this.#e.write(op, leg, offset, h, hOffset, length, fua);
   }
   sync(op: OpId, leg: LegId): void {
     this.#e.sync(op, leg);
   }
   zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void {
-    this.#w.legChanges(offset, length);
+    if (!this.#noLegs.has(leg)) this.#w.legChanges(offset, length);
     this.#e.zero(op, leg, offset, length, mayPunch, fua);
   }
   extents(op: OpId, leg: LegId, offset: number, length: number): void {

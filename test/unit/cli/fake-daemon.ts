@@ -99,6 +99,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     },
     targets: [target('server2')],
     verify: null,
+    snapshots: [],
     export: { socketPath: '/r/run/nbd.sock', name: 'datarep-ext3' },
     failureTimeoutMs: 2000,
     failover: 'auto',

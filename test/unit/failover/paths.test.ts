@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { bitmapPath, mirrorPaths, nodePaths, StateError, statePath, validateNodeName, validateTag } from '../../../src/failover/paths.ts';
+import {
+  bitmapPath,
+  mirrorPaths,
+  nodePaths,
+  StateError,
+  snapshotPath,
+  statePath,
+  tagOfExport,
+  validateNodeName,
+  validateTag,
+} from '../../../src/failover/paths.ts';
 
 describe('paths below the root', () => {
   it("are where LifeKeeper's users look for them", () => {
@@ -15,9 +25,12 @@ describe('paths below the root', () => {
       hooks: '/r/etc/hooks.d',
       resources: '/r/subsys/scsi/resources/netraid',
       tunables: '/r/etc/default/LifeKeeper',
+      snapshots: '/r/snapshots',
       run: '/r/run',
     });
     expect([bitmapPath('/r', 't'), statePath('/r', 't')]).toEqual(['/r/bitmap_t', '/r/state_t']);
+    expect(snapshotPath('/r', 't', 's')).toBe('/r/snapshots/t@s');
+    expect(['t@s', 't', ''].map(tagOfExport)).toEqual(['t', 't', '']);
   });
 
   it.each(['', '.', '..', '../x', 'a/b', '-rf', '.hidden', 'a b', 'a\n', 'ä', 'x'.repeat(65), 'constructor', 'toString', 'a\0'])(

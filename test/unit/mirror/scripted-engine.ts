@@ -33,6 +33,7 @@ export interface PendingOp {
   offset: number;
   length: number;
   h: Handle;
+  hOffset: number;
   fua: boolean;
   mayPunch: boolean;
   /** A sync makes durable what had been done when it began, but for what an earlier sync failed to. */
@@ -121,7 +122,7 @@ export function endOp(engine: ScriptedEngine, copy: Copy, op: PendingOp, errno =
   let value: EngineValue | undefined;
   if (errno === 0) {
     const end = op.offset + op.length;
-    if (op.kind === 'write') copy.bytes.set(engine.view(op.h).subarray(0, op.length), op.offset);
+    if (op.kind === 'write') copy.bytes.set(engine.view(op.h).subarray(op.hOffset, op.hOffset + op.length), op.offset);
     else if (op.kind === 'zero' || op.kind === 'trim') copy.bytes.fill(0, op.offset, end);
     else if (op.kind === 'sync') {
       if (op.atStart !== undefined) copy.synced(op.atStart);
@@ -138,6 +139,8 @@ export function endOp(engine: ScriptedEngine, copy: Copy, op: PendingOp, errno =
 
 export class ScriptedEngine implements Engine {
   readonly leg: Copy;
+  /** Legs beside the own one. */
+  readonly others = new Map<LegId, Copy>();
   /** Ranges that are reported as holes. */
   holes: { offset: number; length: number }[] = [];
   readonly #handles = new Map<Handle, { bytes: Uint8Array; references: number }>();
@@ -168,25 +171,25 @@ export class ScriptedEngine implements Engine {
     this.#onEvents = f;
   }
 
-  read(op: OpId, _leg: LegId, offset: number, length: number): void {
-    this.#op(op, 'read', offset, length);
+  read(op: OpId, leg: LegId, offset: number, length: number): void {
+    this.#op(op, leg, 'read', offset, length);
   }
 
-  write(op: OpId, _leg: LegId, offset: number, h: Handle, _hOffset: number, length: number, fua: boolean): void {
+  write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void {
     this.retain(h);
-    this.#op(op, 'write', offset, length, { h, fua });
+    this.#op(op, leg, 'write', offset, length, { h, hOffset, fua });
   }
 
-  sync(op: OpId): void {
-    this.#op(op, 'sync', 0, 0);
+  sync(op: OpId, leg: LegId): void {
+    this.#op(op, leg, 'sync', 0, 0);
   }
 
-  zero(op: OpId, _leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void {
-    this.#op(op, 'zero', offset, length, { mayPunch, fua });
+  zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void {
+    this.#op(op, leg, 'zero', offset, length, { mayPunch, fua });
   }
 
-  extents(op: OpId, _leg: LegId, offset: number, length: number): void {
-    this.#op(op, 'extents', offset, length);
+  extents(op: OpId, leg: LegId, offset: number, length: number): void {
+    this.#op(op, leg, 'extents', offset, length);
   }
 
   digest(op: OpId, h: Handle, offset: number, length: number): void {
@@ -288,11 +291,12 @@ export class ScriptedEngine implements Engine {
     return found;
   }
 
-  #op(id: OpId, kind: OpKind, offset: number, length: number, o: Partial<PendingOp> = {}): void {
+  #op(id: OpId, leg: LegId, kind: OpKind, offset: number, length: number, o: Partial<PendingOp> = {}): void {
     const done = (errno: number, h: Handle, value: EngineValue | undefined): void => {
       this.#emit(id, errno, length, h, value);
     };
-    this.leg.begin({ kind, offset, length, h: 0, fua: false, mayPunch: false, atStart: undefined, done, ...o });
+    const copy = this.others.get(leg) ?? this.leg;
+    copy.begin({ kind, offset, length, h: 0, hOffset: 0, fua: false, mayPunch: false, atStart: undefined, done, ...o });
   }
 
   #emit(id: OpId, errno: number, length: number, handle: Handle, value: EngineValue | undefined): void {
@@ -377,6 +381,7 @@ export class ScriptedClient implements TargetClient {
       offset,
       length,
       h: 0,
+      hOffset: 0,
       fua: false,
       mayPunch: false,
       atStart: undefined,

@@ -38,6 +38,7 @@ const status: MirrorStatus = {
   nodes: {},
   targets: [target],
   verify: null,
+  snapshots: [],
   export: null,
   failureTimeoutMs: 2000,
   failover: 'auto',
