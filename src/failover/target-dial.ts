@@ -110,6 +110,7 @@ export function asTarget(engine: Engine, client: NbdClient, foreign: boolean): T
     onClosed: (f) => {
       client.onClosed(f);
     },
+    lostWhy: () => client.lost?.reason,
     close: (errno) => {
       client.close(errno);
     },

@@ -6,6 +6,8 @@
  *          v                     v                           v
  *    simple replies       no block status              EXPORT_NAME (no error text, no block sizes)
  *
+ * A server of the newstyle that is not fixed is asked for EXPORT_NAME alone.
+ *
  * Source: NetworkBlockDevice/nbd, doc/proto.md, "Option haggling". All functions reject with HandshakeError only, and leave
  * closing the socket on an error to the caller.
  */
@@ -61,9 +63,9 @@ export async function takeExport(pull: PullSocket, exportName: string, o: Haggle
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
-  const structured = (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
+  const structured = haggler.fixed && (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
   const baseAllocationContextId = structured ? await askForBaseAllocation(haggler, exportName) : undefined;
-  const found = await askForInfo(haggler, NBD_OPT_GO, exportName);
+  const found = haggler.fixed ? await askForInfo(haggler, NBD_OPT_GO, exportName) : undefined;
   const facts = found ?? (await askByExportName(haggler, exportName));
   return decoded(haggler, exportName, { ...facts, structured, baseAllocationContextId });
 }
@@ -73,6 +75,7 @@ export async function inspectExport(pull: PullSocket, exportName: string, o: Hag
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
+  haggler.requireFixed();
   const structured = (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
   const facts = await askForInfo(haggler, NBD_OPT_INFO, exportName);
   if (facts === undefined) throw haggler.refusal({ reply: NBD_REP_ERR_UNSUP, text: '' }, optionName(NBD_OPT_INFO));
@@ -84,6 +87,7 @@ export async function inspectExport(pull: PullSocket, exportName: string, o: Hag
 export async function listExports(pull: PullSocket, o: HagglerOptions): Promise<ExportListing[]> {
   const haggler = new OptionHaggler(pull, o);
   await haggler.greet();
+  haggler.requireFixed();
   const answer = await haggler.ask(NBD_OPT_LIST, NOTHING, EXPORTS_MAX);
   if (!answer.ok) throw haggler.refusal(answer, 'to list its exports');
   const listings = answer.replies.map((r) => {

@@ -63,6 +63,7 @@ export class OptionHaggler {
   readonly #o: HagglerOptions;
   readonly #deadline: number;
   #noZeroes = false;
+  #fixed = false;
 
   constructor(pull: PullSocket, o: HagglerOptions) {
     this.#pull = pull;
@@ -75,6 +76,11 @@ export class OptionHaggler {
     return this.#noZeroes;
   }
 
+  /** It can answer options; else it knows EXPORT_NAME alone, and closes the connection at any other. */
+  get fixed(): boolean {
+    return this.#fixed;
+  }
+
   async greet(): Promise<void> {
     const magic = await this.read(8, 'greeting');
     if (getMagic(viewOf(magic), 0) !== NBD_MAGIC) throw this.fail('not-nbd', Errno.EINVAL, 'it does not speak NBD');
@@ -84,11 +90,14 @@ export class OptionHaggler {
     }
     if (style !== NBD_OPTS_MAGIC) throw this.fail('not-nbd', Errno.EINVAL, 'it does not speak NBD');
     const flags = getU16(viewOf(await this.read(2, 'greeting')), 0);
-    if ((flags & NBD_FLAG_FIXED_NEWSTYLE) === 0) {
-      throw this.fail('too-old', Errno.ENOTSUP, 'it does not announce fixed newstyle haggling, which is needed');
-    }
+    this.#fixed = (flags & NBD_FLAG_FIXED_NEWSTYLE) !== 0;
     this.#noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0;
-    this.#pull.write(encodeClientFlags(NBD_FLAG_C_FIXED_NEWSTYLE | (this.#noZeroes ? NBD_FLAG_C_NO_ZEROES : 0)));
+    this.#pull.write(encodeClientFlags((this.#fixed ? NBD_FLAG_C_FIXED_NEWSTYLE : 0) | (this.#noZeroes ? NBD_FLAG_C_NO_ZEROES : 0)));
+  }
+
+  /** Whatever is not EXPORT_NAME. */
+  requireFixed(): void {
+    if (!this.#fixed) throw this.fail('too-old', Errno.ENOTSUP, 'it does not announce fixed newstyle haggling, which is needed');
   }
 
   async ask(option: number, data: Uint8Array, repliesMax: number): Promise<Answer> {

@@ -60,6 +60,16 @@ describe('a foreign target that another source has rewritten', () => {
 });
 
 describe('a foreign target that nobody else can have written to', () => {
+  it('is shown as paused when it is, and is copied to in part when it goes on', async () => {
+    await withCopy(async (sim) => {
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['copy'] });
+      await sim.write('server1', REGION, REGION, 3);
+      expect(await sim.targetState('server1', 'copy')).toBe('Paused');
+      await sim.call('server1', 'resume', { tag: 't', nodes: ['copy'] });
+      expect(await copied(sim, 'server1')).toBe('partial');
+    });
+  });
+
   it('is copied to in part by its source, which crashed and has heard all others', async () => {
     await withCopy(
       async (sim) => {

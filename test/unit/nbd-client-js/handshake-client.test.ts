@@ -180,9 +180,18 @@ describe('a server that is none, or an old one', () => {
     expect(e.message).toMatch(/oldstyle/);
   });
 
-  it('speaks newstyle, but not fixed', async () => {
-    const e = await againstBytes(encodeGreeting(nbd.NBD_FLAG_NO_ZEROES));
-    expect(e.failure).toBe('too-old');
+  it('speaks newstyle, but not fixed: it is asked for the export by its name and nothing else', async () => {
+    const { info, peer } = await take({ fixed: false, sizeBytes: 4096 });
+    expect([peer.options, peer.clientFlags, peer.exportName]).toEqual([[nbd.NBD_OPT_EXPORT_NAME], nbd.NBD_FLAG_C_NO_ZEROES, 'disk']);
+    expect(info).toMatchObject({ sizeBytes: 4096, structured: false });
+  });
+
+  it('is not listed or looked at when it is not fixed, as it could not answer', async () => {
+    for (const look of [listExports, (pull: PullSocket, o: Scene['options']): Promise<unknown> => inspectExport(pull, 'disk', o)]) {
+      const s = scene();
+      s.peer.write(encodeGreeting(nbd.NBD_FLAG_NO_ZEROES));
+      expect(await failure(look(s.pull, s.options))).toMatchObject({ failure: 'too-old' });
+    }
   });
 });
 
