@@ -27,6 +27,7 @@ import {
 import { append } from './block-status.ts';
 import { dialAll, type Reach } from './dial.ts';
 import type { ExportInfo } from './export-info.ts';
+import type { Secure } from './option-haggler.ts';
 import { type Loss, Pipeline } from './pipeline.ts';
 
 export type { Loss } from './pipeline.ts';
@@ -35,6 +36,8 @@ export interface NbdClientSettings {
   io: Pick<Io, 'clock' | 'net'>;
   hub: EngineHub;
   exportName: string;
+  /** TLS is to be spoken, by STARTTLS: makes it of a socket. Absent: in clear. */
+  secure?: Secure;
   /** Wanted; one is used unless the server announces CAN_MULTI_CONN. Default 1. */
   connections?: number;
   /** Dialling and handshake together, for each connection. Default 5000. */
@@ -88,6 +91,7 @@ export class NbdClient {
       exportName: o.exportName,
       connectTimeoutMs: o.connectTimeoutMs ?? 5_000,
       replyTimeoutMs,
+      secure: o.secure,
     });
     const { info } = first;
     const requestsMax = o.requestsMax ?? 256;

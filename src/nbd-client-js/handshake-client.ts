@@ -1,6 +1,7 @@
 /**
  * The client's handshakes: take an export (GO), look at one (INFO), list them (LIST).
  *
+ *   [STARTTLS ->]
  *   STRUCTURED_REPLY -> SET_META_CONTEXT base:allocation -> GO with block sizes
  *          | no                  | no                        | server does not know GO
  *          v                     v                           v
@@ -41,7 +42,7 @@ import { encodeText, EXPORT_NAME_REPLY, EXPORT_NAME_ZEROES_BYTES } from '../nbd/
 import { optionName, optionReplyName } from '../nbd/wire/names.ts';
 import { cleanText, HandshakeError } from './errors.ts';
 import { decodeExport, type ExportFacts, type ExportInfo } from './export-info.ts';
-import { type HagglerOptions, OptionHaggler, type OptionReply } from './option-haggler.ts';
+import { type HagglerOptions, OptionHaggler, type OptionReply, type Secure } from './option-haggler.ts';
 
 /** NBD_REP_INFO replies a server may send for one export. */
 const INFOS_MAX = 64;
@@ -58,11 +59,22 @@ export interface ExportListing {
   description: string;
 }
 
+export interface TakeOptions extends HagglerOptions {
+  /** TLS is to be spoken, before anything else; a server that will not is not taken. */
+  secure?: Secure;
+  /** The socket is this one from now on. */
+  onSecured?: (pull: PullSocket) => void;
+}
+
 /** Greets, haggles and enters transmission: afterwards the socket belongs to an engine. */
-export async function takeExport(pull: PullSocket, exportName: string, o: HagglerOptions): Promise<ExportInfo> {
+export async function takeExport(pull: PullSocket, exportName: string, o: TakeOptions): Promise<ExportInfo> {
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
+  if (o.secure !== undefined) {
+    const secured = await haggler.secure(o.secure);
+    o.onSecured?.(secured);
+  }
   const structured = haggler.fixed && (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok;
   const baseAllocationContextId = structured ? await askForBaseAllocation(haggler, exportName) : undefined;
   const found = haggler.fixed ? await askForInfo(haggler, NBD_OPT_GO, exportName) : undefined;

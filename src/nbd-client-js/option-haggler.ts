@@ -9,8 +9,8 @@
  * - every read ends by the answer's deadline and by the whole handshake's; nothing a server sends makes it last longer
  * - whatever goes wrong is a HandshakeError of one line
  */
-import type { PullSocket } from '../io/pull-socket.ts';
-import { type Clock, Errno, IoError } from '../io/types.ts';
+import { PullSocket } from '../io/pull-socket.ts';
+import { type Clock, Errno, IoError, type IoSocket } from '../io/types.ts';
 import {
   NBD_CLISERV_MAGIC,
   NBD_FLAG_C_FIXED_NEWSTYLE,
@@ -19,6 +19,7 @@ import {
   NBD_FLAG_NO_ZEROES,
   NBD_MAGIC,
   NBD_OPT_ABORT,
+  NBD_OPT_STARTTLS,
   NBD_OPTS_MAGIC,
   NBD_REP_ACK,
   NBD_REP_ERR_EXT_HEADER_REQD,
@@ -42,6 +43,12 @@ const REPLY_MAX_BYTES = 64 * 1024;
 /** All replies to one option. */
 const REPLIES_MAX_BYTES = 4 * 1024 * 1024;
 
+/** A TLS handshake is so many answers at most (RFC 5246, 7.3, after TCP). */
+const TLS_ANSWERS = 3;
+
+/** Makes TLS of a paused socket that both ends have agreed to secure; the result is paused, or not yet started. Rejects with IoError. */
+export type Secure = (socket: IoSocket, timeoutMs: number) => Promise<IoSocket>;
+
 export interface OptionReply {
   reply: number;
   data: Uint8Array;
@@ -59,7 +66,7 @@ export interface HagglerOptions {
 }
 
 export class OptionHaggler {
-  readonly #pull: PullSocket;
+  #pull: PullSocket;
   readonly #o: HagglerOptions;
   readonly #deadline: number;
   #noZeroes = false;
@@ -123,6 +130,26 @@ export class OptionHaggler {
     }
   }
 
+  /** Speaks TLS from here on, on the socket that comes back, or throws: what the server said in clear binds nobody (spec, "TLS versions"). */
+  async secure(start: Secure): Promise<PullSocket> {
+    this.requireFixed();
+    const answer = await this.ask(NBD_OPT_STARTTLS, new Uint8Array(0), 0);
+    if (!answer.ok) throw this.refusal(answer, 'to speak TLS');
+    // Whatever is here already was sent in clear, by whomever.
+    if (this.#pull.unreadBytes > 0) throw this.broken('bytes behind its answer to NBD_OPT_STARTTLS, before TLS began');
+    const { socket } = this.#pull;
+    this.#pull.detach();
+    const left = this.#deadline - this.#o.clock.now();
+    try {
+      this.#pull = new PullSocket(await start(socket, Math.max(1, Math.min(left, this.#o.answerTimeoutMs * TLS_ANSWERS))), this.#o.clock);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError)) throw e;
+      throw this.fail('tls', e.errno, e.message);
+    }
+    this.#pull.socket.resume();
+    return this.#pull;
+  }
+
   /** Sends without waiting: for EXPORT_NAME, whose answer has its own shape. */
   send(option: number, data: Uint8Array): void {
     this.#pull.write(encodeOption(option, data));
@@ -173,7 +200,7 @@ const REFUSALS: Readonly<Record<number, { failure: HandshakeFailure; errno: numb
   [NBD_REP_ERR_POLICY]: { failure: 'refused', errno: Errno.EACCES, why: 'its policy forbids it' },
   [NBD_REP_ERR_INVALID]: { failure: 'refused', errno: Errno.EINVAL, why: 'it found the request invalid' },
   [NBD_REP_ERR_PLATFORM]: { failure: 'refused', errno: Errno.ENOTSUP, why: 'its platform cannot' },
-  [NBD_REP_ERR_TLS_REQD]: { failure: 'tls-required', errno: Errno.EACCES, why: 'it requires TLS, which is not supported' },
+  [NBD_REP_ERR_TLS_REQD]: { failure: 'tls-required', errno: Errno.EACCES, why: 'it requires TLS' },
   [NBD_REP_ERR_UNKNOWN]: { failure: 'unknown-export', errno: Errno.ENOENT, why: 'it has no such export' },
   [NBD_REP_ERR_SHUTDOWN]: { failure: 'refused', errno: Errno.ESHUTDOWN, why: 'it is shutting down' },
   [NBD_REP_ERR_TOO_BIG]: { failure: 'refused', errno: Errno.EOVERFLOW, why: 'it found the request too big' },

@@ -13,7 +13,7 @@ import { NbdClient } from '../../src/nbd-client-js/client.ts';
 import { parseNbdUri } from '../../src/nbd-client-js/uri.ts';
 import { Application } from './application.ts';
 import { Cleanup } from './cleanup.ts';
-import { Daemons, freePort } from './daemons.ts';
+import { Daemons, type DaemonsOptions, freePort } from './daemons.ts';
 import { expectIdentical } from './machine.ts';
 import { ServerProcess } from './nbdkit-server.ts';
 import { type Ran, runOk, until } from './programs.ts';
@@ -28,9 +28,10 @@ export type Engine = (typeof ENGINES)[number];
 /** Name of the foreign target. */
 export const ELSEWHERE = 'elsewhere';
 
-export function startEngines(): Promise<Daemons> {
+export function startEngines(o: Pick<DaemonsOptions, 'prepare'> = {}): Promise<Daemons> {
   return Daemons.start({
     nodes: ENGINES,
+    ...o,
     failureTimeoutMs: FAILURE_TIMEOUT_MS,
     tunables: { LKDR_SPEED_LIMIT_MIN: 500_000 },
     env: Object.fromEntries(ENGINES.map((e) => [e, { NETRAID_ENGINE: e }])),
@@ -118,6 +119,13 @@ export class Stage {
     ];
     await this.#serve('qemu-nbd', all, args, { path });
     this.uri = `nbd+unix:///disk?socket=${path}`;
+  }
+
+  /** Any of them on a port of 127.0.0.1. */
+  async tcp(program: string, args: (port: string, pidFile: string) => string[], uri: (port: string) => string): Promise<void> {
+    const port = await freePort();
+    await this.#serve(program, () => args(String(port), this.#pidFile), [], { port });
+    this.uri = uri(String(port));
   }
 
   /** `settings`: of the export, such as `flush = true`. */
