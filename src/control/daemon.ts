@@ -6,7 +6,7 @@ import { Cluster } from '../cluster/cluster.ts';
 import type { LinkTls } from '../cluster/context.ts';
 import { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { VoidWatch } from '../failover/checkpoints.ts';
-import type { NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
+import type { ForeignTls, NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
 import { forgetRefusal } from '../failover/forget.ts';
@@ -55,6 +55,8 @@ export interface DaemonOptions {
   /** Connections between nodes, and STARTTLS for NBD clients over TCP; absent: no TLS. */
   linkTls?: LinkTls | null;
   exportTls?: ExportTls | null;
+  /** Connections to foreign targets; absent: none of them is secured. */
+  foreignTls?: ForeignTls;
   failureTimeoutMs: number;
   settings: MirrorSettings;
   tunables: NodeTunables;
@@ -143,6 +145,7 @@ export class Daemon {
       io,
       hub,
       cluster,
+      foreignTls: o.foreignTls,
       log,
       settings: o.settings,
       tunables: o.tunables,

@@ -106,7 +106,8 @@ function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, no
   const { leg } = link;
   const r = node.record();
   const map = source.marks.outOfSync(link.node);
-  const silent = link.foreign ? !leg.inSession : !node.env.cluster.connected(link.node);
+  // Of a foreign target that is paused nobody knows whether it can be heard.
+  const silent = link.foreign ? !leg.inSession && !r.paused.includes(link.node) : !node.env.cluster.connected(link.node);
   const view = node.peerView(link.node);
   const ordered = view !== undefined && link.orderedAgainst(view);
   const state = peerState(r, node.flags.flags, link.node, {

@@ -2,6 +2,7 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import type { EngineHub } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
+import type { ClientTls } from '../io/tls.ts';
 import type { Io } from '../io/types.ts';
 import type { MirrorSettings } from '../mirror/settings.ts';
 import type { Device } from '../nbd/device.ts';
@@ -72,6 +73,13 @@ export interface NodeTunables {
   connectBeforeServing: boolean;
 }
 
+/** Connections to foreign targets. */
+export interface ForeignTls {
+  tls: ClientTls;
+  /** Beyond loopback none is made in clear. */
+  required: boolean;
+}
+
 export interface NodeEnv {
   self: NodeName;
   root: string;
@@ -79,6 +87,8 @@ export interface NodeEnv {
   io: Io;
   hub: EngineHub;
   cluster: Cluster;
+  /** Absent: none is secured. */
+  foreignTls?: ForeignTls | undefined;
   log: Log;
   settings: MirrorSettings;
   tunables: NodeTunables;

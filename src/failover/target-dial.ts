@@ -1,6 +1,7 @@
 /** How the source reaches a target's leg: one of our own nodes through a session, or any other NBD server. */
 import { ClusterError } from '../cluster/errors.ts';
-import { Errno, type Engine } from '../io/types.ts';
+import { toLoopback } from '../io/tls.ts';
+import { Errno, type Engine, type IoSocket } from '../io/types.ts';
 import type { TargetClient } from '../mirror/target-client.ts';
 import { NbdClient } from '../nbd-client-js/client.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
@@ -15,6 +16,8 @@ import { trimOnForeign, zeroOn } from './zeroing.ts';
  * failureTimeout of its own, as a link that is slow needs one each; all together have so many, whatever the peer does (M14).
  */
 const DIAL_STEPS_MAX = 8;
+/** STARTTLS, and TLS itself. */
+const TLS_STEPS_MAX = 4;
 
 export interface Dialer {
   readonly ctx: NodeContext;
@@ -72,14 +75,23 @@ export async function tryForeign(s: Dialer, uri: string): Promise<void> {
 
 async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
   const { ctx } = s;
-  const { address, exportName } = parseNbdUri(uri);
+  const { address, exportName, tls } = parseNbdUri(uri);
+  const { foreignTls } = ctx.env;
+  if (tls === undefined && foreignTls?.required === true && !toLoopback(address))
+    throw new Error(`${uri} is in clear, and this node's configuration says "tls: required"; allowed: nbds, or a server on this machine`);
+  if (tls !== undefined && foreignTls === undefined) throw new Error(`${uri} asks for TLS, which this node does not speak to foreign targets`);
+  const secure =
+    tls === undefined || foreignTls === undefined
+      ? {}
+      : { secure: (socket: IoSocket, timeoutMs: number): Promise<IoSocket> => foreignTls.tls.connect(socket, tls, timeoutMs) };
   const client = await NbdClient.connect({
     io: ctx.env.io,
     hub: ctx.env.hub,
     address,
     exportName,
+    ...secure,
     connections: ctx.env.tunables.connectionsPerTarget,
-    connectTimeoutMs: s.timeoutMs * DIAL_STEPS_MAX,
+    connectTimeoutMs: s.timeoutMs * (DIAL_STEPS_MAX + (tls === undefined ? 0 : TLS_STEPS_MAX)),
     replyTimeoutMs: s.timeoutMs,
   });
   if (client.info.canFlush && !client.info.readOnly) return client;
@@ -110,6 +122,7 @@ export function asTarget(engine: Engine, client: NbdClient, foreign: boolean): T
     onClosed: (f) => {
       client.onClosed(f);
     },
+    lostWhy: () => client.lost?.reason,
     close: (errno) => {
       client.close(errno);
     },

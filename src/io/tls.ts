@@ -41,6 +41,24 @@ export interface Tls {
   connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket>;
 }
 
+/** By what an NBD server proves who it is, and we to it, as its URI says. */
+export interface ServerProof {
+  /** What its certificate must be for: a host name, or an IP address. */
+  host: string;
+  /** Folder with ca-cert.pem and, where it asks for a certificate of ours, client-cert.pem and client-key.pem; null: this node's own. */
+  certificates: string | null;
+  /** File of lines USER:KEY: both prove themselves by that user's key, and show no certificate; null: by certificates. */
+  pskFile: string | null;
+  /** Null: the one that is called as this node is. */
+  user: string | null;
+}
+
+/** Towards NBD servers that are none of our nodes. */
+export interface ClientTls {
+  /** Rejects with IoError when the server has not proved who it is, within this time; the socket is closed then. */
+  connect(s: IoSocket, server: ServerProof, timeoutMs: number): Promise<IoSocket>;
+}
+
 /** Connections between nodes. `auto`: all but those over loopback are secured. */
 export type LinkTlsMode = 'auto' | 'required' | 'off';
 

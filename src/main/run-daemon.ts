@@ -14,6 +14,7 @@ import { memoryShield, shieldChoice, shieldLines } from '../io/node/memory-shiel
 import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import { packageVersion } from '../io/node/package-folder.ts';
 import type { Log } from '../io/log.ts';
+import { NodeClientTls } from '../io/node/client-tls.ts';
 import { NodeTls } from '../io/node/tls.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
@@ -138,7 +139,17 @@ async function main(): Promise<number> {
   try {
     lock = await lockRoot(io, root);
     const tls = await openTls(io, root, config, log);
-    daemon = new Daemon({ io, root, ...config, ...securedParts(config, tls), settings: loaded.settings, tunables: loaded.nodeTunables, log });
+    const clientTls = new NodeClientTls({ files: io.files, clock: io.clock, folder: nodePaths(root).tls, node: config.node });
+    daemon = new Daemon({
+      io,
+      root,
+      ...config,
+      ...securedParts(config, tls),
+      foreignTls: { tls: clientTls, required: config.tls === 'required' },
+      settings: loaded.settings,
+      tunables: loaded.nodeTunables,
+      log,
+    });
     for (const { level, message, fields } of shieldLines(shield.facts)) log[level](message, fields);
     const client = new DaemonControl(daemon, {
       version: packageVersion(),

@@ -72,7 +72,8 @@ export class Losses {
     const wasInSync = t.phase === 'in-sync';
     t.phase = 'leaving';
     t.session += 1;
-    t.whyOut = why;
+    const lost = t.client?.lostWhy();
+    t.whyOut = lost === undefined || why.includes(lost) ? why : `${why} (${lost})`;
     if (syncFailed) t.rewriteAll = true;
     t.toCopy = undefined;
     this.#owner.marks.keepForAbsent(t.node);
@@ -80,14 +81,14 @@ export class Losses {
     if (wasInSync) this.#o.gate.beginSettling(hold);
     t.unsettled = wasInSync;
     const newGeneration = wasInSync && this.#owner.writesInHand();
-    this.#o.log.warn('a target has left the mirror', { node: t.node, why, wasInSync });
+    this.#o.log.warn('a target has left the mirror', { node: t.node, why: t.whyOut, wasInSync });
     const { queue, client } = t;
     t.queue = undefined;
     t.client = undefined;
     queue?.end(Errno.ESHUTDOWN);
     client?.close(Errno.ESHUTDOWN);
     if (wasInSync) this.#stopWithoutCopy();
-    const settled = this.#settle(t, { why, syncFailed, wasInSync }, newGeneration, hold);
+    const settled = this.#settle(t, { why: t.whyOut, syncFailed, wasInSync }, newGeneration, hold);
     this.#leaving.add(settled);
     await settled;
     this.#leaving.delete(settled);

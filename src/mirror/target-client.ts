@@ -11,6 +11,8 @@ export interface TargetClient {
   writeZeroes(owner: OpOwner, tag: number, offset: number, length: number, fua: boolean, mayPunch: boolean): void;
   /** Once, when a connection is lost or closed. */
   onClosed(f: (errno: number, why: string) => void): void;
+  /** Why there is no connection any more, known before what was outstanding ends; undefined: there is. */
+  lostWhy(): string | undefined;
   /** Ends all connections now; what is outstanding ends with `errno`. */
   close(errno: number): void;
 }

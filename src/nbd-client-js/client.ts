@@ -29,6 +29,7 @@ import { encodeStatusPayload, statusPayloadBytes } from '../nbd/wire/extended.ts
 import { append } from './block-status.ts';
 import { dialAll, type Reach } from './dial.ts';
 import type { ExportInfo } from './export-info.ts';
+import type { Secure } from './option-haggler.ts';
 import { type Loss, Pipeline } from './pipeline.ts';
 
 export type { Loss } from './pipeline.ts';
@@ -37,6 +38,8 @@ export interface NbdClientSettings {
   io: Pick<Io, 'clock' | 'net'>;
   hub: EngineHub;
   exportName: string;
+  /** TLS is to be spoken, by STARTTLS: makes it of a socket. Absent: in clear. */
+  secure?: Secure;
   /** Wanted; one is used unless the server announces CAN_MULTI_CONN. Default 1. */
   connections?: number;
   /** Dialling and handshake together, for each connection. Default 5000. */
@@ -108,6 +111,7 @@ export class NbdClient {
       extendedHeaders: o.extendedHeaders ?? true,
       connectTimeoutMs: o.connectTimeoutMs ?? 5_000,
       replyTimeoutMs,
+      secure: o.secure,
     });
     const { info } = first;
     const requestsMax = o.requestsMax ?? 256;

@@ -3,6 +3,7 @@ import { PullSocket } from '../io/pull-socket.ts';
 import { type Address, type Clock, Errno, type Io, IoError, type IoSocket } from '../io/types.ts';
 import { type ExportInfo, differs } from './export-info.ts';
 import { takeExport } from './handshake-client.ts';
+import type { Secure } from './option-haggler.ts';
 
 /** How to reach the server: an address, or a function that dials (through TLS, a relay, a link that is there already). */
 export type Reach = { address: Address } | { open: () => Promise<IoSocket | Opened> };
@@ -24,6 +25,8 @@ export interface DialOptions {
   connectTimeoutMs: number;
   /** For each answer within it, the network's to the dialling included; a function that dials has deadlines of its own. */
   replyTimeoutMs: number;
+  /** TLS is to be spoken, by STARTTLS. */
+  secure?: Secure | undefined;
 }
 
 export interface Dialled {
@@ -39,10 +42,18 @@ export async function dial(reach: Reach, o: DialOptions): Promise<Dialled> {
     'open' in reach
       ? await openWithin(reach.open, clock, o.connectTimeoutMs)
       : { socket: await net.connect(reach.address, Math.min(o.connectTimeoutMs, o.replyTimeoutMs)), early: NOTHING };
-  const pull = new PullSocket(socket, clock, early);
+  let pull = new PullSocket(socket, clock, early);
   socket.resume();
   try {
-    const limits = { clock, answerTimeoutMs: o.replyTimeoutMs, handshakeTimeoutMs: Math.max(1, deadline - clock.now()) };
+    const limits = {
+      clock,
+      answerTimeoutMs: o.replyTimeoutMs,
+      handshakeTimeoutMs: Math.max(1, deadline - clock.now()),
+      ...(o.secure === undefined ? {} : { secure: o.secure }),
+      onSecured: (secured: PullSocket): void => {
+        pull = secured;
+      },
+    };
     const info = await takeExport(pull, o.exportName, limits, o.extendedHeaders);
     return { pull, info };
   } catch (e: unknown) {

@@ -16,6 +16,8 @@ export type HandshakeFailure =
   | 'unknown-export'
   /** The server wants TLS first. */
   | 'tls-required'
+  /** TLS did not come about: it, or we, did not prove enough. */
+  | 'tls'
   /** The server said no for another reason (policy, shutdown, an error of its own). */
   | 'refused';
 

@@ -1,6 +1,7 @@
 /**
  * The client's handshakes: take an export (GO), look at one (INFO), list them (LIST).
  *
+ *   [STARTTLS ->]
  *   EXTENDED_HEADERS -> SET_META_CONTEXT base:allocation -> GO with block sizes
  *        | no        ^           | no                        | server does not know GO, and has no extended headers
  *        v           |           v                           v
@@ -8,6 +9,8 @@
  *        | no
  *        v
  *   simple replies
+ *
+ * A server of the newstyle that is not fixed is asked for EXPORT_NAME alone.
  *
  * Source: NetworkBlockDevice/nbd, doc/proto.md, "Option haggling". All functions reject with HandshakeError only, and leave
  * closing the socket on an error to the caller.
@@ -43,7 +46,7 @@ import { encodeText, EXPORT_NAME_REPLY, EXPORT_NAME_ZEROES_BYTES } from '../nbd/
 import { optionName, optionReplyName } from '../nbd/wire/names.ts';
 import { cleanText, HandshakeError } from './errors.ts';
 import { decodeExport, type ExportFacts, type ExportInfo } from './export-info.ts';
-import { type HagglerOptions, OptionHaggler, type OptionReply } from './option-haggler.ts';
+import { type HagglerOptions, OptionHaggler, type OptionReply, type Secure } from './option-haggler.ts';
 
 /** NBD_REP_INFO replies a server may send for one export. */
 const INFOS_MAX = 64;
@@ -60,14 +63,25 @@ export interface ExportListing {
   description: string;
 }
 
+export interface TakeOptions extends HagglerOptions {
+  /** TLS is to be spoken, before anything else; a server that will not is not taken. */
+  secure?: Secure;
+  /** The socket is this one from now on. */
+  onSecured?: (pull: PullSocket) => void;
+}
+
 /** Greets, haggles and enters transmission: afterwards the socket belongs to an engine. `extendedHeaders`: asked for. */
-export async function takeExport(pull: PullSocket, exportName: string, o: HagglerOptions, extendedHeaders = true): Promise<ExportInfo> {
+export async function takeExport(pull: PullSocket, exportName: string, o: TakeOptions, extendedHeaders = true): Promise<ExportInfo> {
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
-  const headers = await askForHeaders(haggler, extendedHeaders);
+  if (o.secure !== undefined) {
+    const secured = await haggler.secure(o.secure);
+    o.onSecured?.(secured);
+  }
+  const headers = haggler.fixed ? await askForHeaders(haggler, extendedHeaders) : SIMPLE_REPLIES;
   const contexts = headers.structured ? await askForBaseAllocation(haggler, exportName) : NO_CONTEXTS;
-  const found = await askForInfo(haggler, NBD_OPT_GO, exportName);
+  const found = haggler.fixed ? await askForInfo(haggler, NBD_OPT_GO, exportName) : undefined;
   if (found === undefined && headers.extended) {
     throw haggler.broken(`${optionName(NBD_OPT_GO)} is not known to it, and extended headers, which demand it, were agreed on`);
   }
@@ -80,6 +94,7 @@ export async function inspectExport(pull: PullSocket, exportName: string, o: Hag
   const haggler = new OptionHaggler(pull, o);
   checkName(haggler, exportName);
   await haggler.greet();
+  haggler.requireFixed();
   const headers = await askForHeaders(haggler, true);
   const facts = await askForInfo(haggler, NBD_OPT_INFO, exportName);
   if (facts === undefined) throw haggler.refusal({ reply: NBD_REP_ERR_UNSUP, text: '' }, optionName(NBD_OPT_INFO));
@@ -91,6 +106,7 @@ export async function inspectExport(pull: PullSocket, exportName: string, o: Hag
 export async function listExports(pull: PullSocket, o: HagglerOptions): Promise<ExportListing[]> {
   const haggler = new OptionHaggler(pull, o);
   await haggler.greet();
+  haggler.requireFixed();
   const answer = await haggler.ask(NBD_OPT_LIST, NOTHING, EXPORTS_MAX);
   if (!answer.ok) throw haggler.refusal(answer, 'to list its exports');
   const listings = answer.replies.map((r) => {
@@ -103,6 +119,8 @@ export async function listExports(pull: PullSocket, o: HagglerOptions): Promise<
 }
 
 /** Of the replies that come in chunks, the best that this server has. */
+const SIMPLE_REPLIES = { structured: false, extended: false };
+
 async function askForHeaders(haggler: OptionHaggler, extendedHeaders: boolean): Promise<Pick<ExportFacts, 'structured' | 'extended'>> {
   if (extendedHeaders && (await haggler.ask(NBD_OPT_EXTENDED_HEADERS, NOTHING, 0)).ok) return { structured: true, extended: true };
   return { structured: (await haggler.ask(NBD_OPT_STRUCTURED_REPLY, NOTHING, 0)).ok, extended: false };

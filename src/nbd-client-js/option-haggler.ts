@@ -9,8 +9,8 @@
  * - every read ends by the answer's deadline and by the whole handshake's; nothing a server sends makes it last longer
  * - whatever goes wrong is a HandshakeError of one line
  */
-import type { PullSocket } from '../io/pull-socket.ts';
-import { type Clock, Errno, IoError } from '../io/types.ts';
+import { PullSocket } from '../io/pull-socket.ts';
+import { type Clock, Errno, IoError, type IoSocket } from '../io/types.ts';
 import {
   NBD_CLISERV_MAGIC,
   NBD_FLAG_C_FIXED_NEWSTYLE,
@@ -19,6 +19,7 @@ import {
   NBD_FLAG_NO_ZEROES,
   NBD_MAGIC,
   NBD_OPT_ABORT,
+  NBD_OPT_STARTTLS,
   NBD_OPTS_MAGIC,
   NBD_REP_ACK,
   NBD_REP_ERR_EXT_HEADER_REQD,
@@ -42,6 +43,12 @@ const REPLY_MAX_BYTES = 64 * 1024;
 /** All replies to one option. */
 const REPLIES_MAX_BYTES = 4 * 1024 * 1024;
 
+/** A TLS handshake is so many answers at most (RFC 5246, 7.3, after TCP). */
+const TLS_ANSWERS = 3;
+
+/** Makes TLS of a paused socket that both ends have agreed to secure; the result is paused, or not yet started. Rejects with IoError. */
+export type Secure = (socket: IoSocket, timeoutMs: number) => Promise<IoSocket>;
+
 export interface OptionReply {
   reply: number;
   data: Uint8Array;
@@ -59,10 +66,11 @@ export interface HagglerOptions {
 }
 
 export class OptionHaggler {
-  readonly #pull: PullSocket;
+  #pull: PullSocket;
   readonly #o: HagglerOptions;
   readonly #deadline: number;
   #noZeroes = false;
+  #fixed = false;
 
   constructor(pull: PullSocket, o: HagglerOptions) {
     this.#pull = pull;
@@ -75,6 +83,11 @@ export class OptionHaggler {
     return this.#noZeroes;
   }
 
+  /** It can answer options; else it knows EXPORT_NAME alone, and closes the connection at any other. */
+  get fixed(): boolean {
+    return this.#fixed;
+  }
+
   async greet(): Promise<void> {
     const magic = await this.read(8, 'greeting');
     if (getMagic(viewOf(magic), 0) !== NBD_MAGIC) throw this.fail('not-nbd', Errno.EINVAL, 'it does not speak NBD');
@@ -84,11 +97,14 @@ export class OptionHaggler {
     }
     if (style !== NBD_OPTS_MAGIC) throw this.fail('not-nbd', Errno.EINVAL, 'it does not speak NBD');
     const flags = getU16(viewOf(await this.read(2, 'greeting')), 0);
-    if ((flags & NBD_FLAG_FIXED_NEWSTYLE) === 0) {
-      throw this.fail('too-old', Errno.ENOTSUP, 'it does not announce fixed newstyle haggling, which is needed');
-    }
+    this.#fixed = (flags & NBD_FLAG_FIXED_NEWSTYLE) !== 0;
     this.#noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0;
-    this.#pull.write(encodeClientFlags(NBD_FLAG_C_FIXED_NEWSTYLE | (this.#noZeroes ? NBD_FLAG_C_NO_ZEROES : 0)));
+    this.#pull.write(encodeClientFlags((this.#fixed ? NBD_FLAG_C_FIXED_NEWSTYLE : 0) | (this.#noZeroes ? NBD_FLAG_C_NO_ZEROES : 0)));
+  }
+
+  /** Whatever is not EXPORT_NAME. */
+  requireFixed(): void {
+    if (!this.#fixed) throw this.fail('too-old', Errno.ENOTSUP, 'it does not announce fixed newstyle haggling, which is needed');
   }
 
   async ask(option: number, data: Uint8Array, repliesMax: number): Promise<Answer> {
@@ -112,6 +128,26 @@ export class OptionHaggler {
       }
       replies.push({ reply: h.reply, data: body });
     }
+  }
+
+  /** Speaks TLS from here on, on the socket that comes back, or throws: what the server said in clear binds nobody (spec, "TLS versions"). */
+  async secure(start: Secure): Promise<PullSocket> {
+    this.requireFixed();
+    const answer = await this.ask(NBD_OPT_STARTTLS, new Uint8Array(0), 0);
+    if (!answer.ok) throw this.refusal(answer, 'to speak TLS');
+    // Whatever is here already was sent in clear, by whomever.
+    if (this.#pull.unreadBytes > 0) throw this.broken('bytes behind its answer to NBD_OPT_STARTTLS, before TLS began');
+    const { socket } = this.#pull;
+    this.#pull.detach();
+    const left = this.#deadline - this.#o.clock.now();
+    try {
+      this.#pull = new PullSocket(await start(socket, Math.max(1, Math.min(left, this.#o.answerTimeoutMs * TLS_ANSWERS))), this.#o.clock);
+    } catch (e: unknown) {
+      if (!(e instanceof IoError)) throw e;
+      throw this.fail('tls', e.errno, e.message);
+    }
+    this.#pull.socket.resume();
+    return this.#pull;
   }
 
   /** Sends without waiting: for EXPORT_NAME, whose answer has its own shape. */
@@ -164,7 +200,7 @@ const REFUSALS: Readonly<Record<number, { failure: HandshakeFailure; errno: numb
   [NBD_REP_ERR_POLICY]: { failure: 'refused', errno: Errno.EACCES, why: 'its policy forbids it' },
   [NBD_REP_ERR_INVALID]: { failure: 'refused', errno: Errno.EINVAL, why: 'it found the request invalid' },
   [NBD_REP_ERR_PLATFORM]: { failure: 'refused', errno: Errno.ENOTSUP, why: 'its platform cannot' },
-  [NBD_REP_ERR_TLS_REQD]: { failure: 'tls-required', errno: Errno.EACCES, why: 'it requires TLS, which is not supported' },
+  [NBD_REP_ERR_TLS_REQD]: { failure: 'tls-required', errno: Errno.EACCES, why: 'it requires TLS' },
   [NBD_REP_ERR_UNKNOWN]: { failure: 'unknown-export', errno: Errno.ENOENT, why: 'it has no such export' },
   [NBD_REP_ERR_SHUTDOWN]: { failure: 'refused', errno: Errno.ESHUTDOWN, why: 'it is shutting down' },
   [NBD_REP_ERR_TOO_BIG]: { failure: 'refused', errno: Errno.EOVERFLOW, why: 'it found the request too big' },

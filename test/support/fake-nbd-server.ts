@@ -63,6 +63,8 @@ export interface FakeExport {
   /** False: only EXPORT_NAME. */
   knowsGo?: boolean;
   noZeroes?: boolean;
+  /** False: newstyle, not fixed. */
+  fixed?: boolean;
   /** Option errors to answer with, and their text. */
   refuse?: Record<number, { reply: number; text: string }>;
 }
@@ -114,7 +116,7 @@ export class FakePeer {
 
   /** The whole handshake; resolves when in transmission, or when the client has said ABORT. */
   async handshake(e: FakeExport = {}): Promise<'transmission' | 'abort'> {
-    await this.greet(nbd.NBD_FLAG_FIXED_NEWSTYLE | ((e.noZeroes ?? true) ? nbd.NBD_FLAG_NO_ZEROES : 0));
+    await this.greet(((e.fixed ?? true) ? nbd.NBD_FLAG_FIXED_NEWSTYLE : 0) | ((e.noZeroes ?? true) ? nbd.NBD_FLAG_NO_ZEROES : 0));
     const sizeBytes = e.sizeBytes ?? 1024 * 1024;
     const flags = e.flags ?? ALL_FLAGS;
     for (;;) {

@@ -94,6 +94,7 @@ export class FakeTls implements Tls {
 
   async connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
     const pull = new PullSocket(s, this.#clock);
+    s.resume();
     pull.write(this.#said());
     try {
       const said = await this.#heard(pull, timeoutMs);

@@ -1,10 +1,10 @@
 /** NBD servers that nobody here wrote, started for one test and killed after it. */
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { onTestFinished } from 'vitest';
 import { nodeNet } from '../../src/io/node/net.ts';
 import { type Address, IoError } from '../../src/io/types.ts';
+import { runs } from './processes.ts';
 import { runOk, start, until } from './programs.ts';
 
 export interface Peer {
@@ -54,17 +54,6 @@ export async function startDaemon(program: string, args: readonly string[], pidF
   onTestFinished(kill);
   await accepts(program, address, () => undefined);
   return { address, kill, output: () => output };
-}
-
-function runs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    // A process that ended and that nobody has waited for still has an id.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
-  } catch (e: unknown) {
-    if (e instanceof Error && 'code' in e && (e.code === 'ESRCH' || e.code === 'ENOENT')) return false;
-    throw e;
-  }
 }
 
 /** Waits until somebody accepts connections there, or the server has ended. */

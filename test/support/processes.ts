@@ -16,3 +16,15 @@ export function processesBelow(start: string): string[] {
       }
     });
 }
+
+/** A process that has ended, and that nobody has waited for, does not run. */
+export function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    // A process that ended and that nobody has waited for still has an id.
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
+  } catch (e: unknown) {
+    if (e instanceof Error && 'code' in e && (e.code === 'ESRCH' || e.code === 'ENOENT')) return false;
+    throw e;
+  }
+}

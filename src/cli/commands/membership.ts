@@ -62,7 +62,9 @@ export async function extend(ctx: CommandContext): Promise<number> {
   const leg = args.optional('LEG') === undefined ? null : args.absolutePath('LEG');
   if ((leg === null) === (foreignUri === null)) throw new UsageError('either LEG or --foreign is needed, and not both');
   if (foreignUri !== null && !foreignUri.startsWith('nbd')) {
-    throw new UsageError(`--foreign ${JSON.stringify(foreignUri)} is not allowed; allowed: an NBD URI such as nbd://HOST:PORT/EXPORT`);
+    throw new UsageError(
+      `--foreign ${JSON.stringify(foreignUri)} is not allowed; allowed: an NBD URI such as nbd://HOST:PORT/EXPORT or nbds://HOST/EXPORT`,
+    );
   }
   const wishedPriority = args.integer('priority', 0, PRIORITY_MAX);
   const waitMs = waitOf(ctx);

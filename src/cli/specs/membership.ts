@@ -44,7 +44,11 @@ export const membershipCommands: readonly CommandSpec[] = [
     detail: 'The target receives a full resync, which overwrites its leg, unless both legs are known to be zeroes.',
     positionals: [tag, target, { ...leg, required: false, describe: `${leg.describe} on that node` }],
     options: [
-      { name: 'foreign', value: 'URI', describe: 'instead of LEG: any NBD server, as nbd://HOST:PORT/EXPORT; NODE is the name it gets' },
+      {
+        name: 'foreign',
+        value: 'URI',
+        describe: 'instead of LEG: any NBD server, as nbd://HOST:PORT/EXPORT, or nbds for TLS; NODE is the name it gets',
+      },
       { name: 'async', describe: 'answer writes without waiting for this target' },
       { name: 'priority', value: 'N', describe: 'lower goes first; default: the next free multiple of ten' },
       { name: 'zeroed', describe: 'your word that the leg holds zeroes only' },

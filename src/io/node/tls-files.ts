@@ -37,14 +37,7 @@ export interface TlsFileBytes {
 
 /** Rejects with IoError when one can not be read. */
 export async function readTlsFiles(files: Files, folder: string): Promise<TlsFileBytes> {
-  const read = async (name: string, maxBytes: number): Promise<Uint8Array | null> => {
-    try {
-      return await files.readFile(join(folder, name), maxBytes);
-    } catch (e: unknown) {
-      if (e instanceof IoError && (e.errno === Errno.ENOENT || e.errno === Errno.ENOTDIR)) return null;
-      throw e;
-    }
-  };
+  const read = (name: string, maxBytes: number): Promise<Uint8Array | null> => readIfThere(files, join(folder, name), maxBytes);
   return {
     ca: await read(NAMES.ca, PEM_MAX_BYTES),
     cert: await read(NAMES.cert, PEM_MAX_BYTES),
@@ -52,6 +45,30 @@ export async function readTlsFiles(files: Files, folder: string): Promise<TlsFil
     crl: await read(NAMES.crl, CRL_MAX_BYTES),
     psk: await read(NAMES.psk, PSK_MAX_BYTES),
   };
+}
+
+/** As a client of other servers has them: its own certificate by the name that libnbd and qemu look for, or as a node's. */
+export async function readClientFiles(files: Files, folder: string): Promise<TlsFileBytes> {
+  const b = await readTlsFiles(files, folder);
+  const cert = await readIfThere(files, join(folder, 'client-cert.pem'), PEM_MAX_BYTES);
+  return cert === null ? b : { ...b, cert, key: await readIfThere(files, join(folder, 'client-key.pem'), PEM_MAX_BYTES) };
+}
+
+/** Null when it is absent. */
+async function readIfThere(files: Files, path: string, maxBytes: number): Promise<Uint8Array | null> {
+  try {
+    return await files.readFile(path, maxBytes);
+  } catch (e: unknown) {
+    if (e instanceof IoError && (e.errno === Errno.ENOENT || e.errno === Errno.ENOTDIR)) return null;
+    throw e;
+  }
+}
+
+/** Rejects with Error, one line, when there is no such file, or it is not of users and keys. */
+export async function readPsk(files: Files, path: string): Promise<Map<string, Uint8Array>> {
+  const bytes = await readIfThere(files, path, PSK_MAX_BYTES);
+  if (bytes === null) throw new Error(`${path}, the file of keys, is missing`);
+  return parsePsk(bytes, path);
 }
 
 export function sameFiles(a: TlsFileBytes, b: TlsFileBytes): boolean {
@@ -84,12 +101,12 @@ export function tlsMaterial(b: TlsFileBytes, folder: string, node: string): TlsM
 }
 
 /** Each by itself: of several in one text OpenSSL would read the first, and nobody would be told. */
-function listsIn(pem: Uint8Array): Buffer[] {
+export function listsIn(pem: Uint8Array): Buffer[] {
   const text = Buffer.from(pem).toString('latin1');
   return (text.match(/-----BEGIN X509 CRL-----[^]*?-----END X509 CRL-----/g) ?? []).map((l) => Buffer.from(`${l}\n`, 'latin1'));
 }
 
-function checkedPart<T>(what: string, f: () => T): T {
+export function checkedPart<T>(what: string, f: () => T): T {
   try {
     return f();
   } catch (e: unknown) {
@@ -98,7 +115,7 @@ function checkedPart<T>(what: string, f: () => T): T {
   }
 }
 
-function parsePsk(bytes: Uint8Array, path: string): Map<string, Uint8Array> {
+export function parsePsk(bytes: Uint8Array, path: string): Map<string, Uint8Array> {
   const users = new Map<string, Uint8Array>();
   const lines = Buffer.from(bytes).toString('utf8').split('\n');
   for (const [i, line] of lines.entries()) {

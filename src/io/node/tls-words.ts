@@ -36,6 +36,8 @@ export function tlsErrorText(error: unknown): string {
   const alert = /^ERR_SSL_(?:SSL\/TLS|SSL|TLS)V?\d*_ALERT_(.+)$/.exec(code)?.[1];
   if (alert !== undefined) return `the other end refused: ${alert.toLowerCase().replaceAll('_', ' ')}`;
   switch (code) {
+    case 'ECONNRESET':
+      return 'it closed the connection during the handshake';
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
     case 'ERR_SSL_HTTP_REQUEST':

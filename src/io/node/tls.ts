@@ -25,19 +25,20 @@ const LOOK_MAX_MS = 200;
 const DAY_MS = 24 * 3_600_000;
 const WARN_BEFORE_MS = 30 * DAY_MS;
 /** Those with forward secrecy first; all of them say PSK in their name, and all are of TLS 1.2. */
-const PSK_CIPHERS = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
+export const PSK_CIPHERS =
+  'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
 
 /** Node's own choice, which rules out PSK for good. */
 const CERTIFICATE_CIPHERS = DEFAULT_CIPHERS.split(':')
   .filter((c) => c !== '!PSK')
   .join(':');
 
-interface Verdict {
+export interface Verdict {
   peer: TlsPeer | null;
   refusal: string;
 }
 
-class NodeSecureSocket extends NodeSocket implements SecureSocket {
+export class NodeSecureSocket extends NodeSocket implements SecureSocket {
   readonly peer: TlsPeer | null;
   readonly refusal: string;
 
@@ -85,28 +86,11 @@ export class NodeTls implements Tls {
   }
 
   accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
-    return this.#inTime(s, timeoutMs, () => this.#accept(s, early));
+    return inTime(this.#clock, s, timeoutMs, () => this.#accept(s, early));
   }
 
   connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
-    return this.#inTime(s, timeoutMs, () => this.#connect(s, node));
-  }
-
-  /** All steps have one time: at its end the socket is destroyed, and so whatever waits for it ends. */
-  async #inTime(s: IoSocket, timeoutMs: number, f: () => Promise<SecureSocket>): Promise<SecureSocket> {
-    const time = { out: false };
-    const timer = this.#clock.after(timeoutMs, () => {
-      time.out = true;
-      s.destroy();
-    });
-    try {
-      return await f();
-    } catch (e: unknown) {
-      if (!time.out) throw e;
-      throw new IoError(Errno.ETIMEDOUT, `TLS with ${s.remote}: no agreement within ${String(Math.round(timeoutMs))} ms`);
-    } finally {
-      timer.cancel();
-    }
+    return inTime(this.#clock, s, timeoutMs, () => this.#connect(s, node));
   }
 
   async #accept(s: IoSocket, early: Uint8Array): Promise<SecureSocket> {
@@ -132,7 +116,7 @@ export class NodeTls implements Tls {
             },
           }),
     });
-    const secure = await this.#shaken(raw, s.remote, (done, failed) => {
+    const secure = await shaken(raw, s.remote, (done, failed) => {
       server.on('secureConnection', done);
       server.on('tlsClientError', failed);
       server.emit('connection', raw);
@@ -157,7 +141,7 @@ export class NodeTls implements Tls {
             minDHSize: 1024,
             pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }),
           };
-    const secure = await this.#shaken(raw, s.remote, (done, failed) => {
+    const secure = await shaken(raw, s.remote, (done, failed) => {
       // Names are compared below: a node's is no host's.
       const t = connect({ socket: raw, ...proof, minVersion: 'TLSv1.2', rejectUnauthorized: false, checkServerIdentity: () => undefined });
       t.on('secureConnect', () => {
@@ -169,24 +153,6 @@ export class NodeTls implements Tls {
     if (v.refusal === '') return new NodeSecureSocket(secure, s.remote, v);
     secure.destroy();
     throw new IoError(Errno.EACCES, `TLS to ${node}: ${v.refusal}`);
-  }
-
-  /** Rejects with IoError. */
-  #shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void): Promise<TLSSocket> {
-    return new Promise((resolve, reject) => {
-      const end = (e: unknown): void => {
-        raw.destroy();
-        reject(e instanceof IoError ? e : new IoError(errnoOf(e) ?? Errno.EACCES, `TLS with ${remote}: ${tlsErrorText(e)}`));
-      };
-      raw.once('close', () => {
-        end(new IoError(Errno.ECONNRESET, `TLS with ${remote}: it closed the connection during the handshake`));
-      });
-      begin((t) => {
-        // Whether the peer's end is answered by ours is the TLS socket's to say from here on.
-        raw.allowHalfOpen = true;
-        resolve(t);
-      }, end);
-    });
   }
 
   /** What is in the folder now, when it can be used, and as far as the disk answers: nodes hear each other also while it does not. */
@@ -237,17 +203,56 @@ export class NodeTls implements Tls {
   }
 }
 
-async function released(s: IoSocket, early: Uint8Array): Promise<Socket> {
+/** All steps have one time: at its end the socket is destroyed, and so whatever waits for it ends. */
+export async function inTime(clock: Clock, s: IoSocket, timeoutMs: number, f: () => Promise<SecureSocket>): Promise<SecureSocket> {
+  const time = { out: false };
+  const timer = clock.after(timeoutMs, () => {
+    time.out = true;
+    s.destroy();
+  });
+  try {
+    return await f();
+  } catch (e: unknown) {
+    if (!time.out) throw e;
+    throw new IoError(Errno.ETIMEDOUT, `TLS with ${s.remote}: no agreement within ${String(Math.round(timeoutMs))} ms`);
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** Rejects with IoError. */
+export function shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const end = (e: unknown): void => {
+      raw.destroy();
+      reject(e instanceof IoError ? e : new IoError(errnoOf(e) ?? Errno.EACCES, `TLS with ${remote}: ${tlsErrorText(e)}`));
+    };
+    raw.once('close', () => {
+      end(new IoError(Errno.ECONNRESET, `TLS with ${remote}: it closed the connection during the handshake`));
+    });
+    begin((t) => {
+      // Whether the peer's end is answered by ours is the TLS socket's to say from here on.
+      raw.allowHalfOpen = true;
+      resolve(t);
+    }, end);
+  });
+}
+
+export async function released(s: IoSocket, early: Uint8Array): Promise<Socket> {
   if (!(s instanceof NodeSocket)) throw new Error('TLS takes sockets of the node world alone');
   return await s.release(early);
 }
 
-function contextOf(x: NonNullable<TlsMaterial['x509']>): SecureContextOptions {
+/** A client may have no certificate of its own. */
+type Context = Pick<NonNullable<TlsMaterial['x509']>, 'ca' | 'crl'> & { cert: Uint8Array | null; key: Uint8Array | null };
+
+export function contextOf(x: Context): SecureContextOptions {
   const buffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength);
-  return { ca: buffer(x.ca), cert: buffer(x.cert), key: buffer(x.key), ...(x.crl.length === 0 ? {} : { crl: x.crl.map(buffer) }) };
+  const own = x.cert === null || x.key === null ? {} : { cert: buffer(x.cert), key: buffer(x.key) };
+  return { ca: buffer(x.ca), ...own, ...(x.crl.length === 0 ? {} : { crl: x.crl.map(buffer) }) };
 }
 
-const isPsk = (t: TLSSocket): boolean => t.getCipher().name.includes('PSK');
+export const isPsk = (t: TLSSocket): boolean => t.getCipher().name.includes('PSK');
 
 function clientVerdict(t: TLSSocket, user: string): Verdict {
   if (isPsk(t)) return { peer: { by: 'psk', names: [user], mayServe: true }, refusal: '' };
@@ -261,7 +266,7 @@ function serverVerdict(t: TLSSocket, node: string): Verdict {
   return { peer: null, refusal: `its certificate is that of ${v.peer.names.join(', ')}` };
 }
 
-function certificateVerdict(t: TLSSocket, c: X509Certificate | undefined, none: string): Verdict {
+export function certificateVerdict(t: TLSSocket, c: X509Certificate | undefined, none: string): Verdict {
   if (c === undefined) return { peer: null, refusal: none };
   if (!t.authorized) return { peer: null, refusal: refusalOf(t.authorizationError, c) };
   if (t.isSessionReused()) return { peer: null, refusal: 'it took up an earlier session' };

@@ -1,6 +1,7 @@
 /** A foreign target keeps no record: what another source has written to it, none of our nodes can see there (M5, M6). */
 import { describe, expect, it } from 'vitest';
-import { MIB, REGION, Sim } from './sim.ts';
+import { FakeTls } from '../../support/fake-tls.ts';
+import { MIB, REGION, Sim, type SimOptions } from './sim.ts';
 
 const OURS = ['server1', 'server2'];
 
@@ -60,6 +61,16 @@ describe('a foreign target that another source has rewritten', () => {
 });
 
 describe('a foreign target that nobody else can have written to', () => {
+  it('is shown as paused when it is, and is copied to in part when it goes on', async () => {
+    await withCopy(async (sim) => {
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['copy'] });
+      await sim.write('server1', REGION, REGION, 3);
+      expect(await sim.targetState('server1', 'copy')).toBe('Paused');
+      await sim.call('server1', 'resume', { tag: 't', nodes: ['copy'] });
+      expect(await copied(sim, 'server1')).toBe('partial');
+    });
+  });
+
   it('is copied to in part by its source, which crashed and has heard all others', async () => {
     await withCopy(
       async (sim) => {
@@ -80,6 +91,53 @@ describe('a foreign target that nobody else can have written to', () => {
       await sim.start('server1');
       await sim.until('server1 serves', async () => (await sim.status('server1')).inService);
       expect(await copied(sim, 'server1')).toBeUndefined();
+    });
+  });
+});
+
+describe('a foreign target by TLS', () => {
+  /** `far` exports by TLS alone; server1 speaks it when asked to, and only that when it is required. */
+  const withTls = (required: boolean): SimOptions => ({
+    nodes: [...OURS, 'far'],
+    exporting: ['far'],
+    more: (node, { clock }) => {
+      const tls = new FakeTls({ names: [node] }, clock);
+      if (node === 'far') return required ? {} : { exportTls: { tls, mode: 'required' } };
+      return { foreignTls: { required, tls: { connect: (s, server, timeoutMs) => tls.connect(s, server.host, timeoutMs) } } };
+    },
+  });
+  const extend = (sim: Sim, uri: string): Promise<unknown> =>
+    sim.call('server1', 'extend', sim.extendParams('copy', 20, { leg: null, foreignUri: uri })).catch((e: unknown) => e);
+  const begin = async (sim: Sim): Promise<void> => {
+    await sim.call('far', 'create', sim.createParams({ tag: 'disk', leg: '/disk' }));
+    await sim.call('far', 'in-service', { tag: 'disk' });
+    await sim.call('server1', 'create', sim.createParams());
+    await sim.call('server1', 'in-service', { tag: 't' });
+  };
+
+  it('is written to, and again after it was away; in clear, or as somebody else, it is refused', async () => {
+    await Sim.run(withTls(false), async (sim) => {
+      await begin(sim);
+      expect(String(await extend(sim, 'nbd://far:10809/disk'))).toMatch(/copy can not be a target of t: .*it requires TLS/);
+      expect(String(await extend(sim, 'nbds://far:10809/disk?tls-hostname=other'))).toMatch(/its certificate is that of far/);
+      await extend(sim, 'nbds://far:10809/disk');
+      await sim.inSync('server1', 'copy');
+      await sim.write('server1', 0, REGION, 1);
+      sim.crash('far');
+      await sim.write('server1', REGION, REGION, 2);
+      await sim.start('far');
+      expect(await copied(sim, 'server1')).toBe('partial');
+    });
+  });
+
+  it('is needed where the configuration says "tls: required", but on the machine itself', async () => {
+    await Sim.run(withTls(true), async (sim) => {
+      await begin(sim);
+      expect(String(await extend(sim, 'nbd://far:10809/disk'))).toMatch(
+        /copy can not be a target of t: nbd:\/\/far:10809\/disk is in clear, and this node's configuration says "tls: required"; allowed: nbds/,
+      );
+      expect(String(await extend(sim, 'nbd://127.0.0.1:10809/disk'))).not.toMatch(/in clear/);
+      expect((await sim.status('server1')).targets).toEqual([]);
     });
   });
 });

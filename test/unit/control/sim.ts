@@ -2,12 +2,13 @@
 import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { DaemonControl } from '../../../src/control/actions.ts';
-import { Daemon } from '../../../src/control/daemon.ts';
+import { Daemon, type DaemonOptions } from '../../../src/control/daemon.ts';
 import type { ExportRules } from '../../../src/control/export-access.ts';
 import type { ActionName, Actions, ControlError, MirrorStatus } from '../../../src/control/types.ts';
 import type { NodeTunables } from '../../../src/failover/env.ts';
 import { EngineHub } from '../../../src/io/hub.ts';
 import { nullLog } from '../../../src/io/log.ts';
+import type { Io } from '../../../src/io/types.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../../../src/mirror/settings.ts';
 import { NbdClient } from '../../../src/nbd-client-js/client.ts';
@@ -26,6 +27,8 @@ export interface SimOptions {
   /** Of all nodes. */
   exportRules?: ExportRules;
   allow?: string[];
+  /** Of a node, such as TLS that is none of Node's. */
+  more?: (node: string, io: Io) => Partial<DaemonOptions>;
 }
 
 export type Params<A extends ActionName> = Actions[A]['params'];
@@ -60,8 +63,9 @@ export class Sim {
   }
 
   async start(name: string): Promise<Daemon> {
+    const io = this.world.node(name).boot();
     const d = new Daemon({
-      io: this.world.node(name).boot(),
+      io,
       root: ROOT,
       node: name,
       cluster: 'c',
@@ -74,6 +78,7 @@ export class Sim {
       settings: { ...DEFAULT_SETTINGS, ...this.#o.settings },
       tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true, ...this.#o.tunables },
       log: { ...nullLog, warn: (message) => this.warnings.push(`${name}: ${message}`) },
+      ...this.#o.more?.(name, io),
     });
     this.daemons.set(name, d);
     this.controls.set(name, new DaemonControl(d, { version: '1.2.3', regionBytes: REGION, waitForPreviousSourceSec: -1 }));

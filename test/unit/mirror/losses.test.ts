@@ -22,6 +22,16 @@ describe('a target is lost (M2)', () => {
     expect(rig.engine.handlesAlive).toBe(0);
   });
 
+  it('by its connection: what was outstanding says so, and why that was', async () => {
+    const rig = await Rig.inSync({ targets: { b: 'sync' } });
+    rig.write(0, 512, 1);
+    await settle();
+    rig.client('b').lose('no reply within 2000 ms');
+    await rig.endAll();
+    expect(rig.host.lost).toMatchObject([{ reason: { why: 'write on b: ECONNRESET (no reply within 2000 ms)' } }]);
+    expect(rig.target('b').whyOut).toBe('write on b: ECONNRESET (no reply within 2000 ms)');
+  });
+
   it('its marks are durable before the host is asked', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' } });
     rig.write(0, 512, 1);

@@ -321,6 +321,7 @@ export class ScriptedClient implements TargetClient {
   readonly copy: Copy;
   readonly #engine: ScriptedEngine;
   closed: number | undefined;
+  #lostWhy: string | undefined;
   #onClosed: (errno: number, why: string) => void = () => undefined;
   readonly #mine = new Set<PendingOp>();
 
@@ -354,6 +355,10 @@ export class ScriptedClient implements TargetClient {
     this.#onClosed = f;
   }
 
+  lostWhy(): string | undefined {
+    return this.#lostWhy;
+  }
+
   /** What was outstanding ends in a later turn, as with a real connection; none of it reaches the copy any more. */
   close(errno: number): void {
     if (this.closed !== undefined) return;
@@ -371,6 +376,7 @@ export class ScriptedClient implements TargetClient {
   lose(why = 'connection lost'): void {
     if (this.closed !== undefined) return;
     this.closed = Errno.ECONNRESET;
+    this.#lostWhy = why;
     for (const op of [...this.#mine]) if (this.copy.ops.includes(op)) endOp(this.#engine, this.copy, op, Errno.ECONNRESET);
     this.#onClosed(Errno.ECONNRESET, why);
   }

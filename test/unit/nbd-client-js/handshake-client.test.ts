@@ -1,10 +1,11 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PullSocket } from '../../../src/io/pull-socket.ts';
-import { Errno } from '../../../src/io/types.ts';
+import { Errno, IoError, type IoSocket } from '../../../src/io/types.ts';
 import { HandshakeError } from '../../../src/nbd-client-js/errors.ts';
 import type { ExportInfo } from '../../../src/nbd-client-js/export-info.ts';
 import { inspectExport, listExports, takeExport } from '../../../src/nbd-client-js/handshake-client.ts';
+import type { Secure } from '../../../src/nbd-client-js/option-haggler.ts';
 import * as nbd from '../../../src/nbd/wire/constants.ts';
 import { encodeGreeting, encodeInfoExport, encodeOptionReply, encodeRepServer } from '../../../src/nbd/wire/handshake.ts';
 import { ALL_FLAGS, type FakeExport, FakePeer } from '../../support/fake-nbd-server.ts';
@@ -145,6 +146,77 @@ describe('taking an export', () => {
   });
 });
 
+describe('TLS by STARTTLS', () => {
+  const secure = async (s: Scene, begin: Secure): Promise<{ taken: Promise<ExportInfo>; sockets: IoSocket[] }> => {
+    const sockets: IoSocket[] = [];
+    const taken = takeExport(s.pull, 'disk', { ...s.options, secure: begin, onSecured: (p) => sockets.push(p.socket) });
+    await s.peer.greet(NEWSTYLE);
+    return { taken, sockets };
+  };
+
+  it('comes before everything else, which is said on the secured socket alone', async () => {
+    const s = scene();
+    const [near, far] = socketPair({});
+    const begun: IoSocket[] = [];
+    const { taken, sockets } = await secure(s, (socket) => {
+      begun.push(socket);
+      return Promise.resolve(near);
+    });
+    expect((await s.peer.nextOption()).option).toBe(nbd.NBD_OPT_STARTTLS);
+    s.peer.optionReply(nbd.NBD_OPT_STARTTLS, nbd.NBD_REP_ACK);
+    const inner = new FakePeer(far, s.clock);
+    for (const option of [nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_GO]) {
+      expect((await inner.nextOption()).option).toBe(option);
+      if (option === nbd.NBD_OPT_GO) inner.optionReply(option, nbd.NBD_REP_INFO, encodeInfoExport(4096, ALL_FLAGS));
+      inner.optionReply(option, option === nbd.NBD_OPT_GO ? nbd.NBD_REP_ACK : nbd.NBD_REP_ERR_UNSUP);
+    }
+    expect(await taken).toMatchObject({ sizeBytes: 4096, structured: false });
+    expect([begun, sockets]).toEqual([[s.client], [near]]);
+    expect(s.peer.options).toEqual([nbd.NBD_OPT_STARTTLS]);
+  });
+
+  it('that the server will not have ends it: nothing is said in clear', async () => {
+    const s = scene();
+    const { taken } = await secure(s, () => Promise.reject(new Error('never')));
+    await s.peer.nextOption();
+    s.peer.optionReply(nbd.NBD_OPT_STARTTLS, nbd.NBD_REP_ERR_UNSUP);
+    const e = await failure(taken);
+    expect(e.message).toMatch(/it refused to speak TLS: it does not know the option/);
+    expect(s.peer.options).toEqual([nbd.NBD_OPT_STARTTLS]);
+  });
+
+  it('with bytes behind the answer ends it: they were sent in clear, by whomever', async () => {
+    const s = scene();
+    let begun = false;
+    const { taken } = await secure(s, () => {
+      begun = true;
+      return Promise.reject(new Error('never'));
+    });
+    await s.peer.nextOption();
+    const ack = encodeOptionReply(nbd.NBD_OPT_STARTTLS, nbd.NBD_REP_ACK);
+    const early = new Uint8Array(ack.length + 1);
+    early.set(ack);
+    s.peer.write(early);
+    expect((await failure(taken)).message).toMatch(/bytes behind its answer to NBD_OPT_STARTTLS/);
+    expect(begun).toBe(false);
+  });
+
+  it('that proves too little is told with the reason', async () => {
+    const s = scene();
+    const { taken } = await secure(s, () => Promise.reject(new IoError(Errno.EACCES, 'TLS to disks: its certificate has expired')));
+    await s.peer.nextOption();
+    s.peer.optionReply(nbd.NBD_OPT_STARTTLS, nbd.NBD_REP_ACK);
+    expect(await failure(taken)).toMatchObject({ failure: 'tls', errno: Errno.EACCES, message: expect.stringMatching(/expired$/) as unknown });
+  });
+
+  it('is not asked of a server that is not fixed newstyle', async () => {
+    const s = scene();
+    const taken = failure(takeExport(s.pull, 'disk', { ...s.options, secure: () => Promise.reject(new Error('never')) }));
+    s.peer.write(encodeGreeting(nbd.NBD_FLAG_NO_ZEROES));
+    expect(await taken).toMatchObject({ failure: 'too-old' });
+  });
+});
+
 describe('a server that says no', () => {
   it.each([
     [nbd.NBD_REP_ERR_UNKNOWN, 'unknown-export', Errno.ENOENT, /no such export \(NBD_REP_ERR_UNKNOWN\)/],
@@ -205,9 +277,18 @@ describe('a server that is none, or an old one', () => {
     expect(e.message).toMatch(/oldstyle/);
   });
 
-  it('speaks newstyle, but not fixed', async () => {
-    const e = await againstBytes(encodeGreeting(nbd.NBD_FLAG_NO_ZEROES));
-    expect(e.failure).toBe('too-old');
+  it('speaks newstyle, but not fixed: it is asked for the export by its name and nothing else', async () => {
+    const { info, peer } = await take({ fixed: false, sizeBytes: 4096 });
+    expect([peer.options, peer.clientFlags, peer.exportName]).toEqual([[nbd.NBD_OPT_EXPORT_NAME], nbd.NBD_FLAG_C_NO_ZEROES, 'disk']);
+    expect(info).toMatchObject({ sizeBytes: 4096, structured: false });
+  });
+
+  it('is not listed or looked at when it is not fixed, as it could not answer', async () => {
+    for (const look of [listExports, (pull: PullSocket, o: Scene['options']): Promise<unknown> => inspectExport(pull, 'disk', o)]) {
+      const s = scene();
+      s.peer.write(encodeGreeting(nbd.NBD_FLAG_NO_ZEROES));
+      expect(await failure(look(s.pull, s.options))).toMatchObject({ failure: 'too-old' });
+    }
   });
 });
 

@@ -46,10 +46,21 @@ describe('an NBD URI', () => {
     expect(parseNbdUri('nbd+unix://?socket=x').exportName).toBe('');
   });
 
-  it.each(['nbds://h/e', 'nbds+unix:///e?socket=s'])('%s is refused because TLS is not supported', (uri) => {
-    const e = refusal(uri);
-    expect(e.errno).toBe(Errno.ENOTSUP);
-    expect(e.message).toMatch(/TLS.*not supported/);
+  it.each([
+    ['nbds://h/e', { host: 'h' }],
+    ['nbds://h/e?tls-certificates=/etc/a%20b', { host: 'h', certificates: '/etc/a b' }],
+    ['nbds://[::1]/e?tls-psk-file=/k', { host: '::1', pskFile: '/k' }],
+    ['nbds://alice@h/e?tls-psk-file=/k', { host: 'h', pskFile: '/k', user: 'alice' }],
+    ['nbds://h/e?tls-psk-file=/k&tls-username=alice', { host: 'h', pskFile: '/k', user: 'alice' }],
+    ['nbds://alice@h/e', { host: 'h', user: 'alice' }],
+    ['nbds://10.0.0.9/e?tls-hostname=disks.example&tls-verify-peer=true', { host: 'disks.example' }],
+    ['nbds+unix:///e?socket=/s&tls-certificates=/c', { host: 'localhost', certificates: '/c' }],
+    ['nbds+unix://alice@/e?socket=/s', { host: 'localhost', user: 'alice' }],
+  ])('%s asks for TLS', (uri, proof) => {
+    const u = parseNbdUri(uri);
+    expect(u.tls).toEqual({ certificates: null, pskFile: null, user: null, ...proof });
+    expect(u.exportName).toBe('e');
+    expect(parseNbdUri(formatNbdUri(u))).toEqual(u);
   });
 
   it.each([
@@ -69,6 +80,19 @@ describe('an NBD URI', () => {
     ['nbd://host/a%00b', /NUL/],
     ['nbd://host/x#y', /fragment/],
     ['nbd://host/x?tls-type=psk', /parameter/],
+    ['nbd://host/x?tls-certificates=/c', /"tls-certificates" is not known/],
+    ['nbds://host/x?tls-type=psk', /"tls-type" is not known/],
+    ['nbds://host/x?tls-certificates=c', /no path from the root/],
+    ['nbds://host/x?tls-psk-file=', /no path from the root/],
+    ['nbds://host/x?tls-certificates=/c&tls-psk-file=/k', /two ways of proof/],
+    ['nbds://host/x?tls-verify-peer=false', /need not prove/],
+    ['nbds://a@host/x?tls-username=b', /names two users/],
+    ['nbds://a@host/x?tls-certificates=/c', /no meaning with certificates/],
+    ['nbds://a%20b@host/x', /no user of a file of keys/],
+    [`nbds://${'u'.repeat(129)}@host/x`, /longer than 128/],
+    ['nbds://host/x?tls-hostname=a/b', /not a host name/],
+    ['nbds://host/x?tls-hostname=a&tls-hostname=b', /twice/],
+    ['nbds+unix:///x', /socket=PATH is missing/],
     [`nbd://host/${'x'.repeat(4097)}`, /longer than 4096/],
     ['nbd+unix:///x', /socket=PATH is missing/],
     ['nbd+unix:///x?socket=', /socket=PATH is missing/],
@@ -109,6 +133,7 @@ describe('an NBD URI', () => {
         fc.oneof(
           fc.string(),
           fc.string().map((s) => `nbd://${s}`),
+          fc.string().map((s) => `nbds://${s}`),
           fc.string().map((s) => `nbd+unix:///${s}`),
         ),
         (uri) => {
