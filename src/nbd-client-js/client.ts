@@ -54,7 +54,7 @@ export interface NbdClientSettings {
   bytesMax?: number;
   /**
    * Longest TRIM or WRITE_ZEROES in one request, bytes; a longer one is split. Default 1 GiB, for which a server may need long; with
-   * extended headers 1 TiB where holes are made, which is quick. Beyond 32 bits it counts with extended headers alone.
+   * extended headers 1 TiB of holes where the server announces FAST_ZERO. Beyond 32 bits it counts with extended headers alone.
    */
   discardMaxBytes?: number;
   /** Asked for; a server without them is asked for structured replies. Default true. */
@@ -98,7 +98,8 @@ export class NbdClient {
     const lengthMaxBytes = info.extended ? roundDown(Number.MAX_SAFE_INTEGER, info.blockSizeMinBytes) : COMPACT_MAX_BYTES;
     const bounded = (n: number): number => Math.max(info.blockSizeMinBytes, roundDown(Math.min(n, lengthMaxBytes), info.blockSizeMinBytes));
     this.#discardMaxBytes = bounded(discardMaxBytes ?? DISCARD_MAX_BYTES);
-    this.#holeMaxBytes = bounded(discardMaxBytes ?? (info.extended ? HOLE_MAX_BYTES : DISCARD_MAX_BYTES));
+    // A server that makes no holes fast may write zeroes out for a TRIM too.
+    this.#holeMaxBytes = bounded(discardMaxBytes ?? (info.extended && info.canFastZero ? HOLE_MAX_BYTES : DISCARD_MAX_BYTES));
     this.#statusMaxBytes = lengthMaxBytes;
   }
 
@@ -215,7 +216,7 @@ export class NbdClient {
     if (this.#refused(owner, tag, offset, length, true, able, o.fua)) return;
     const fuaFlag = o.fua && this.info.canFua ? NBD_CMD_FLAG_FUA : 0;
     const flags = fuaFlag | (o.mayPunch ? 0 : NBD_CMD_FLAG_NO_HOLE) | (fastOnly ? NBD_CMD_FLAG_FAST_ZERO : 0);
-    const most = o.mayPunch && this.info.canFastZero ? this.#holeMaxBytes : this.#discardMaxBytes;
+    const most = o.mayPunch ? this.#holeMaxBytes : this.#discardMaxBytes;
     this.#pipeline.submit(owner, tag, NBD_CMD_WRITE_ZEROES, flags, offset, length, 0, 0, most, o.fua && fuaFlag === 0);
   }
 

@@ -13,10 +13,17 @@ import { Errno, errnoName } from '../../../src/io/types.ts';
 import { NbdClient } from '../../../src/nbd-client-js/client.ts';
 import { LegDevice } from '../../../src/nbd/leg-device.ts';
 import { NbdServer } from '../../../src/nbd/server.ts';
-import { NBD_CMD_READ, NBD_CMD_WRITE, NBD_OPT_EXPORT_NAME } from '../../../src/nbd/wire/constants.ts';
-import { encodeClientFlags, encodeOption } from '../../../src/nbd/wire/handshake.ts';
+import {
+  NBD_CMD_FLAG_PAYLOAD_LEN,
+  NBD_CMD_READ,
+  NBD_CMD_WRITE,
+  NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
+  NBD_OPT_GO,
+} from '../../../src/nbd/wire/constants.ts';
+import { encodeClientFlags, encodeInfoRequest, encodeOption } from '../../../src/nbd/wire/handshake.ts';
 import { viewOf } from '../../../src/nbd/wire/layout.ts';
-import { encodeRequest } from '../../../src/nbd/wire/transmission.ts';
+import { encodeExtendedRequest, encodeRequest } from '../../../src/nbd/wire/transmission.ts';
 
 const SIZE_BYTES = 4 * 1024 * 1024;
 const LENGTHS = [1, 511, 4096, 65_536, 300_001, 1024 * 1024];
@@ -38,13 +45,14 @@ await server.listen({ kind: 'unix', path: socket });
 const model = new Uint8Array(SIZE_BYTES);
 let operations = 0;
 
-const dial = (connections: number): Promise<NbdClient> =>
+const dial = (connections: number, extendedHeaders: boolean): Promise<NbdClient> =>
   NbdClient.connect({
     io,
     hub,
     exportName: '',
     address: { kind: 'unix', path: socket },
     connections,
+    extendedHeaders,
     connectTimeoutMs: 60_000,
     replyTimeoutMs: 120_000,
   });
@@ -85,31 +93,45 @@ function request(type: number, length: number, payload: number): Buffer {
   return out;
 }
 
+function extendedRequest(type: number, flags: number, length: number, payload: number): Buffer {
+  const out = Buffer.alloc(32 + payload, 0x5a);
+  encodeExtendedRequest(viewOf(out), 0, { flags, type, cookieHi: 1, cookieLo: 2, offset: 0, length });
+  return out;
+}
+
+const COMPACT = [encodeOption(NBD_OPT_EXPORT_NAME)];
+const EXTENDED = [encodeOption(NBD_OPT_EXTENDED_HEADERS), encodeOption(NBD_OPT_GO, encodeInfoRequest('', []))];
+
 /** A client that says this after its handshake, and is gone when something has come back or everything was sent. */
-async function leave(...said: Buffer[]): Promise<void> {
+async function leave(options: Uint8Array[], ...said: Buffer[]): Promise<void> {
   const s = connect(socket);
   s.on('error', () => undefined);
-  s.write(Buffer.concat([encodeClientFlags(3), encodeOption(NBD_OPT_EXPORT_NAME), ...said]));
+  s.write(Buffer.concat([encodeClientFlags(3), ...options, ...said]));
   await new Promise((resolve) => s.once('data', resolve));
   s.destroy();
   await new Promise((resolve) => s.once('close', resolve));
   operations += 1;
 }
 
-const single = await dial(1);
-const several = await dial(3);
+const single = await dial(1, true);
+const several = await dial(3, false);
 for (let round = 0; round < ROUNDS; round += 1) await useAll(round % 2 === 0 ? single : several, round);
 
 // Streams that end in the middle of a request or of an answer, or that are none.
 for (let i = 0; i < CUTS; i += 1) {
-  await leave(request(NBD_CMD_WRITE, 1024 * 1024, 1000 * i));
-  await leave(...Array.from({ length: 20 }, () => request(NBD_CMD_READ, 256 * 1024, 0)));
-  await leave(Buffer.alloc(100, i));
-  await leave(request(NBD_CMD_WRITE, 2 ** 31, 10));
+  await leave(COMPACT, request(NBD_CMD_WRITE, 1024 * 1024, 1000 * i));
+  await leave(COMPACT, ...Array.from({ length: 20 }, () => request(NBD_CMD_READ, 256 * 1024, 0)));
+  await leave(COMPACT, Buffer.alloc(100, i));
+  await leave(COMPACT, request(NBD_CMD_WRITE, 2 ** 31, 10));
+  await leave(EXTENDED, extendedRequest(NBD_CMD_WRITE, NBD_CMD_FLAG_PAYLOAD_LEN, 1024 * 1024, 1000 * i));
+  await leave(
+    EXTENDED,
+    ...Array.from({ length: 20 }, (_, k) => extendedRequest(k, NBD_CMD_FLAG_PAYLOAD_LEN * (k % 2), (k % 2) * 100 * i, (k % 2) * 100 * i)),
+  );
 }
 
 // A client that ends while its requests are on their way; what they wrote is not looked at again.
-const cut = await dial(1);
+const cut = await dial(1, true);
 const ended = LENGTHS.map((length) => cut.writeBytes(0, new Uint8Array(Math.min(length, 300_000))));
 cut.close(Errno.ECONNRESET);
 await Promise.allSettled(ended);

@@ -95,6 +95,14 @@ describe('a client of a server with extended headers', () => {
     ]);
   });
 
+  it('trims and punches a gibibyte at a server that announces nothing fast: it may write zeroes out', async () => {
+    const { w, seen, client } = await heldExtended({ flags: ALL_FLAGS & ~nbd.NBD_FLAG_SEND_FAST_ZERO });
+    client.trim(w.recorder, 1, 0, 2 ** 30 + 512);
+    client.writeZeroes(w.recorder, 2, 0, 2 ** 30 + 512, { fua: false, mayPunch: true });
+    await settle();
+    expect(seen.map((r) => r.length)).toEqual([2 ** 30, 512, 2 ** 30, 512]);
+  });
+
   it('keeps to the length that it was told, however long, with these headers and without', async () => {
     const all = await heldExtended({}, { discardMaxBytes: 2 ** 60 });
     all.client.writeZeroes(all.w.recorder, 1, 512, 2 ** 47 - 512, { fua: true, mayPunch: false });

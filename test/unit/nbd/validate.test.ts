@@ -140,7 +140,7 @@ describe('with extended headers', () => {
 
 test('whatever passes lies inside the export, is aligned, and uses only what was announced', () => {
   const offset = fc.oneof(fc.nat(SIZE * 2), fc.maxSafeNat(), fc.constant(2 ** 64));
-  const length = fc.oneof(fc.nat(SIZE * 2), fc.integer({ min: 0, max: 0xffffffff }));
+  const length = fc.oneof(fc.nat(SIZE * 2), fc.integer({ min: 0, max: 0xffffffff }), fc.maxSafeNat(), fc.constant(2 ** 64));
   const min = fc.constantFrom(1, 512, 4096);
   fc.assert(
     fc.property(
@@ -151,14 +151,27 @@ test('whatever passes lies inside the export, is aligned, and uses only what was
       min,
       fc.boolean(),
       fc.boolean(),
-      (cmd, flags, at, n, blockSizeMinBytes, readOnly, structured) => {
-        const r = { cmd, flags, offset: at, length: n, info: { blockSizeMinBytes, readOnly }, agreed: { structuredReplies: structured } };
+      fc.boolean(),
+      (cmd, flags, at, n, blockSizeMinBytes, readOnly, structuredReplies, extendedHeaders) => {
+        const structured = structuredReplies || extendedHeaders;
+        const r = {
+          cmd,
+          flags,
+          offset: at,
+          length: n,
+          info: { blockSizeMinBytes, readOnly },
+          agreed: { structuredReplies: structured, extendedHeaders },
+        };
         if (judge(r) !== wire.NBD_SUCCESS) return;
         expect(at + n).toBeLessThanOrEqual(SIZE);
         expect(at % blockSizeMinBytes).toBe(0);
         expect(n % blockSizeMinBytes).toBe(0);
         if (readOnly) expect([NBD_CMD_READ, NBD_CMD_FLUSH, NBD_CMD_CACHE, NBD_CMD_BLOCK_STATUS]).toContain(cmd);
         if (cmd === NBD_CMD_BLOCK_STATUS) expect(structured).toBe(true);
+        if ((flags & wire.NBD_CMD_FLAG_PAYLOAD_LEN) !== 0) {
+          expect(extendedHeaders).toBe(true);
+          expect([NBD_CMD_WRITE, NBD_CMD_BLOCK_STATUS]).toContain(cmd);
+        }
         if ((flags & wire.NBD_CMD_FLAG_DF) !== 0) expect([cmd, structured]).toEqual([NBD_CMD_READ, true]);
       },
     ),
