@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include "crc.h"
 #include "engine.h"
 
 #define REQUEST_BYTES 28u
@@ -12,12 +13,17 @@
 #define OFFSET_DATA_BYTES 8u
 #define OFFSET_HOLE_BYTES 12u
 #define ERROR_BYTES 6u
+/* After each header and payload of a connection with checksums (src/nbd/wire/checksums.ts). */
+#define SEAL_BYTES 4u
+#define HEAD_MOST_BYTES 40u
 
 #define REQUEST_MAGIC 0x25609513u
 #define SIMPLE_REPLY_MAGIC 0x67446698u
 #define CHUNK_MAGIC 0x668e33efu
 
 enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_BLOCK_STATUS = 7 };
+/* The engine's own word, see checksums.ts. */
+enum { CMD_DAMAGED = 0xffff };
 enum { REPLY_FLAG_DONE = 1 };
 enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
 
@@ -29,13 +35,14 @@ static inline void put16(uint8_t *p, uint16_t v) { p[0] = (uint8_t)(v >> 8); p[1
 static inline void put32(uint8_t *p, uint32_t v) { put16(p, (uint16_t)(v >> 16)); put16(p + 2, (uint16_t)v); }
 static inline void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)(v >> 32)); put32(p + 4, (uint32_t)v); }
 
-/* Something to send: a header, and bytes of a handle. First member of the request that it belongs to. */
+/* Something to send: a header, and bytes of a handle, and their checksum (the header's is part of it). First member of the request that it belongs to. */
 struct out {
   struct out *next;
   const uint8_t *data;
   size_t data_length;
-  uint8_t head_length;
-  uint8_t head[REQUEST_BYTES];
+  uint8_t head_length, tail_length;
+  uint8_t head[HEAD_MOST_BYTES];
+  uint8_t tail[SEAL_BYTES];
 };
 
 /* A request that a server connection received. */
@@ -83,7 +90,7 @@ struct creq {
 
 enum conn_state { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
 /* What the bytes at `pos` are. `need` of them must lie together before they are looked at. */
-enum unit { UNIT_HEAD, UNIT_BODY, UNIT_COPY };
+enum unit { UNIT_HEAD, UNIT_BODY, UNIT_COPY, UNIT_SEAL };
 enum body { BODY_DATA, BODY_PAYLOAD };
 
 struct conn {
@@ -91,6 +98,7 @@ struct conn {
   uint32_t id;
   bool server;
   bool structured;
+  uint32_t seal; /* SEAL_BYTES, or 0 without checksums */
   uint32_t payload_max;
   uint32_t requests_max;
   uint64_t bytes_max;
@@ -145,7 +153,21 @@ struct conn {
   bool copy_is_last; /* a simple reply's data: the answer is complete after it */
   uint8_t *copy_to;
   size_t copy_left;
+  uint32_t crc; /* of the payload so far */
 };
+
+/* Whether the checksum behind these bytes is theirs; begun with what came before them. */
+static inline bool is_sealed(uint32_t crc, const uint8_t *p, size_t length) { return crc_update(crc, p, length) == get32(p + length); }
+/* Puts one behind what stands in the header from `from` on; returns the length with it. */
+static inline uint8_t seal_head(const struct conn *c, struct out *o, size_t from, size_t length) {
+  if (c->seal == 0) return (uint8_t)length;
+  put32(o->head + length, crc_update(0, o->head + from, length - from));
+  return (uint8_t)(length + SEAL_BYTES);
+}
+static inline void seal_data(const struct conn *c, struct out *o, uint32_t crc) {
+  o->tail_length = c->seal != 0 && o->data_length > 0 ? SEAL_BYTES : 0;
+  if (o->tail_length > 0) put32(o->tail, crc_update(crc, o->data, o->data_length));
+}
 
 /* conn.c */
 struct conn *conn_find(struct engine *e, uint32_t id);

@@ -7,6 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
+ *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
  *   glue.c    N-API
  *
@@ -44,7 +45,7 @@
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
 
 enum { CTL_RING_COUNT, CTL_DELIVERING, CTL_VALUES, CTL_WORDS = 16 };
-enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2 }; /* request_state; the first is TypeScript's */
+enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2, REQUEST_SEALED = 4 }; /* request_state; the first is TypeScript's */
 enum { STAT_HANDLES, STAT_BYTES, STAT_OPERATIONS, STAT_CONNECTIONS, STAT_WORDS };
 
 struct shared {
@@ -237,7 +238,7 @@ int memory_keep(void *at, size_t bytes);
 napi_value pressure_init(napi_env env, napi_value exports);
 
 /* conn.c, server.c, client.c: see conn.h */
-uint32_t conn_open(struct engine *e, bool server, bool structured, uint32_t payload_max, uint32_t requests_max, double bytes_max);
+uint32_t conn_open(struct engine *e, bool server, bool structured, bool sealed, uint32_t payload_max, uint32_t requests_max, double bytes_max);
 void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, size_t length);
 void conn_close_id(struct engine *e, uint32_t id, int error);
 void conn_stop_id(struct engine *e, uint32_t id);

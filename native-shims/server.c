@@ -7,14 +7,17 @@
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel; one alone is
  *   always admitted
- * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
+ * - a stream that lost its place (wrong magic, too long a payload, a damaged header) ends its own connection and nothing else
+ * - with checksums, nothing of a request is told before what came of it matches
  * - a request is dead once its connection forgot it: a later reply is ESHUTDOWN
  */
 #include <errno.h>
 #include "conn.h"
 
 /* The NBD error that says what a local errno means; what NBD has no word for is EIO. */
-static uint32_t wire_error(int error) {
+static uint32_t wire_error(const struct conn *c, int error) {
+  /* Only a request that came damaged is answered so: TypeScript makes what a device ends with a number of NBD's. */
+  if (error == EBADMSG && c->seal != 0) return EBADMSG;
   switch (error) {
     case 0: case EPERM: case EIO: case ENOMEM: case EINVAL: case ENOSPC: case EOVERFLOW: case ENOTSUP: case ESHUTDOWN: return (uint32_t)error;
     case EACCES: case EROFS: return EPERM;
@@ -39,7 +42,7 @@ static struct sreq *request_take(struct conn *c) {
   c->requests = r;
   c->in_flight += 1;
   e->shared.request_id[slot] = e->request_serial * REQUEST_SLOTS + slot;
-  e->shared.request_state[slot] = c->structured ? REQUEST_STRUCTURED : 0;
+  e->shared.request_state[slot] = (c->structured ? REQUEST_STRUCTURED : 0) | (c->seal != 0 ? REQUEST_SEALED : 0);
   e->request_serial = e->request_serial < SERIAL_MAX ? e->request_serial + 1 : 1;
   return r;
 }
@@ -77,7 +80,7 @@ void server_stop(struct conn *c) {
   drop_incoming(c);
   c->pos = c->fill;
   c->unit = UNIT_HEAD;
-  c->need = REQUEST_BYTES;
+  c->need = REQUEST_BYTES + c->seal;
   /* What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset. */
   c->stalled = false;
 }
@@ -115,18 +118,20 @@ void server_sent(struct conn *c, struct out *o) {
 
 static void payload_complete(struct conn *c) {
   struct sreq *r = c->incoming;
-  uint32_t slot = conn_slice(c, r->length);
+  uint32_t seal = r->length > 0 ? c->seal : 0;
+  bool damaged = seal != 0 && !is_sealed(0, c->slab->data + c->pos, r->length);
+  uint32_t slot = damaged ? 0 : conn_slice(c, r->length);
 
-  if (slot == 0) {
+  if (slot == 0 && !damaged) {
     conn_close(c, ENOMEM);
     return;
   }
   c->incoming = NULL;
-  c->pos += r->length;
+  c->pos += r->length + seal;
   c->last_body = r->length;
   c->unit = UNIT_HEAD;
-  c->need = REQUEST_BYTES;
-  event_request(c->e, c->id, request_name(c, r), r->cmd, c->incoming_flags, r->offset, r->length, slot);
+  c->need = REQUEST_BYTES + c->seal;
+  event_request(c->e, c->id, request_name(c, r), damaged ? CMD_DAMAGED : r->cmd, c->incoming_flags, r->offset, r->length, slot);
 }
 
 static void on_header(struct conn *c, const uint8_t *p) {
@@ -139,6 +144,10 @@ static void on_header(struct conn *c, const uint8_t *p) {
   struct sreq *r;
   uint32_t slot;
 
+  if (c->seal != 0 && !is_sealed(0, p, REQUEST_BYTES)) {
+    conn_close(c, EPROTO);
+    return;
+  }
   if (get32(p) != REQUEST_MAGIC || (cmd == CMD_WRITE && length > c->payload_max)) {
     conn_close(c, EINVAL);
     return;
@@ -157,7 +166,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
     conn_close(c, ENOMEM);
     return;
   }
-  c->pos += REQUEST_BYTES;
+  c->pos += REQUEST_BYTES + c->seal;
   memcpy(r->cookie, p + 8, sizeof r->cookie);
   r->cmd = cmd;
   r->offset = offset;
@@ -171,7 +180,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
     c->incoming = r;
     c->incoming_flags = flags;
     c->unit = UNIT_BODY;
-    c->need = length;
+    c->need = length > 0 ? length + c->seal : 0;
     return;
   }
   c->last_body = 0;
@@ -210,51 +219,63 @@ static uint8_t *put_chunk(struct sreq *r, unsigned flags, unsigned type, uint32_
   put16(p + 6, (uint16_t)type);
   memcpy(p + 8, r->cookie, sizeof r->cookie);
   put32(p + 16, length);
-  r->out.head_length = CHUNK_BYTES;
-  return p + CHUNK_BYTES;
+  r->out.head_length = seal_head(r->conn, &r->out, 0, CHUNK_BYTES);
+  return p + r->out.head_length;
 }
 
 static void put_simple(struct sreq *r, uint32_t error) {
   put32(r->out.head, SIMPLE_REPLY_MAGIC);
   put32(r->out.head + 4, error);
   memcpy(r->out.head + 8, r->cookie, sizeof r->cookie);
-  r->out.head_length = SIMPLE_REPLY_BYTES;
+  r->out.head_length = seal_head(r->conn, &r->out, 0, SIMPLE_REPLY_BYTES);
 }
 
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length) {
   struct sreq *r = begin_reply(e, op, req);
+  uint32_t crc = 0;
   uint8_t *p;
 
   if (r == NULL) return ESHUTDOWN;
   r->out.data_length = 0;
-  if (!r->conn->structured) put_simple(r, wire_error(error));
+  if (!r->conn->structured) put_simple(r, wire_error(r->conn, error));
   else if (error != 0) {
     p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_ERROR, ERROR_BYTES);
-    put32(p, wire_error(error));
+    put32(p, wire_error(r->conn, error));
     put16(p + 4, 0);
-    r->out.head_length = CHUNK_BYTES + ERROR_BYTES;
+    r->out.head_length = seal_head(r->conn, &r->out, r->out.head_length, r->out.head_length + ERROR_BYTES);
   } else if (slot != 0) {
     p = put_chunk(r, REPLY_FLAG_DONE, CHUNK_OFFSET_DATA, OFFSET_DATA_BYTES + length);
     put64(p, r->offset);
-    r->out.head_length = CHUNK_BYTES + OFFSET_DATA_BYTES;
+    r->out.head_length += OFFSET_DATA_BYTES;
+    if (r->conn->seal != 0) crc = crc_update(0, p, OFFSET_DATA_BYTES);
   } else put_chunk(r, REPLY_FLAG_DONE, CHUNK_NONE, 0);
   if (slot != 0) {
     r->slot = slot;
     r->out.data = handle_data(e, slot) + at;
     r->out.data_length = length;
+    seal_data(r->conn, &r->out, crc);
   }
   conn_push(r->conn, &r->out);
   return 0;
 }
 
-/* The handle holds whole chunks, headers and all, but for the cookie. */
+/* The handle holds whole chunks, headers and all, but for the cookie; with checksums there is room for them. */
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length) {
   struct sreq *r = begin_reply(e, op, req);
   uint8_t *data;
 
   if (r == NULL) return ESHUTDOWN;
   data = handle_data(e, slot);
-  for (size_t at = 0; at + CHUNK_BYTES <= length; at += CHUNK_BYTES + get32(data + at + 16)) memcpy(data + at + 8, r->cookie, sizeof r->cookie);
+  for (size_t at = 0; at + CHUNK_BYTES <= length;) {
+    uint8_t *payload = data + at + CHUNK_BYTES + r->conn->seal;
+    uint32_t bytes = get32(data + at + 16);
+    memcpy(data + at + 8, r->cookie, sizeof r->cookie);
+    if (r->conn->seal != 0) {
+      put32(data + at + CHUNK_BYTES, crc_update(0, data + at, CHUNK_BYTES));
+      put32(payload + bytes, crc_update(0, payload, bytes));
+    }
+    at += CHUNK_BYTES + bytes + 2 * r->conn->seal;
+  }
   r->held += length;
   r->conn->held += length;
   r->slot = slot;

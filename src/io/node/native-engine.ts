@@ -104,7 +104,14 @@ export class NativeEngine implements Engine {
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     if (!(s instanceof NodeSocket)) throw new Error('the native engine takes sockets of the node world alone');
     const requestsMax = Math.min(limits.requestsMax, U32_MAX);
-    const id = this.#calls.open(role === 'server', wire.structuredReplies, wire.payloadMaxBytes, requestsMax, limits.bytesMax);
+    const id = this.#calls.open(
+      role === 'server',
+      wire.structuredReplies,
+      wire.payloadMaxBytes,
+      requestsMax,
+      limits.bytesMax,
+      wire.checksums === true,
+    );
     if (id === 0) {
       this.#nextUnopened += 1;
       this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
@@ -129,8 +136,7 @@ export class NativeEngine implements Engine {
 
   #start(conn: ConnId, fd: number, early: Uint8Array, unread: Uint8Array): void {
     this.#handingOver.delete(conn);
-    const all = unread.length === 0 ? early : Buffer.concat([early, unread]);
-    this.#calls.start(conn, fd, all);
+    this.#calls.start(conn, fd, unread.length === 0 ? early : Buffer.concat([early, unread]));
   }
 
   /** The socket closed before it could be taken over. */
@@ -192,16 +198,18 @@ export class NativeEngine implements Engine {
       this.#complete(op, Errno.ESHUTDOWN, 0);
       return;
     }
-    if (((this.#m.requestState[r] ?? 0) & RequestState.STRUCTURED) === 0 || chunks.length === 0) {
+    const state = this.#m.requestState[r] ?? 0;
+    if ((state & RequestState.STRUCTURED) === 0 || chunks.length === 0) {
       throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     }
-    const length = blockStatusBytes(chunks);
+    const sealed = (state & RequestState.SEALED) !== 0;
+    const length = blockStatusBytes(chunks, sealed);
     const h = this.#handles.tryAllocate(length);
     if (h === 0) {
       this.reply(op, req, Errno.ENOMEM, 0, 0, 0);
       return;
     }
-    encodeBlockStatusChunks(this.view(h), chunks);
+    encodeBlockStatusChunks(this.view(h), chunks, sealed);
     this.#beginReply(r);
     this.#begin(op);
     this.#put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);

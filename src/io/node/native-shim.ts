@@ -19,7 +19,7 @@ export interface NativeCalls {
   /** `deliver` is called with the number of events in the batch arrays, once a loop iteration. */
   listen(deliver: (count: number) => void): void;
   /** A connection that has no socket yet; 0: no memory or too many. */
-  open(server: boolean, structured: boolean, payloadMaxBytes: number, requestsMax: number, bytesMax: number): number;
+  open(server: boolean, structured: boolean, payloadMaxBytes: number, requestsMax: number, bytesMax: number, checksums: boolean): number;
   /** Takes a duplicate of the descriptor; early bytes are parsed first. */
   start(conn: number, fd: number, early: Uint8Array): void;
   close(conn: number, errno: number): void;

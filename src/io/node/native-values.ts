@@ -1,4 +1,5 @@
 /** Answers that do not fit an event: the native engine lays them out in a handle, here they become values. */
+import { CHECKSUM_BYTES } from '../../nbd/wire/checksums.ts';
 import { STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
 import { decodeBlockStatus, encodeChunk } from '../../nbd/wire/transmission.ts';
 import { NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS } from '../../nbd/wire/constants.ts';
@@ -29,18 +30,21 @@ export function blockStatusFrom(bytes: Uint8Array): EngineValue {
   return { kind: 'block-status', contexts };
 }
 
-export function blockStatusBytes(chunks: readonly Uint8Array[]): number {
-  return chunks.reduce((n, c) => n + STRUCTURED_REPLY.SIZE + c.length, 0);
+/** `sealed`: with room for a checksum after each header and payload. */
+export function blockStatusBytes(chunks: readonly Uint8Array[], sealed: boolean): number {
+  const sealBytes = sealed ? CHECKSUM_BYTES : 0;
+  return chunks.reduce((n, c) => n + STRUCTURED_REPLY.SIZE + c.length + 2 * sealBytes, 0);
 }
 
-/** The chunks of a whole answer but for the cookie, which the native engine knows. */
-export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[]): void {
+/** The chunks of a whole answer but for the cookie, which the native engine knows, and checksums. */
+export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[], sealed: boolean): void {
+  const sealBytes = sealed ? CHECKSUM_BYTES : 0;
   const view = viewOf(into);
   let at = 0;
   for (const [i, payload] of chunks.entries()) {
     const flags = i === chunks.length - 1 ? NBD_REPLY_FLAG_DONE : 0;
     encodeChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, 0, 0, payload.length);
-    into.set(payload, at + STRUCTURED_REPLY.SIZE);
-    at += STRUCTURED_REPLY.SIZE + payload.length;
+    into.set(payload, at + STRUCTURED_REPLY.SIZE + sealBytes);
+    at += STRUCTURED_REPLY.SIZE + payload.length + 2 * sealBytes;
   }
 }

@@ -11,10 +11,13 @@
  * - a successful READ has every byte of its handle from the server; a gap, an overlap or anything malformed ends the
  *   connection with EINVAL, and every operation on it with an error
  */
+import { crc32 } from 'node:zlib';
+import { CHECKSUM_BYTES } from '../../nbd/wire/checksums.ts';
 import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
 import { REQUEST } from '../../nbd/wire/layout.ts';
 import { encodeRequest, newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type WireParams } from '../types.ts';
+import { sealBytes, sealReserved } from './checksum.ts';
 import { ClientRequest } from './client-request.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
@@ -67,6 +70,9 @@ export class ClientConn {
       },
       malformed: () => {
         this.close(Errno.EINVAL);
+      },
+      damaged: () => {
+        this.close(Errno.EPROTO);
       },
     });
   }
@@ -143,8 +149,10 @@ export class ClientConn {
     h.cookieLo = r.slot;
     h.offset = r.offset;
     h.length = r.length;
-    const at = this.#outbox.reserve(REQUEST.SIZE);
+    const sealed = this.#wire.checksums === true;
+    const at = this.#outbox.reserve(REQUEST.SIZE + (sealed ? CHECKSUM_BYTES : 0));
     encodeRequest(this.#outbox.view, at, h);
+    if (sealed) sealReserved(this.#outbox, at, REQUEST.SIZE);
     r.sent = true;
     if (r.cmd === NBD_CMD_DISC) {
       // DISC has no reply: it is done when it has left.
@@ -153,6 +161,7 @@ export class ClientConn {
       this.#outbox.mark(r.slot);
     } else if (r.payload !== 0) {
       r.sent = this.#outbox.bytes(r.payloadBytes);
+      if (sealed && r.length > 0) sealBytes(this.#outbox, crc32(r.payloadBytes));
       if (r.sent) this.#releasePayload(r);
       else this.#outbox.mark(r.slot);
     }

@@ -1,4 +1,6 @@
 /** A server's replies as bytes: simple, or structured chunks the last of which says DONE. */
+import { crc32 } from 'node:zlib';
+import { CHECKSUM_BYTES, CHECKSUM_EBADMSG } from '../../nbd/wire/checksums.ts';
 import {
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_BLOCK_STATUS,
@@ -9,6 +11,7 @@ import {
 import { CHUNK_ERROR, CHUNK_OFFSET_DATA, SIMPLE_REPLY, STRUCTURED_REPLY, setU16, setU32 } from '../../nbd/wire/layout.ts';
 import { encodeChunk, encodeOffsetData, encodeSimpleReply, wireError } from '../../nbd/wire/transmission.ts';
 import type { WireParams } from '../types.ts';
+import { sealBytes, sealReserved } from './checksum.ts';
 import type { Outbox } from './outbox.ts';
 
 interface Asked {
@@ -17,50 +20,63 @@ interface Asked {
   readonly offset: number;
 }
 
+function simpleReply(out: Outbox, wire: WireParams, r: Asked, error: number): void {
+  const sealed = wire.checksums === true;
+  const at = out.reserve(SIMPLE_REPLY.SIZE + (sealed ? CHECKSUM_BYTES : 0));
+  encodeSimpleReply(out.view, at, error, r.cookieHi, r.cookieLo);
+  if (sealed) sealReserved(out, at, SIMPLE_REPLY.SIZE);
+}
+
+function chunkHeader(out: Outbox, wire: WireParams, r: Asked, flags: number, type: number, length: number): void {
+  const sealed = wire.checksums === true;
+  const at = out.reserve(STRUCTURED_REPLY.SIZE + (sealed ? CHECKSUM_BYTES : 0));
+  encodeChunk(out.view, at, flags, type, r.cookieHi, r.cookieLo, length);
+  if (sealed) sealReserved(out, at, STRUCTURED_REPLY.SIZE);
+}
+
 export function writeError(out: Outbox, wire: WireParams, r: Asked, errno: number): void {
+  const sealed = wire.checksums === true;
+  // Only a request that came damaged is answered so: what a device ends with was made a number of NBD's before.
+  const error = sealed && errno === CHECKSUM_EBADMSG ? errno : wireError(errno);
   if (!wire.structuredReplies) {
-    const at = out.reserve(SIMPLE_REPLY.SIZE);
-    encodeSimpleReply(out.view, at, wireError(errno), r.cookieHi, r.cookieLo);
+    simpleReply(out, wire, r, error);
     return;
   }
-  const at = out.reserve(STRUCTURED_REPLY.SIZE + CHUNK_ERROR.SIZE);
-  encodeChunk(out.view, at, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_ERROR, r.cookieHi, r.cookieLo, CHUNK_ERROR.SIZE);
-  setU32(out.view, at + STRUCTURED_REPLY.SIZE + CHUNK_ERROR.error, wireError(errno));
-  setU16(out.view, at + STRUCTURED_REPLY.SIZE + CHUNK_ERROR.messageLength, 0);
+  chunkHeader(out, wire, r, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_ERROR, CHUNK_ERROR.SIZE);
+  const at = out.reserve(CHUNK_ERROR.SIZE + (sealed ? CHECKSUM_BYTES : 0));
+  setU32(out.view, at + CHUNK_ERROR.error, error);
+  setU16(out.view, at + CHUNK_ERROR.messageLength, 0);
+  if (sealed) sealReserved(out, at, CHUNK_ERROR.SIZE);
 }
 
 export function writeSuccess(out: Outbox, wire: WireParams, r: Asked): void {
-  if (wire.structuredReplies) {
-    const at = out.reserve(STRUCTURED_REPLY.SIZE);
-    encodeChunk(out.view, at, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_NONE, r.cookieHi, r.cookieLo, 0);
-  } else {
-    const at = out.reserve(SIMPLE_REPLY.SIZE);
-    encodeSimpleReply(out.view, at, 0, r.cookieHi, r.cookieLo);
-  }
+  if (wire.structuredReplies) chunkHeader(out, wire, r, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_NONE, 0);
+  else simpleReply(out, wire, r, 0);
 }
 
 /** True when `bytes` were copied; otherwise they must stay until the reply was sent. */
 export function writeData(out: Outbox, wire: WireParams, r: Asked, bytes: Uint8Array): boolean {
+  const sealed = wire.checksums === true;
+  let crc = 0;
   if (wire.structuredReplies) {
-    const at = out.reserve(STRUCTURED_REPLY.SIZE + CHUNK_OFFSET_DATA.SIZE);
-    const length = CHUNK_OFFSET_DATA.SIZE + bytes.length;
-    encodeChunk(out.view, at, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_OFFSET_DATA, r.cookieHi, r.cookieLo, length);
-    encodeOffsetData(out.view, at + STRUCTURED_REPLY.SIZE, r.offset);
-  } else {
-    const at = out.reserve(SIMPLE_REPLY.SIZE);
-    encodeSimpleReply(out.view, at, 0, r.cookieHi, r.cookieLo);
-  }
-  return out.bytes(bytes);
+    chunkHeader(out, wire, r, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_OFFSET_DATA, CHUNK_OFFSET_DATA.SIZE + bytes.length);
+    const at = out.reserve(CHUNK_OFFSET_DATA.SIZE);
+    encodeOffsetData(out.view, at, r.offset);
+    if (sealed) crc = crc32(new Uint8Array(out.view.buffer, out.view.byteOffset + at, CHUNK_OFFSET_DATA.SIZE));
+  } else simpleReply(out, wire, r, 0);
+  const copied = out.bytes(bytes);
+  if (sealed) sealBytes(out, crc32(bytes, crc));
+  return copied;
 }
 
 /** `chunks`: each the payload for one context; they must not change any more. */
-export function writeBlockStatus(out: Outbox, r: Asked, chunks: readonly Uint8Array[]): void {
+export function writeBlockStatus(out: Outbox, wire: WireParams, r: Asked, chunks: readonly Uint8Array[]): void {
   for (let i = 0; i < chunks.length; i += 1) {
     const payload = chunks[i];
     if (payload === undefined) continue;
     const flags = i === chunks.length - 1 ? NBD_REPLY_FLAG_DONE : 0;
-    const at = out.reserve(STRUCTURED_REPLY.SIZE);
-    encodeChunk(out.view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, r.cookieHi, r.cookieLo, payload.length);
+    chunkHeader(out, wire, r, flags, NBD_REPLY_TYPE_BLOCK_STATUS, payload.length);
     out.bytes(payload);
+    if (wire.checksums === true) sealBytes(out, crc32(payload));
   }
 }

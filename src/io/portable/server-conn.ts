@@ -8,13 +8,16 @@
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel, so that neither
  *   requests, payloads nor unsent replies grow beyond them; one request alone is always admitted
- * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
+ * - a stream that lost its place (wrong magic, too long a payload, a damaged header) ends its own connection and nothing else
+ * - with checksums, nothing of a request is told before what came of it matches
  * - nothing is reported after CLOSED
  */
+import { CHECKSUM_BYTES, CMD_DAMAGED } from '../../nbd/wire/checksums.ts';
 import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
 import { REQUEST, viewOf } from '../../nbd/wire/layout.ts';
 import { decodeRequest, newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type Timer, type WireParams } from '../types.ts';
+import { isSealed, Seal } from './checksum.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
 import { Outbox } from './outbox.ts';
@@ -40,8 +43,8 @@ export class ServerConn implements RequestOwner {
   #linger: Timer | undefined;
   #receiving = true;
 
-  readonly #head = new Uint8Array(REQUEST.SIZE);
-  readonly #headView = viewOf(this.#head);
+  readonly #head: Uint8Array;
+  readonly #headView: DataView;
   #headFill = 0;
   readonly #header = newRequestHeader();
   /** The WRITE whose payload is coming in. */
@@ -50,6 +53,8 @@ export class ServerConn implements RequestOwner {
   #payload: Handle = 0;
   #payloadBytes: Uint8Array = NO_BYTES;
   #payloadFill = 0;
+  /** Of the payload; undefined: without checksums. */
+  readonly #seal: Seal | undefined;
   /** At a limit: the header in `#head` waits for room, later bytes are kept here. */
   #stalled = false;
   #paused = false;
@@ -62,6 +67,9 @@ export class ServerConn implements RequestOwner {
     this.#socket = socket;
     this.#wire = wire;
     this.#limits = limits;
+    this.#seal = wire.checksums === true ? new Seal() : undefined;
+    this.#head = new Uint8Array(REQUEST.SIZE + (this.#seal === undefined ? 0 : CHECKSUM_BYTES));
+    this.#headView = viewOf(this.#head);
     this.#outbox = new Outbox(
       socket,
       context.blocks,
@@ -142,7 +150,7 @@ export class ServerConn implements RequestOwner {
     if (!this.#wire.structuredReplies || chunks.length === 0) throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     this.#beginReply(r, op);
     for (const c of chunks) this.#hold(r, c.length);
-    writeBlockStatus(this.#outbox, r, chunks);
+    writeBlockStatus(this.#outbox, this.#wire, r, chunks);
     this.#outbox.mark(r.slot);
   }
 
@@ -260,6 +268,10 @@ export class ServerConn implements RequestOwner {
         this.#payloadFill += n;
         at += n;
         if (this.#payloadFill < this.#payloadBytes.length) return at;
+        if (this.#seal !== undefined && this.#payloadFill > 0) {
+          at += this.#seal.take(bytes, at);
+          if (!this.#seal.complete) return at;
+        }
         this.#payloadComplete(this.#incoming);
       } else {
         const n = Math.min(this.#head.length - this.#headFill, bytes.length - at);
@@ -275,6 +287,10 @@ export class ServerConn implements RequestOwner {
 
   #headerComplete(): void {
     const h = this.#header;
+    if (this.#seal !== undefined && !isSealed(this.#head, this.#headView, REQUEST.SIZE)) {
+      this.close(Errno.EPROTO);
+      return;
+    }
     if (!decodeRequest(this.#headView, 0, h) || (h.type === NBD_CMD_WRITE && h.length > this.#wire.payloadMaxBytes)) {
       this.close(Errno.EINVAL);
       return;
@@ -300,6 +316,7 @@ export class ServerConn implements RequestOwner {
       this.#payload = this.#context.handles.allocate(h.length);
       this.#payloadBytes = this.#context.handles.view(this.#payload);
       this.#payloadFill = 0;
+      this.#seal?.begin();
       this.#incoming = r;
       this.#incomingFlags = h.flags;
       if (h.length === 0) this.#payloadComplete(r);
@@ -312,10 +329,14 @@ export class ServerConn implements RequestOwner {
 
   #payloadComplete(r: ServerRequest): void {
     const h = this.#payload;
+    const damaged = this.#seal !== undefined && this.#payloadFill > 0 && !this.#seal.matches(this.#payloadBytes);
     this.#incoming = undefined;
     this.#payload = 0;
     this.#payloadBytes = NO_BYTES;
-    this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
+    if (damaged) {
+      this.#context.handles.release(h);
+      this.#context.events.request(this.id, r.id, CMD_DAMAGED, this.#incomingFlags, r.offset, r.length, 0);
+    } else this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
   }
 
   /** A WRITE whose payload did not come to its end was never a request. */

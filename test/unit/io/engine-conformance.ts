@@ -4,6 +4,7 @@
  *   describeEngine('node world', () => Promise.resolve({ io, path, address, drive, dispose }))
  */
 import { describe } from 'vitest';
+import { describeChecksums } from './conformance-checksums.ts';
 import { describeClientRole } from './conformance-client.ts';
 import { describeClientReplies } from './conformance-client-replies.ts';
 import { describeHandlesAndEvents } from './conformance-handles.ts';
@@ -34,6 +35,7 @@ export function describeEngine(name: string, makeWorld: () => Promise<EngineWorl
     describeServerClosing(inRig);
     describeClientRole(inRig);
     describeClientReplies(inRig);
+    describeChecksums(inRig);
     describeHandlesAndEvents(inRig);
   });
 }

@@ -67,7 +67,7 @@ it.each([
   [
     'two chunks of block status',
     (o: Outbox) => {
-      writeBlockStatus(o, asked, [new Uint8Array([1]), new Uint8Array([2])]);
+      writeBlockStatus(o, STRUCTURED, asked, [new Uint8Array([1]), new Uint8Array([2])]);
     },
     '668e33ef' + '0000' + '0005' + '0102030405060708' + '00000001' + '01' + '668e33ef' + '0001' + '0005' + '0102030405060708' + '00000001' + '02',
   ],
