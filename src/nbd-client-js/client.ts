@@ -27,6 +27,7 @@ import {
 import { append } from './block-status.ts';
 import { dialAll, type Reach } from './dial.ts';
 import type { ExportInfo } from './export-info.ts';
+import { Mismatches } from './mismatches.ts';
 import { type Loss, Pipeline } from './pipeline.ts';
 
 export type { Loss } from './pipeline.ts';
@@ -49,6 +50,8 @@ export interface NbdClientSettings {
   bytesMax?: number;
   /** Requests waiting in the client; more are refused with EAGAIN. Default 1024. */
   queueMax?: number;
+  /** Headers and payloads have checksums (src/nbd/wire/checksums.ts), which the server must have agreed to; told of each mismatch. */
+  checksums?: { onMismatch: () => void };
 }
 export type NbdClientOptions = NbdClientSettings & Reach;
 
@@ -102,11 +105,13 @@ export class NbdClient {
       queueMax: o.queueMax ?? 1024,
       replyTimeoutMs,
       baseAllocationContextId: info.baseAllocationContextId,
+      mismatches: o.checksums === undefined ? undefined : new Mismatches(o.checksums.onMismatch),
     });
+    const checksums = o.checksums !== undefined;
     try {
       for (const { pull, info: own } of [first, ...further]) {
         const early = pull.detach();
-        const wire = { structuredReplies: own.structured, extendedHeaders: false, payloadMaxBytes: pieceMaxBytes };
+        const wire = { structuredReplies: own.structured, extendedHeaders: false, payloadMaxBytes: pieceMaxBytes, checksums };
         pipeline.addConnection(o.hub.engine.adopt(pull.socket, 'client', wire, { requestsMax, bytesMax }, early));
       }
     } catch (e: unknown) {

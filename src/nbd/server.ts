@@ -262,7 +262,8 @@ export class NbdServer {
     });
     const serving: Serving = { remote, exportName, transmission, closed };
     this.#serving.add(serving);
-    const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes: device.info().payloadMaxBytes };
+    const { payloadMaxBytes, checksums = false } = device.info();
+    const wire = { structuredReplies, extendedHeaders: false, payloadMaxBytes, checksums };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
     this.#log.info('nbd client connected', { remote, exportName, structuredReplies, contexts: agreed.metaContexts.map((c) => c.name) });
   }

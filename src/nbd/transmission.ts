@@ -10,6 +10,7 @@
  * Invariants:
  * - every request gets exactly one reply, or none because the connection has gone; a late answer is dropped
  * - the payload of a WRITE that is not handed to the device is released here
+ * - a request that came damaged reaches no device, and is answered EBADMSG, as nothing else is
  * - a draining connection is closed once all its requests are answered and the answers are sent: replies leave in the order
  *   they were given, so it is enough to watch the one that left nothing open behind it
  */
@@ -19,6 +20,7 @@ import { baseAllocation, type StatusRequest } from './base-allocation.ts';
 import type { Device, Replier } from './device.ts';
 import { OpenRequests } from './open-requests.ts';
 import { type Agreed, validateRequest } from './validate.ts';
+import { CHECKSUM_EBADMSG, CMD_DAMAGED } from './wire/checksums.ts';
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
@@ -65,6 +67,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
   readonly #open = new OpenRequests();
   /** What BLOCK_STATUS asked, until it is answered. */
   readonly #asked = new Map<RequestId, StatusRequest>();
+  readonly #checksums: boolean;
   #conn: ConnId = 0;
   #state: State = 'serving';
   /** Answer to requests that come while draining. */
@@ -78,6 +81,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     this.device = o.device;
     this.#agreed = { structuredReplies: o.structuredReplies, readOnly: o.readOnly, blockStatus: o.baseAllocationId !== 0 };
     this.#baseAllocationId = o.baseAllocationId;
+    this.#checksums = o.device.info().checksums === true;
     this.#clock = o.clock;
     this.#disconnectTimeoutMs = o.disconnectTimeoutMs;
     this.#onClosed = o.onClosed;
@@ -145,6 +149,12 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
     }
     this.#requests += 1;
     this.#open.add(req);
+    if (cmd === CMD_DAMAGED && this.#checksums) {
+      this.#drop(h);
+      this.device.damaged?.();
+      if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, CHECKSUM_EBADMSG, 0, 0, 0);
+      return;
+    }
     const errno = this.#state === 'draining' ? this.#refuse : this.#judge(cmd, flags, offset, length, h);
     if (errno !== 0) {
       this.#drop(h);
@@ -248,6 +258,7 @@ export class Transmission implements ConnOwner, OpOwner, Replier {
 
   onClosed(errno: number): void {
     this.#state = 'gone';
+    if (errno === Errno.EPROTO && this.#checksums) this.device.damaged?.();
     this.#deadline?.cancel();
     this.#open.clear();
     this.#asked.clear();

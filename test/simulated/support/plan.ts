@@ -37,6 +37,7 @@ export interface Plan {
   kinds: ReadonlySet<Kind>;
   settings: MirrorSettings;
   connectionsPerTarget: number;
+  checksums: boolean;
   resyncsMax: number;
   /** Requests that the application keeps in flight on each of its connections. */
   depth: number;
@@ -153,6 +154,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
       keepIdleMs: new Stream(seed, 'keep').pick([0, 0, 2000, 600_000]),
     },
     connectionsPerTarget: s.pick([1, 1, 2]),
+    checksums: true,
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
     requestsMax: o.requestsMax ?? null,

@@ -87,7 +87,9 @@ export function describeChecksums(inRig: InRig): void {
         for (const length of [1, 500, 4096, 4097, LARGE_BYTES]) {
           const bytes = pattern(length, length);
           const h = handleOf(hub, joined([new Uint8Array(3), bytes]));
-          const write = begin(hub, (op) => hub.engine.send(op, conn.id, NBD_CMD_WRITE, 1, 8192, length, h, 3));
+          const write = begin(hub, (op) => {
+            hub.engine.send(op, conn.id, NBD_CMD_WRITE, 1, 8192, length, h, 3);
+          });
           hub.engine.release(h);
           const head = await peer.read(REQUEST.SIZE, WAIT_MS);
           const rest = await peer.read(CHECKSUM_BYTES + length + CHECKSUM_BYTES, WAIT_MS);
@@ -97,7 +99,9 @@ export function describeChecksums(inRig: InRig): void {
           expect((await write.promise).errno).toBe(0);
         }
         for (const cmd of [NBD_CMD_FLUSH, NBD_CMD_TRIM]) {
-          const done = begin(hub, (op) => hub.engine.send(op, conn.id, cmd, 0, 0, cmd === NBD_CMD_FLUSH ? 0 : 512, 0, 0));
+          const done = begin(hub, (op) => {
+            hub.engine.send(op, conn.id, cmd, 0, 0, cmd === NBD_CMD_FLUSH ? 0 : 512, 0, 0);
+          });
           const head = await peer.read(REQUEST.SIZE + CHECKSUM_BYTES, WAIT_MS);
           expectBytes(head, sealed(head.subarray(0, REQUEST.SIZE)));
           peer.write(sealedSimple(head.subarray(8, 16), Errno.EBADMSG));
@@ -247,7 +251,9 @@ export function describeChecksums(inRig: InRig): void {
         for (const wire of [SEALED, SEALED_CHUNKS]) {
           for (let bit = -1, ended = false; !ended; bit += 7) {
             const { conn, peer } = await rig.client(hub, wire);
-            const read = begin(hub, (op) => hub.engine.send(op, conn.id, NBD_CMD_READ, 0, 512, bytes.length, 0, 0));
+            const read = begin(hub, (op) => {
+              hub.engine.send(op, conn.id, NBD_CMD_READ, 0, 512, bytes.length, 0, 0);
+            });
             const cookie = (await peer.read(REQUEST.SIZE + CHECKSUM_BYTES, WAIT_MS)).subarray(8, 16);
             const answer = wire.structuredReplies
               ? joined([
@@ -285,7 +291,9 @@ export function describeChecksums(inRig: InRig): void {
         const cut = 250_001;
         for (const pieces of [[bytes], [bytes.subarray(0, cut), bytes.subarray(cut)]]) {
           for (const damage of [true, false]) {
-            const read = begin(hub, (op) => hub.engine.send(op, conn.id, NBD_CMD_READ, 0, 4096, LARGE_BYTES, 0, 0));
+            const read = begin(hub, (op) => {
+              hub.engine.send(op, conn.id, NBD_CMD_READ, 0, 4096, LARGE_BYTES, 0, 0);
+            });
             const cookie = (await peer.read(REQUEST.SIZE + CHECKSUM_BYTES, WAIT_MS)).subarray(8, 16);
             let at = 4096;
             for (const [i, piece] of pieces.entries()) {
@@ -310,7 +318,9 @@ export function describeChecksums(inRig: InRig): void {
       inRig(async (rig) => {
         const hub = rig.hub();
         const { conn, peer } = await rig.client(hub, SEALED_CHUNKS);
-        const trim = begin(hub, (op) => hub.engine.send(op, conn.id, NBD_CMD_TRIM, 0, 0, 512, 0, 0));
+        const trim = begin(hub, (op) => {
+          hub.engine.send(op, conn.id, NBD_CMD_TRIM, 0, 0, 512, 0, 0);
+        });
         const cookie = (await peer.read(REQUEST.SIZE + CHECKSUM_BYTES, WAIT_MS)).subarray(8, 16);
         const error = sealedChunk(cookie, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_ERROR, encodeErrorChunk(Errno.EIO, ''));
         peer.write(flipped(error, (STRUCTURED_REPLY.SIZE + CHECKSUM_BYTES + 3) * 8));
