@@ -21,6 +21,7 @@ export const KINDS = [
   'switchover',
   'aimed',
   'hiccup',
+  'flip',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -77,7 +78,7 @@ export const ROOT = '/var';
 export const PATHS = mirrorPaths(ROOT, TAG);
 
 /** Kinds that strike by themselves; the rest only change what the others do. */
-const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop', 'sync', 'own-sync']);
+const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop', 'sync', 'own-sync', 'flip']);
 
 /** How often a history may meet the kind at all; what is rare disturbs the checks that the rest allows. */
 const CHANCE: Record<Kind, number> = {
@@ -99,6 +100,7 @@ const CHANCE: Record<Kind, number> = {
   aimed: 0.1,
   // Of those with aimed blows: these take the place of the others.
   hiccup: 0.15,
+  flip: 0.15,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -107,12 +109,14 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const names = ['server1', 'server2', 'server3', 'server4'];
   // Of its own stream: histories of before there were switchovers stay as they were.
   const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
+  const flips = new Stream(seed, 'flips').coin(CHANCE.flip) || o.only?.has('flip') === true;
   // Some of these blows are an operator's word, or a cut, where those are allowed.
   const blows = new Stream(seed, 'aimed');
   const aimed = blows.coin(CHANCE.aimed) || o.only?.has('aimed') === true;
   const hiccups = aimed && (blows.coin(CHANCE.hiccup) || o.only?.has('hiccup') === true);
   const ofItsOwn = new Map<Kind, boolean>([
     ['switchover', moves],
+    ['flip', flips],
     ['aimed', aimed],
     ['hiccup', hiccups],
     ...(aimed ? [['force', true] as const] : []),
@@ -154,7 +158,8 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
       keepIdleMs: new Stream(seed, 'keep').pick([0, 0, 2000, 600_000]),
     },
     connectionsPerTarget: s.pick([1, 1, 2]),
-    checksums: true,
+    // Where bits are flipped without them, legs differ, and nobody could know.
+    checksums: kinds.has('flip') || !new Stream(seed, 'checksums').coin(0.15),
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
     requestsMax: o.requestsMax ?? null,
