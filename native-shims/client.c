@@ -10,6 +10,7 @@
  * - a successful READ has every byte from the server: one piece that is the whole answer stays where it was received, pieces
  *   are put together in a handle of their own; a gap, an overlap or anything malformed ends the connection with EINVAL
  * - every length and offset is checked before a byte is stored or room is made for it
+ * - with checksums, a damaged header ends the connection with EPROTO, and a READ whose data was damaged ends with EBADMSG
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -114,7 +115,8 @@ static void transmit(struct conn *c, struct creq *r) {
   put64(p + 16, r->offset);
   if (c->extended) put64(p + 24, r->length);
   else put32(p + 24, (uint32_t)r->length);
-  r->out.head_length = (uint8_t)request_bytes(c);
+  r->out.head_length = seal_head(c, &r->out, 0, request_bytes(c));
+  seal_data(c, &r->out, 0);
   /* DISC has no reply: it is done when it has left. */
   r->replied = r->cmd == CMD_DISC;
   conn_push(c, &r->out);
@@ -215,6 +217,8 @@ void client_finish(struct conn *c, int error) {
 
 static void malformed(struct conn *c) { conn_close(c, EINVAL); }
 
+static void damaged(struct conn *c) { conn_close(c, EPROTO); }
+
 static void next_reply(struct conn *c) {
   c->answered = NULL;
   c->unit = UNIT_HEAD;
@@ -299,7 +303,7 @@ static void expect_data(struct conn *c, struct creq *r, uint64_t offset, uint32_
   if (length > 0 && length == r->length && offset == r->offset && r->covered_count == 0 && r->data == 0) {
     c->unit = UNIT_BODY;
     c->body = BODY_DATA;
-    c->need = length;
+    c->need = length + c->seal;
     return;
   }
   if (!place_piece(c, r, offset, length)) return;
@@ -309,7 +313,8 @@ static void expect_data(struct conn *c, struct creq *r, uint64_t offset, uint32_
   c->copy_left = length;
 }
 
-static void data_complete(struct conn *c, struct creq *r) {
+static void data_complete(struct conn *c, struct creq *r, bool well) {
+  if (!well && r->server_error == 0) r->server_error = EBADMSG;
   if (c->copy_is_last) replied(c, r);
   else chunk_complete(c, r);
 }
@@ -331,8 +336,9 @@ static void on_simple(struct conn *c, const uint8_t *p) {
     malformed(c);
     return;
   }
-  c->pos += SIMPLE_REPLY_BYTES;
+  c->pos += SIMPLE_REPLY_BYTES + c->seal;
   c->answered = r;
+  c->crc = 0;
   r->server_error = error;
   c->last_body = 0;
   if (error == 0 && r->cmd == CMD_READ) {
@@ -345,7 +351,7 @@ static void on_simple(struct conn *c, const uint8_t *p) {
 static void on_chunk(struct conn *c, const uint8_t *p, size_t available) {
   uint16_t flags = get16(p + 4), type = get16(p + 6);
   uint64_t length = c->extended ? get64(p + 24) : get32(p + 16);
-  uint32_t head = chunk_bytes(c);
+  uint32_t head = chunk_bytes(c) + c->seal;
   struct creq *r = find_request(c, p + 8);
   bool fits = false;
 
@@ -372,6 +378,7 @@ static void on_chunk(struct conn *c, const uint8_t *p, size_t available) {
       return;
     }
     c->pos += head + OFFSET_DATA_BYTES;
+    c->crc = c->seal != 0 ? crc_update(0, p + head, OFFSET_DATA_BYTES) : 0;
     c->answered = r;
     c->last_body = (size_t)length;
     expect_data(c, r, get64(p + head), (uint32_t)(length - OFFSET_DATA_BYTES));
@@ -384,7 +391,7 @@ static void on_chunk(struct conn *c, const uint8_t *p, size_t available) {
   else {
     c->unit = UNIT_BODY;
     c->body = BODY_PAYLOAD;
-    c->need = (size_t)length;
+    c->need = (size_t)length + c->seal;
   }
 }
 
@@ -416,7 +423,11 @@ static bool add_status(struct creq *r, unsigned type, const uint8_t *p, uint32_t
 }
 
 static void on_payload(struct conn *c, struct creq *r, const uint8_t *p, uint32_t length) {
-  c->pos += length;
+  if (c->seal != 0 && !is_sealed(0, p, length)) {
+    damaged(c);
+    return;
+  }
+  c->pos += length + c->seal;
   if ((c->chunk_type & CHUNK_ERROR_FLAG) != 0) {
     uint32_t error = get32(p);
     if ((uint32_t)ERROR_BYTES + get16(p + 4) > length) {
@@ -442,10 +453,15 @@ static void on_payload(struct conn *c, struct creq *r, const uint8_t *p, uint32_
 
 static void on_body(struct conn *c, const uint8_t *p) {
   struct creq *r = c->answered;
-  uint32_t length = (uint32_t)c->need;
+  uint32_t length = (uint32_t)c->need - c->seal;
 
   if (c->body == BODY_PAYLOAD) {
     on_payload(c, r, p, length);
+    return;
+  }
+  if (c->seal != 0 && !is_sealed(c->crc, p, length)) {
+    c->pos += length + c->seal;
+    data_complete(c, r, false);
     return;
   }
   int error = cover(r, 0, length);
@@ -457,8 +473,8 @@ static void on_body(struct conn *c, const uint8_t *p) {
     conn_close(c, error);
     return;
   }
-  c->pos += length;
-  data_complete(c, r);
+  c->pos += length + c->seal;
+  data_complete(c, r, true);
 }
 
 static void on_head(struct conn *c, const uint8_t *p, size_t available) {
@@ -467,8 +483,11 @@ static void on_head(struct conn *c, const uint8_t *p, size_t available) {
   bool chunk = c->extended ? magic == EXTENDED_CHUNK_MAGIC : magic == CHUNK_MAGIC && c->structured;
   size_t whole = simple ? SIMPLE_REPLY_BYTES : chunk_bytes(c);
 
-  if (!simple && !chunk) malformed(c);
-  else if (available < whole) c->need = whole;
+  if (!simple && !chunk) {
+    if (c->seal != 0) damaged(c);
+    else malformed(c);
+  } else if (available < whole + c->seal) c->need = whole + c->seal;
+  else if (c->seal != 0 && !is_sealed(0, p, whole)) damaged(c);
   else if (simple) on_simple(c, p);
   else on_chunk(c, p, available);
 }
@@ -480,13 +499,21 @@ void client_parse(struct conn *c) {
 
     if (c->unit == UNIT_HEAD) on_head(c, p, available);
     else if (c->unit == UNIT_BODY) on_body(c, p);
-    else {
+    else if (c->unit == UNIT_SEAL) {
+      c->pos += SEAL_BYTES;
+      data_complete(c, c->answered, get32(p) == c->crc);
+    } else {
       size_t n = available < c->copy_left ? available : c->copy_left;
       if (n > 0) memcpy(c->copy_to, p, n);
+      if (c->seal != 0) c->crc = crc_update(c->crc, p, n);
       c->copy_to += n;
       c->copy_left -= n;
       c->pos += n;
-      if (c->copy_left == 0) data_complete(c, c->answered);
+      if (c->copy_left > 0) continue;
+      if (c->seal != 0 && c->answered->length > 0) {
+        c->unit = UNIT_SEAL;
+        c->need = SEAL_BYTES;
+      } else data_complete(c, c->answered, true);
     }
   }
 }

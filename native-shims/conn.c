@@ -39,7 +39,7 @@ struct conn *conn_find(struct engine *e, uint32_t id) {
   return c != NULL && c->id == id ? c : NULL;
 }
 
-uint32_t conn_open(struct engine *e, bool server, bool structured, bool extended, uint32_t payload_max, uint32_t requests_max, double bytes_max) {
+uint32_t conn_open(struct engine *e, const struct wire *w, uint32_t requests_max, double bytes_max) {
   struct conn *c;
   uint32_t place = 0;
 
@@ -56,15 +56,16 @@ uint32_t conn_open(struct engine *e, bool server, bool structured, bool extended
   if (e->conn_serial == 0) e->conn_serial = 1;
   c->e = e;
   c->id = e->conn_serial * CONNS_MAX + place;
-  c->server = server;
-  c->structured = structured;
-  c->extended = extended;
-  c->payload_max = payload_max;
+  c->server = w->server;
+  c->structured = w->structured;
+  c->extended = w->extended;
+  c->seal = w->sealed ? SEAL_BYTES : 0;
+  c->payload_max = w->payload_max;
   c->requests_max = requests_max;
   c->bytes_max = bytes_max >= 9007199254740992.0 ? UINT64_MAX : (uint64_t)bytes_max;
   c->fd = -1;
   c->receiving = true;
-  c->need = server ? request_bytes(c) : 4;
+  c->need = w->server ? request_bytes(c) + c->seal : 4;
   c->timer.data = c;
   uv_timer_init(e->loop, &c->timer);
   uv_unref((uv_handle_t *)&c->timer);
@@ -268,7 +269,7 @@ void conn_push(struct conn *c, struct out *o) {
 static size_t gather(const struct conn *c, struct iovec *v) {
   size_t skip = c->out_sent, count = 0;
 
-  for (struct out *o = c->out_first; o != NULL && count + 2 <= IOV_MOST; o = o->next) {
+  for (struct out *o = c->out_first; o != NULL && count + 3 <= IOV_MOST; o = o->next) {
     if (skip < o->head_length) {
       v[count].iov_base = o->head + skip;
       v[count].iov_len = o->head_length - skip;
@@ -281,6 +282,12 @@ static size_t gather(const struct conn *c, struct iovec *v) {
       count += 1;
       skip = 0;
     } else skip -= o->data_length;
+    if (skip < o->tail_length) {
+      v[count].iov_base = o->tail + skip;
+      v[count].iov_len = o->tail_length - skip;
+      count += 1;
+      skip = 0;
+    } else skip -= o->tail_length;
   }
   return count;
 }
@@ -290,7 +297,7 @@ static void sent(struct conn *c, size_t bytes) {
   c->out_sent += bytes;
   while (c->state != CONN_CLOSED && c->out_first != NULL) {
     struct out *o = c->out_first;
-    size_t whole = o->head_length + o->data_length;
+    size_t whole = o->head_length + o->data_length + o->tail_length;
     if (c->out_sent < whole) return;
     c->out_sent -= whole;
     c->out_first = o->next;
@@ -348,7 +355,11 @@ void conns_flush(struct engine *e) {
 /* ---------------------------------------------------------------------------------------------------------- receiving */
 
 /* A long payload has a slab nearly to itself: larger ones, holding several, were measured to stay less warm. */
-static size_t slab_bytes_for(size_t need) { return need + EXTENDED_REQUEST_BYTES <= SLAB_BYTES ? SLAB_BYTES : need + EXTENDED_REQUEST_BYTES; }
+static size_t slab_bytes_for(const struct conn *c, size_t need) {
+  size_t ahead = request_bytes(c) + c->seal;
+
+  return need + ahead <= SLAB_BYTES ? SLAB_BYTES : need + ahead;
+}
 
 bool conn_room(struct conn *c, size_t need) {
   struct engine *e = c->e;
@@ -363,7 +374,7 @@ bool conn_room(struct conn *c, size_t need) {
     size_t want = left == 0 && need < ROOM_MIN_BYTES ? ROOM_MIN_BYTES : need;
     if (want <= c->slab->size - c->pos) return true;
   }
-  s = slab_take(e, slab_bytes_for(need));
+  s = slab_take(e, slab_bytes_for(c, need));
   if (s == NULL) {
     conn_close(c, ENOMEM);
     return false;
@@ -400,7 +411,7 @@ static void on_end_of_stream(struct conn *c) {
 static size_t receive_limit(const struct conn *c) {
   size_t left = c->fill - c->pos, room = c->slab->size - c->fill;
   size_t need = c->unit == UNIT_COPY ? c->copy_left : c->need;
-  size_t ahead = c->last_body >= LONG_BODY_BYTES || need >= LONG_BODY_BYTES ? request_bytes(c) : AHEAD_BYTES;
+  size_t ahead = c->last_body >= LONG_BODY_BYTES || need >= LONG_BODY_BYTES ? request_bytes(c) + c->seal : AHEAD_BYTES;
   size_t limit = (need > left ? need - left : 0) + ahead;
 
   return limit < room ? limit : room;

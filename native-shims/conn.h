@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include "crc.h"
 #include "engine.h"
 
 #define REQUEST_BYTES 28u
@@ -14,6 +15,9 @@
 #define OFFSET_DATA_BYTES 8u
 #define OFFSET_HOLE_BYTES 12u
 #define ERROR_BYTES 6u
+/* After each header and payload of a connection with checksums (src/nbd/wire/checksums.ts). */
+#define SEAL_BYTES 4u
+#define HEAD_MOST_BYTES 40u
 
 #define REQUEST_MAGIC 0x25609513u
 #define SIMPLE_REPLY_MAGIC 0x67446698u
@@ -23,6 +27,8 @@
 
 enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_BLOCK_STATUS = 7 };
 enum { CMD_FLAG_PAYLOAD_LEN = 1 << 5 };
+/* The engine's own word, see checksums.ts. */
+enum { CMD_DAMAGED = 0xffff };
 enum { REPLY_FLAG_DONE = 1 };
 enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_BLOCK_STATUS_EXT = 6, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
 
@@ -34,13 +40,14 @@ static inline void put16(uint8_t *p, uint16_t v) { p[0] = (uint8_t)(v >> 8); p[1
 static inline void put32(uint8_t *p, uint32_t v) { put16(p, (uint16_t)(v >> 16)); put16(p + 2, (uint16_t)v); }
 static inline void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)(v >> 32)); put32(p + 4, (uint32_t)v); }
 
-/* Something to send: a header, and bytes of a handle. First member of the request that it belongs to. */
+/* Something to send: a header, and bytes of a handle, and their checksum (the header's is part of it). First member of the request that it belongs to. */
 struct out {
   struct out *next;
   const uint8_t *data;
   size_t data_length;
-  uint8_t head_length;
-  uint8_t head[EXTENDED_CHUNK_BYTES + OFFSET_DATA_BYTES];
+  uint8_t head_length, tail_length;
+  uint8_t head[HEAD_MOST_BYTES];
+  uint8_t tail[SEAL_BYTES];
 };
 
 /* A request that a server connection received. */
@@ -88,7 +95,7 @@ struct creq {
 
 enum conn_state { CONN_OPEN, CONN_LINGER, CONN_CLOSED };
 /* What the bytes at `pos` are. `need` of them must lie together before they are looked at. */
-enum unit { UNIT_HEAD, UNIT_BODY, UNIT_COPY };
+enum unit { UNIT_HEAD, UNIT_BODY, UNIT_COPY, UNIT_SEAL };
 enum body { BODY_DATA, BODY_PAYLOAD };
 
 struct conn {
@@ -97,6 +104,7 @@ struct conn {
   bool server;
   bool structured;
   bool extended; /* headers of 32 bytes, lengths of 64 bits; then structured too */
+  uint32_t seal; /* SEAL_BYTES, or 0 without checksums */
   uint32_t payload_max;
   uint32_t requests_max;
   uint64_t bytes_max;
@@ -155,6 +163,7 @@ struct conn {
   bool copy_is_last; /* a simple reply's data: the answer is complete after it */
   uint8_t *copy_to;
   size_t copy_left;
+  uint32_t crc; /* of the payload so far */
 };
 
 static inline uint32_t request_bytes(const struct conn *c) { return c->extended ? EXTENDED_REQUEST_BYTES : REQUEST_BYTES; }
@@ -162,6 +171,18 @@ static inline uint32_t chunk_bytes(const struct conn *c) { return c->extended ? 
 /* Nothing follows DISC that would be looked at. */
 static inline bool has_payload(const struct conn *c, unsigned cmd, unsigned flags) {
   return c->extended ? (flags & CMD_FLAG_PAYLOAD_LEN) != 0 && cmd != CMD_DISC : cmd == CMD_WRITE;
+}
+/* Whether the checksum behind these bytes is theirs; begun with what came before them. */
+static inline bool is_sealed(uint32_t crc, const uint8_t *p, size_t length) { return crc_update(crc, p, length) == get32(p + length); }
+/* Puts one behind what stands in the header from `from` on; returns the length with it. */
+static inline uint8_t seal_head(const struct conn *c, struct out *o, size_t from, size_t length) {
+  if (c->seal == 0) return (uint8_t)length;
+  put32(o->head + length, crc_update(0, o->head + from, length - from));
+  return (uint8_t)(length + SEAL_BYTES);
+}
+static inline void seal_data(const struct conn *c, struct out *o, uint32_t crc) {
+  o->tail_length = c->seal != 0 && o->data_length > 0 ? SEAL_BYTES : 0;
+  if (o->tail_length > 0) put32(o->tail, crc_update(crc, o->data, o->data_length));
 }
 
 /* conn.c */

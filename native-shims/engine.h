@@ -8,6 +8,7 @@
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
  *   room.c    what the requests of clients may hold in all
+ *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
  *   glue.c    N-API
  *
@@ -45,7 +46,7 @@
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
 
 enum { CTL_RING_COUNT, CTL_DELIVERING, CTL_VALUES, CTL_WORDS = 16 };
-enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2, REQUEST_EXTENDED = 4 }; /* request_state; the first is TypeScript's */
+enum { REQUEST_REPLYING = 1, REQUEST_STRUCTURED = 2, REQUEST_EXTENDED = 4, REQUEST_SEALED = 8 }; /* request_state; the first is TypeScript's */
 enum { STAT_HANDLES, STAT_BYTES, STAT_OPERATIONS, STAT_CONNECTIONS, STAT_WORDS };
 
 struct shared {
@@ -247,7 +248,12 @@ int memory_keep(void *at, size_t bytes);
 napi_value pressure_init(napi_env env, napi_value exports);
 
 /* conn.c, server.c, client.c: see conn.h */
-uint32_t conn_open(struct engine *e, bool server, bool structured, bool extended, uint32_t payload_max, uint32_t requests_max, double bytes_max);
+/* What the handshake, and the session of two of our nodes, have agreed on. Never both extended and sealed. */
+struct wire {
+  bool server, structured, extended, sealed;
+  uint32_t payload_max;
+};
+uint32_t conn_open(struct engine *e, const struct wire *w, uint32_t requests_max, double bytes_max);
 void conn_share(struct engine *e, uint32_t id, double own, double all);
 /* Below 0: nothing is expected from its peer; else a count of bytes that stands still as long as the peer does. */
 double conn_awaited(struct engine *e, uint32_t id);

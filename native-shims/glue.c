@@ -15,7 +15,7 @@
 #include "engine.h"
 #include "conn.h"
 
-#define ARGUMENTS_MAX 6
+#define ARGUMENTS_MAX 7
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
@@ -172,13 +172,14 @@ static napi_value call_listen(napi_env env, napi_callback_info info) {
 
 static napi_value call_open(napi_env env, napi_callback_info info) {
   struct call c;
-  bool server, structured, extended;
-  uint32_t payload_max, requests_max;
+  struct wire w;
+  uint32_t requests_max;
   double bytes_max;
 
-  if (!arguments(env, info, 6, &c) || !boolean(env, c.v[0], &server) || !boolean(env, c.v[1], &structured) || !boolean(env, c.v[2], &extended) ||
-      !u32(env, c.v[3], &payload_max) || !u32(env, c.v[4], &requests_max) || !number(env, c.v[5], &bytes_max)) return NULL;
-  return from_number(env, conn_open(c.e, server, structured, extended, payload_max, requests_max, bytes_max));
+  if (!arguments(env, info, 7, &c) || !boolean(env, c.v[0], &w.server) || !boolean(env, c.v[1], &w.structured) ||
+      !boolean(env, c.v[2], &w.extended) || !boolean(env, c.v[3], &w.sealed) || !u32(env, c.v[4], &w.payload_max) ||
+      !u32(env, c.v[5], &requests_max) || !number(env, c.v[6], &bytes_max)) return NULL;
+  return from_number(env, conn_open(c.e, &w, requests_max, bytes_max));
 }
 
 static napi_value call_share(napi_env env, napi_callback_info info) {
@@ -428,6 +429,23 @@ failed:
   return NULL;
 }
 
+/* For tests, which hold both ways to compute it against zlib's: (bytes, by table). */
+static napi_value call_crc32(napi_env env, napi_callback_info info) {
+  struct call c;
+  napi_typedarray_type type;
+  size_t length, offset;
+  void *bytes;
+  napi_value buffer;
+  bool by_table;
+
+  if (!arguments(env, info, 2, &c) || !boolean(env, c.v[1], &by_table)) return NULL;
+  if (napi_get_typedarray_info(env, c.v[0], &type, &length, &bytes, &buffer, &offset) != napi_ok || type != napi_uint8_array) {
+    napi_throw_type_error(env, NULL, "expected a Uint8Array");
+    return NULL;
+  }
+  return from_number(env, by_table ? crc_by_table(0, bytes, length) : crc_update(0, bytes, length));
+}
+
 napi_value fallocate_init(napi_env env, napi_value exports);
 napi_value descriptor_init(napi_env env, napi_value exports);
 
@@ -435,7 +453,9 @@ NAPI_MODULE_INIT() {
   napi_value f;
 
   if (napi_create_function(env, "createEngine", NAPI_AUTO_LENGTH, create_engine, NULL, &f) != napi_ok ||
-      napi_set_named_property(env, exports, "createEngine", f) != napi_ok) return NULL;
+      napi_set_named_property(env, exports, "createEngine", f) != napi_ok ||
+      napi_create_function(env, "crc32", NAPI_AUTO_LENGTH, call_crc32, NULL, &f) != napi_ok ||
+      napi_set_named_property(env, exports, "crc32", f) != napi_ok) return NULL;
   if (fallocate_init(env, exports) == NULL || descriptor_init(env, exports) == NULL) return NULL;
   return pressure_init(env, exports);
 }

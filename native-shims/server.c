@@ -7,14 +7,17 @@
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel; one alone is
  *   always admitted
- * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
+ * - a stream that lost its place (wrong magic, too long a payload, a damaged header) ends its own connection and nothing else
+ * - with checksums, nothing of a request is told before what came of it matches
  * - a request is dead once its connection forgot it: a later reply is ESHUTDOWN
  */
 #include <errno.h>
 #include "conn.h"
 
 /* The NBD error that says what a local errno means; what NBD has no word for is EIO. */
-static uint32_t wire_error(int error) {
+static uint32_t wire_error(const struct conn *c, int error) {
+  /* Only a request that came damaged is answered so: TypeScript makes what a device ends with a number of NBD's. */
+  if (error == EBADMSG && c->seal != 0) return EBADMSG;
   switch (error) {
     case 0: case EPERM: case EIO: case ENOMEM: case EINVAL: case ENOSPC: case EOVERFLOW: case ENOTSUP: case ESHUTDOWN: return (uint32_t)error;
     case EACCES: case EROFS: return EPERM;
@@ -39,7 +42,8 @@ static struct sreq *request_take(struct conn *c) {
   c->requests = r;
   c->in_flight += 1;
   e->shared.request_id[slot] = e->request_serial * REQUEST_SLOTS + slot;
-  e->shared.request_state[slot] = (uint8_t)((c->structured ? REQUEST_STRUCTURED : 0) | (c->extended ? REQUEST_EXTENDED : 0));
+  e->shared.request_state[slot] =
+      (uint8_t)((c->structured ? REQUEST_STRUCTURED : 0) | (c->extended ? REQUEST_EXTENDED : 0) | (c->seal != 0 ? REQUEST_SEALED : 0));
   e->request_serial = e->request_serial < SERIAL_MAX ? e->request_serial + 1 : 1;
   return r;
 }
@@ -78,7 +82,7 @@ void server_stop(struct conn *c) {
   room_forget(c);
   c->pos = c->fill;
   c->unit = UNIT_HEAD;
-  c->need = request_bytes(c);
+  c->need = request_bytes(c) + c->seal;
   /* What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset. */
   c->stalled = false;
 }
@@ -117,18 +121,20 @@ void server_sent(struct conn *c, struct out *o) {
 
 static void payload_complete(struct conn *c) {
   struct sreq *r = c->incoming;
-  uint32_t slot = conn_slice(c, (size_t)r->length);
+  uint32_t seal = r->length > 0 ? c->seal : 0;
+  bool damaged = seal != 0 && !is_sealed(0, c->slab->data + c->pos, (size_t)r->length);
+  uint32_t slot = damaged ? 0 : conn_slice(c, (size_t)r->length);
 
-  if (slot == 0) {
+  if (slot == 0 && !damaged) {
     conn_close(c, ENOMEM);
     return;
   }
   c->incoming = NULL;
-  c->pos += (size_t)r->length;
+  c->pos += (size_t)r->length + seal;
   c->last_body = (size_t)r->length;
   c->unit = UNIT_HEAD;
-  c->need = request_bytes(c);
-  event_request(c->e, c->id, request_name(c, r), r->cmd, c->incoming_flags, r->offset, r->length, slot);
+  c->need = request_bytes(c) + c->seal;
+  event_request(c->e, c->id, request_name(c, r), damaged ? CMD_DAMAGED : r->cmd, c->incoming_flags, r->offset, r->length, slot);
 }
 
 static void on_header(struct conn *c, const uint8_t *p) {
@@ -140,6 +146,10 @@ static void on_header(struct conn *c, const uint8_t *p) {
   struct sreq *r;
   uint32_t slot;
 
+  if (c->seal != 0 && !is_sealed(0, p, request_bytes(c))) {
+    conn_close(c, EPROTO);
+    return;
+  }
   /* With extended headers a WRITE must say that its payload follows. One that does not leaves open what the bytes behind it are. */
   if (get32(p) != (c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC) || (payload && length > c->payload_max) || (cmd == CMD_WRITE && !payload)) {
     conn_close(c, EINVAL);
@@ -165,7 +175,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
     conn_close(c, ENOMEM);
     return;
   }
-  c->pos += request_bytes(c);
+  c->pos += request_bytes(c) + c->seal;
   memcpy(r->cookie, p + 8, sizeof r->cookie);
   r->cmd = cmd;
   r->offset = offset;
@@ -179,7 +189,7 @@ static void on_header(struct conn *c, const uint8_t *p) {
     c->incoming = r;
     c->incoming_flags = flags;
     c->unit = UNIT_BODY;
-    c->need = (size_t)length;
+    c->need = length > 0 ? (size_t)length + c->seal : 0;
     return;
   }
   c->last_body = 0;
@@ -223,6 +233,7 @@ static uint8_t *put_chunk(struct sreq *r, unsigned type, uint32_t length, unsign
     put64(p + 16, r->offset);
     put64(p + 24, length);
   } else put32(p + 16, length);
+  head = seal_head(r->conn, &r->out, 0, head);
   r->out.head_length = (uint8_t)(head + fixed);
   return p + head;
 }
@@ -231,34 +242,38 @@ static void put_simple(struct sreq *r, uint32_t error) {
   put32(r->out.head, SIMPLE_REPLY_MAGIC);
   put32(r->out.head + 4, error);
   memcpy(r->out.head + 8, r->cookie, sizeof r->cookie);
-  r->out.head_length = SIMPLE_REPLY_BYTES;
+  r->out.head_length = seal_head(r->conn, &r->out, 0, SIMPLE_REPLY_BYTES);
 }
 
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length) {
   struct sreq *r = begin_reply(e, op, req);
+  uint32_t crc = 0;
   uint8_t *p;
 
   if (r == NULL) return ESHUTDOWN;
   r->out.data_length = 0;
-  if (!r->conn->structured) put_simple(r, wire_error(error));
+  if (!r->conn->structured) put_simple(r, wire_error(r->conn, error));
   else if (error != 0) {
     p = put_chunk(r, CHUNK_ERROR, ERROR_BYTES, ERROR_BYTES);
-    put32(p, wire_error(error));
+    put32(p, wire_error(r->conn, error));
     put16(p + 4, 0);
+    r->out.head_length = seal_head(r->conn, &r->out, (size_t)(p - r->out.head), r->out.head_length);
   } else if (slot != 0) {
     p = put_chunk(r, CHUNK_OFFSET_DATA, OFFSET_DATA_BYTES + length, OFFSET_DATA_BYTES);
     put64(p, r->offset);
+    if (r->conn->seal != 0) crc = crc_update(0, p, OFFSET_DATA_BYTES);
   } else put_chunk(r, CHUNK_NONE, 0, 0);
   if (slot != 0) {
     r->slot = slot;
     r->out.data = handle_data(e, slot) + at;
     r->out.data_length = length;
+    seal_data(r->conn, &r->out, crc);
   }
   conn_push(r->conn, &r->out);
   return 0;
 }
 
-/* The handle holds whole chunks, headers and all, but for the cookie, and the offset that extended ones repeat. */
+/* The handle holds whole chunks, headers and all, but for the cookie, and the offset that extended ones repeat; with checksums there is room for them. */
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length) {
   struct sreq *r = begin_reply(e, op, req);
   uint8_t *data;
@@ -268,9 +283,15 @@ int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, si
   data = handle_data(e, slot);
   head = chunk_bytes(r->conn);
   for (size_t at = 0; at + head <= length;) {
+    uint8_t *payload = data + at + head + r->conn->seal;
+    size_t bytes = r->conn->extended ? (size_t)get64(data + at + 24) : get32(data + at + 16);
     memcpy(data + at + 8, r->cookie, sizeof r->cookie);
     if (r->conn->extended) put64(data + at + 16, r->offset);
-    at += head + (r->conn->extended ? (size_t)get64(data + at + 24) : get32(data + at + 16));
+    if (r->conn->seal != 0) {
+      put32(data + at + head, crc_update(0, data + at, head));
+      put32(payload + bytes, crc_update(0, payload, bytes));
+    }
+    at += head + bytes + 2 * r->conn->seal;
   }
   r->held += length;
   room_hold(r->conn, length);

@@ -52,6 +52,8 @@ function targetLines(s: MirrorStatus, t: TargetStatus, o: RenderOptions): string
   lines.push(`    Type: ${t.mode === 'sync' ? 'Synchronous' : 'Asynchronous'}${t.foreign ? ', foreign' : ''}`);
   lines.push(`    Bitmap: ${String(s.regions)} bits (chunks), ${String(t.dirtyRegions)} dirty (${percent(t.dirtyRegions, s.regions)})`);
   if (t.mode === 'async') lines.push(`    Queue: ${String(t.queuedWrites)} writes, ${formatSize(t.queuedBytes)}`);
+  const { on, mismatches } = t.checksums;
+  if (on === false || mismatches > 0) lines.push(`    Checksums: ${on === false ? 'off' : 'on'}, ${String(mismatches)} did not match`);
   if (t.rule !== null) lines.push(`    Rule: ${t.rule}`);
   if (t.lastResync !== null) {
     const { kind, bytes, sent, seconds } = t.lastResync;
@@ -83,6 +85,8 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Failover: ${failoverText(s)}`,
     `    Arbiter: ${s.arbiter}${s.arbiterOverruled ? ', overruled by force until most nodes are heard' : ''}`,
   ];
+  if (s.mismatchesReceived > 0)
+    lines.push(`    Checksums: ${String(s.mismatchesReceived)} did not match of what sources sent; none of it was written`);
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
   lines.push(...s.checkpoints.map((c) => `    Checkpoint: ${checkpointText(c)}`));
   if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);

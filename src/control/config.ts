@@ -53,6 +53,7 @@ export interface NodeConfig {
   exportTlsMode: ExportTlsMode;
   failureTimeoutMs: number;
   connectionsPerTarget: number;
+  checksums: boolean;
   resyncsMax: number;
   hookTimeoutMs: number;
   localErrors: MirrorSettings['localErrors'];
@@ -190,6 +191,7 @@ const schema = z.strictObject({
   exports: exportsSchema.prefault({}),
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),
+  checksums: flag(true),
   resyncsMax: count(1, 1, 7),
   hookTimeout: duration(HOOK_TIMEOUT_MS, 1000, HOOK_TIMEOUT_MAX_MS),
   localErrors: oneOf<MirrorSettings['localErrors']>(d.localErrors, ['leave', 'pass-on']),
@@ -270,6 +272,7 @@ export function parseConfig(text: string, file: string): NodeConfig {
     exportTlsMode: c.exports.tls,
     failureTimeoutMs: c.failureTimeout,
     connectionsPerTarget: c.connectionsPerTarget,
+    checksums: c.checksums,
     resyncsMax: c.resyncsMax,
     hookTimeoutMs: c.hookTimeout,
     localErrors: c.localErrors,
@@ -381,5 +384,6 @@ function nodeTunables(c: NodeConfig, t: Tunables): NodeTunables {
     noFullSync: t.noFullSync,
     waitToResync: t.waitToResync,
     connectBeforeServing: t.connectBeforeServing,
+    checksums: c.checksums,
   };
 }

@@ -58,6 +58,7 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     decision: decision === undefined ? null : shownDecision(decision),
     intentBytes: view.intentBytes,
     localLeg: source?.device.local.state ?? (node.replica.leg === undefined ? 'closed' : 'in'),
+    mismatchesReceived: node.replica.mismatches,
     nodes,
     targets: source === undefined ? [] : [...source.links.values()].map((l) => targetStatus(node, source, l, now)),
     verify: o.verify,
@@ -131,6 +132,7 @@ function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, no
     queuedBytes: leg.queue?.outstandingBytes ?? 0,
     rule: link.answer?.rule ?? null,
     lastResync: resyncRecord(link),
+    checksums: { on: link.damage.checked ?? null, mismatches: link.damage.mismatches },
   };
 }
 

@@ -34,6 +34,8 @@ export interface TargetStatus {
   /** The rule of `compare` that chose kind and direction of its last session. */
   rule: string | null;
   lastResync: ResyncRecord | null;
+  /** Whether what is replicated has checksums; null: there was no session yet, or it is foreign. And what did not match since this node became the source. */
+  checksums: { on: boolean | null; mismatches: number };
 }
 
 /** The last finished resync to a target, as the source recorded it. */
@@ -68,6 +70,8 @@ export interface MirrorStatus {
   /** What must be resynced if this node crashed now. */
   intentBytes: number;
   localLeg: 'in' | 'out' | 'closed';
+  /** As a target, since the daemon started: what came from sources that did not match its checksum, and was not written. */
+  mismatchesReceived: number;
   nodes: Record<NodeName, { priority: number; mode: 'sync' | 'async'; foreign: boolean; reachable: boolean }>;
   /** Only on the node in service. */
   targets: TargetStatus[];

@@ -71,6 +71,8 @@ export interface NodeTunables {
   waitToResync: boolean;
   /** LKDR_CONNECT_NBD_DURING_RESTORE: connect targets before serving. */
   connectBeforeServing: boolean;
+  /** Checksums on what is replicated to our own nodes, and from them, where they want it too. */
+  checksums: boolean;
 }
 
 /** Connections to foreign targets. */

@@ -84,6 +84,8 @@ export const methods = {
     definition: z.unknown(),
     /** All that is copied will be written, whatever is there already: the target's leg is known to be doubtful (M3). */
     rewrites: z.boolean().default(true),
+    /** The source wants checksums on the connections of this session; absent from an older node, which has none. */
+    checksums: z.boolean().default(false),
   }),
   /** The target is in sync from now on; of the source's words that it is out, the first `words` are over. */
   'session.join': z.object({
@@ -138,9 +140,11 @@ export const nbdParamsSchema = z.object({ tag: name, token: hex });
 export interface SessionAnswer {
   token: string;
   daemonStart: string;
+  /** The session's connections have checksums (src/nbd/wire/checksums.ts): both nodes want them. */
+  checksums: boolean;
 }
 
-export const sessionAnswerSchema = z.object({ token: hex, daemonStart: z.string().max(64) });
+export const sessionAnswerSchema = z.object({ token: hex, daemonStart: z.string().max(64), checksums: z.boolean().default(false) });
 
 export const marksAnswerSchema = z.object({
   /** Base64 of encoded runs. */

@@ -10,6 +10,7 @@
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../bitmap/regions.ts';
 import { ClusterError } from '../cluster/errors.ts';
+import { LimitedLog } from '../io/limited-log.ts';
 import { Errno, errnoName, type Handle, IoError, type LegInfo } from '../io/types.ts';
 import { Unsynced } from '../mirror/unsynced.ts';
 import { LegDevice } from '../nbd/leg-device.ts';
@@ -54,6 +55,8 @@ export class Replica {
    */
   #earlier: 'none' | 'unsynced' | 'lost';
   readonly #regions: () => RegionMap;
+  readonly #limitedLog: LimitedLog;
+  #mismatches = 0;
   #leg: LegInfo | undefined;
   #opening: Promise<LegInfo> | undefined;
   #session: ReplicaSession | undefined;
@@ -66,7 +69,13 @@ export class Replica {
     this.doubtful = o.doubtful;
     this.#earlier = o.earlier;
     this.#regions = o.regions;
+    this.#limitedLog = new LimitedLog(env.log, env.io.clock);
     this.#onSyncFailed = o.onSyncFailed;
+  }
+
+  /** What sources sent that did not match its checksum, since this daemon started. */
+  get mismatches(): number {
+    return this.#mismatches;
   }
 
   get session(): ReplicaSession | undefined {
@@ -120,6 +129,8 @@ export class Replica {
     leg: LegInfo;
     sizeBytes: number;
     regionBytes: number;
+    /** The source will send them, and expects them. */
+    checksums: boolean;
   }): ReplicaSession {
     if (this.#session !== undefined) throw new Error('a replica has one session at a time');
     this.#unsynced = new Unsynced(new RegionMap({ deviceBytes: o.sizeBytes, regionBytes: o.regionBytes }), this.#unsynced);
@@ -129,6 +140,7 @@ export class Replica {
       {
         description: `replica for ${o.from}`,
         blockSizeMinBytes: o.leg.blockSizeBytes,
+        checksums: o.checksums,
         watch: {
           changed: (offset, length) => {
             this.#unsynced?.changed(offset, length);
@@ -147,6 +159,11 @@ export class Replica {
             this.#heardOfEarlier(false);
             this.doubtful = true;
             this.#onSyncFailed(s);
+          },
+          damaged: () => {
+            this.#mismatches += 1;
+            const about = { leg: this.#path, from: o.from, mismatches: this.#mismatches };
+            this.#limitedLog.warn(o.from, 'what a source sent did not match its checksum, and was not written', about);
           },
         },
       },

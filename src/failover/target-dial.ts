@@ -6,6 +6,7 @@ import type { TargetClient } from '../mirror/target-client.ts';
 import { NbdClient } from '../nbd-client-js/client.ts';
 import { parseNbdUri } from '../nbd-client-js/uri.ts';
 import type { NodeContext } from './context.ts';
+import type { Damage } from './damage.ts';
 import { endsEpoch, sessionAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
 import type { Epoch, NodeName } from './types.ts';
@@ -31,13 +32,18 @@ export interface Dialer {
 export async function dialNode(
   s: Dialer,
   node: NodeName,
-  o: { id: string; kind: 'none' | 'partial' | 'full'; rewrites: boolean },
+  o: { id: string; kind: 'none' | 'partial' | 'full'; rewrites: boolean; damage: Damage },
 ): Promise<NbdClient> {
   const { ctx } = s;
   const r = ctx.record();
-  const { kind, rewrites } = o;
-  const params = { tag: ctx.tag, epoch: s.epoch, session: o.id, kind, generation: r.generation, definition: r.definition, rewrites };
+  const { kind, rewrites, damage } = o;
+  const { checksums } = ctx.env.tunables;
+  const params = { tag: ctx.tag, epoch: s.epoch, session: o.id, kind, generation: r.generation, definition: r.definition, rewrites, checksums };
   const opened = sessionAnswerSchema.parse(await open(s, node, params));
+  damage.checked = checksums && opened.checksums;
+  const onMismatch = (): void => {
+    damage.met();
+  };
   return NbdClient.connect({
     io: ctx.env.io,
     hub: ctx.env.hub,
@@ -45,6 +51,7 @@ export async function dialNode(
     connections: ctx.env.tunables.connectionsPerTarget,
     connectTimeoutMs: s.timeoutMs * DIAL_STEPS_MAX,
     replyTimeoutMs: s.timeoutMs,
+    ...(damage.checked ? { checksums: { onMismatch } } : {}),
     open: async () => await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs),
   });
 }

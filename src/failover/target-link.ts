@@ -14,9 +14,11 @@ import type { Marks } from '../mirror/marks.ts';
 import { sameMirror, termOf } from './account.ts';
 import { compare } from './compare.ts';
 import { isSame } from './epoch.ts';
+import { Damage } from './damage.ts';
 import { Damping } from './damping.ts';
 import { fetchMarks } from './fetch-marks.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
+import { remoteDigest } from './remote-digest.ts';
 import { requireBlocks } from './sectors.ts';
 import { asTarget, dialForeign, dialNode } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
@@ -71,6 +73,7 @@ export class TargetLink {
   queued = false;
   /** Of one that is lost again and again. */
   readonly damping: Damping;
+  readonly damage: Damage;
   #ended = false;
   #wake: () => void = () => undefined;
   #running: Promise<void> | undefined;
@@ -80,6 +83,7 @@ export class TargetLink {
     this.node = node;
     this.leg = leg;
     this.damping = new Damping(s.timeoutMs);
+    this.damage = new Damage(s.ctx, node);
   }
 
   get foreign(): boolean {
@@ -297,7 +301,7 @@ export class TargetLink {
     const id = ctx.env.io.chance.hex64();
     const client = this.foreign
       ? await dialForeign(this.#s, this.node)
-      : await dialNode(this.#s, this.node, { id, kind, rewrites: this.leg.rewriteAll });
+      : await dialNode(this.#s, this.node, { id, kind, rewrites: this.leg.rewriteAll, damage: this.damage });
     try {
       if (client.info.sizeBytes < device.sizeBytes) {
         throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
@@ -318,11 +322,16 @@ export class TargetLink {
       // Written to while the session was being opened: it is copied only once its mark is durable (M1).
       await this.#durable();
     }
+    const { mismatches } = this.damage;
     const done = await this.#copy(kind, id);
     // The next resync may begin; this session goes on.
     this.#s.resyncs.delete(this);
     this.#s.changes.notify();
-    if (!done) return;
+    if (!done) {
+      // A way that damages what passes would have it resynced again and again.
+      if (this.#alive() && this.damage.mismatches > mismatches) this.damping.lost(this.#now());
+      return;
+    }
     const { session } = this.leg;
     await this.#s.join(this, id, kind);
     this.joined = true;
@@ -351,7 +360,7 @@ export class TargetLink {
       // Of a leg without a past here nobody knows which syncs have failed on it: what looks equal there need not be durable (M3).
       ...(this.foreign || this.answer?.rule === 'blank'
         ? {}
-        : { remoteDigest: (offset: number, length: number) => this.#digest(id, offset, length) }),
+        : { remoteDigest: (offset: number, length: number) => remoteDigest(this.#s, this.node, id, offset, length) }),
     });
     this.resync = resync;
     const { session } = this.leg;
@@ -384,17 +393,5 @@ export class TargetLink {
       ctx.env.emit(ctx.tag, 'resync-done', done, { ...facts, ...this.lastResync });
     }
     return true;
-  }
-
-  async #digest(session: string, offset: number, length: number): Promise<string | null> {
-    const { ctx } = this.#s;
-    try {
-      const d = await ctx.env.cluster.request(this.node, 'digest', { tag: ctx.tag, session, offset, length }, this.#s.timeoutMs);
-      return typeof d === 'string' ? d : null;
-    } catch (e: unknown) {
-      // Without a digest the piece is sent; a target that is really gone shows in the write.
-      if (e instanceof Error) return null;
-      throw e;
-    }
   }
 }

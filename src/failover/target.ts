@@ -51,7 +51,15 @@ export class TargetRole {
 
   async open(
     peer: NodeName,
-    p: { epoch: Epoch; session: string; kind: 'none' | 'partial' | 'full'; generation: string; definition: MirrorDefinition; rewrites: boolean },
+    p: {
+      epoch: Epoch;
+      session: string;
+      kind: 'none' | 'partial' | 'full';
+      generation: string;
+      definition: MirrorDefinition;
+      rewrites: boolean;
+      checksums: boolean;
+    },
   ): Promise<SessionAnswer> {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
@@ -94,9 +102,10 @@ export class TargetRole {
       leg,
       sizeBytes: p.definition.sizeBytes,
       regionBytes: p.definition.regionSizeBytes,
+      checksums: p.checksums && ctx.env.tunables.checksums,
     });
     ctx.changed();
-    return { token: s.token, daemonStart: ctx.env.daemonStart };
+    return { token: s.token, daemonStart: ctx.env.daemonStart, checksums: s.device.info().checksums === true };
   }
 
   async join(p: { epoch: Epoch; session: string; membership: Membership }): Promise<void> {

@@ -99,6 +99,7 @@ export class PortableEngine implements Engine {
 
   adopt(s: IoSocket, role: 'server' | 'client', wire: WireParams, limits: ConnLimits, early: Uint8Array): ConnId {
     if (wire.extendedHeaders && !wire.structuredReplies) throw new Error('extended headers come with structured replies');
+    if (wire.extendedHeaders && wire.checksums === true) throw new RangeError('checksums are of compact headers');
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     const id = this.#nextConn;
     this.#nextConn += 1;

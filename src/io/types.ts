@@ -33,6 +33,8 @@ export const Errno = {
   EROFS: 30,
   EPIPE: 32,
   ERANGE: 34,
+  EPROTO: 71,
+  EBADMSG: 74,
   EOVERFLOW: 75,
   ENOTSUP: 95,
   EADDRINUSE: 98,
@@ -226,6 +228,12 @@ export interface WireParams {
   extendedHeaders: boolean;
   /** Largest payload of a request or reply, bytes. A longer WRITE closes the connection. */
   payloadMaxBytes: number;
+  /**
+   * A checksum after each header and payload, both ways (src/nbd/wire/checksums.ts); never on a plain NBD connection. A damaged header
+   * ends the connection with EPROTO. A damaged payload comes as REQUEST with `cmd` CMD_DAMAGED and no handle, to be answered with
+   * EBADMSG; damaged data of a READ as DONE with EBADMSG.
+   */
+  checksums?: boolean;
 }
 
 export interface ConnLimits {

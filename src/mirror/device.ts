@@ -12,6 +12,7 @@
  * - a stopped device answers ESHUTDOWN to everything, also to what the legs have completed (M9).
  * Suspension is a set of reasons, not a flag: each party takes back only its own.
  */
+import { answerText } from './answer-text.ts';
 import type { NodeName } from '../failover/types.ts';
 import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
@@ -220,7 +221,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     if (errno !== 0 && slot !== 0) {
       const t = this.sessions.at(slot);
       const flush = m.kind === RequestKind.FLUSH || m.fua;
-      if (t !== undefined) this.targetFailed(t, `${flush ? 'flush' : 'write'} on ${t.node}: ${errnoName(errno)}`, flush);
+      if (t !== undefined) this.targetFailed(t, `${flush ? 'flush' : 'write'} on ${t.node}: ${answerText(errno)}`, flush);
     }
     this.#countDown(m);
   }
@@ -235,7 +236,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     m.errno = errno;
     if (slot !== 0) {
       const t = this.sessions.at(slot);
-      if (t !== undefined) this.targetFailed(t, `read on ${t.node}: ${errnoName(errno)}`, false);
+      if (t !== undefined) this.targetFailed(t, `read on ${t.node}: ${answerText(errno)}`, false);
     }
     if (final || this.settings.localErrors === 'pass-on' || this.#legs.readableTarget() === undefined) {
       this.#settle(m, errno);

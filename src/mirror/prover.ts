@@ -2,6 +2,7 @@
  * Proves, now and then, that what was written is on stable storage of every leg in session, so that intent marks can go
  * (M5) although the application never flushes. An application that flushes proves its own writes; this then does nothing.
  */
+import { answerText } from './answer-text.ts';
 import { errnoName, type Timer } from '../io/types.ts';
 import type { MirrorDevice } from './device.ts';
 
@@ -86,7 +87,7 @@ export class Prover {
       legs.push(
         new Promise<boolean>((resolve) => {
           const done = (errno: number): void => {
-            if (errno !== 0 && t.session === session) d.targetFailed(t, `flush on ${t.node}: ${errnoName(errno)}`, true);
+            if (errno !== 0 && t.session === session) d.targetFailed(t, `flush on ${t.node}: ${answerText(errno)}`, true);
             // A target that has left keeps all marks: what it had not synced is in its own map.
             resolve(true);
           };

@@ -8,6 +8,7 @@
  * Invariants: a region leaves `toCopy` under the lock of its first piece, so that from then on application writes go to
  * the target too; its mark stays until both legs have synced; when a session ends, the marks are what is left to do.
  */
+import { answerText } from './answer-text.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { EngineHub, OpResult } from '../io/hub.ts';
 import { Errno, errnoName, type Handle, type Timer } from '../io/types.ts';
@@ -278,8 +279,7 @@ export class Resync {
       this.#noGoodCopy('a sync of the local leg has failed');
       return undefined;
     }
-    if (r === undefined) return 'hole';
-    if (r.errno === 0) return r;
+    if (r === undefined || r.errno === 0) return r ?? 'hole';
     const why = `read of the local leg${shownRange(offset, length)} during a resync: ${errnoName(r.errno)}`;
     // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from.
     if (this.#d.settings.localErrors === 'leave') this.#d.localFailed(why, true);
@@ -317,7 +317,7 @@ export class Resync {
       else client.write(owner, 0, offset, length, h, 0, false);
     });
     if (r !== 0) {
-      if (this.#t.session === this.#session) this.#d.targetFailed(this.#t, `resync write on ${this.#t.node}: ${errnoName(r)}`, false);
+      if (this.#t.session === this.#session) this.#d.targetFailed(this.#t, `resync write on ${this.#t.node}: ${answerText(r)}`, false);
       return false;
     }
     if (h !== 0) this.progress.sentBytes += length;
@@ -384,7 +384,7 @@ export class Resync {
     }
     if (this.#t.session !== this.#session) return false;
     if (there !== 0) {
-      this.#d.targetFailed(this.#t, `flush on ${this.#t.node}: ${errnoName(there)}`, there !== Errno.ESHUTDOWN);
+      this.#d.targetFailed(this.#t, `flush on ${this.#t.node}: ${answerText(there)}`, there !== Errno.ESHUTDOWN);
       return false;
     }
     if (here.errno !== 0) return false;

@@ -1,7 +1,7 @@
 /** Targets and their sessions, as the device knows them: which slot, whether writes go there, whether they count. */
+import { answerText } from './answer-text.ts';
 import type { NodeName } from '../failover/types.ts';
 import type { EngineHub } from '../io/hub.ts';
-import { errnoName } from '../io/types.ts';
 import { AsyncQueue, type AsyncLimits } from './async-queue.ts';
 import { TargetLeg, type TargetMode } from './legs.ts';
 import type { Marks } from './marks.ts';
@@ -83,7 +83,7 @@ export class Sessions {
         this.#owner.goOn();
       },
       failed: (errno, atFlush) => {
-        this.#owner.targetFailed(t, `${atFlush ? 'flush' : 'write'} on ${t.node}: ${errnoName(errno)}`, atFlush);
+        this.#owner.targetFailed(t, `${atFlush ? 'flush' : 'write'} on ${t.node}: ${answerText(errno)}`, atFlush);
       },
     });
   }

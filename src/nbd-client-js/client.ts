@@ -29,6 +29,7 @@ import { encodeStatusPayload, statusPayloadBytes } from '../nbd/wire/extended.ts
 import { append } from './block-status.ts';
 import { dialAll, type Reach } from './dial.ts';
 import type { ExportInfo } from './export-info.ts';
+import { Mismatches } from './mismatches.ts';
 import type { Secure } from './option-haggler.ts';
 import { type Loss, Pipeline } from './pipeline.ts';
 
@@ -61,6 +62,8 @@ export interface NbdClientSettings {
   extendedHeaders?: boolean;
   /** Requests waiting in the client; more are refused with EAGAIN. Default 1024. */
   queueMax?: number;
+  /** Headers and payloads have checksums (src/nbd/wire/checksums.ts), which the server must have agreed to; told of each mismatch. */
+  checksums?: { onMismatch: () => void };
 }
 export type NbdClientOptions = NbdClientSettings & Reach;
 
@@ -109,7 +112,8 @@ export class NbdClient {
     const { first, further } = await dialAll(o, o.connections ?? 1, {
       io: o.io,
       exportName: o.exportName,
-      extendedHeaders: o.extendedHeaders ?? true,
+      // Checksums are of compact headers (src/nbd/wire/checksums.ts).
+      extendedHeaders: o.checksums === undefined && (o.extendedHeaders ?? true),
       connectTimeoutMs: o.connectTimeoutMs ?? 5_000,
       replyTimeoutMs,
       secure: o.secure,
@@ -127,11 +131,13 @@ export class NbdClient {
       queueMax: o.queueMax ?? 1024,
       replyTimeoutMs,
       baseAllocationContextId: info.baseAllocationContextId,
+      mismatches: o.checksums === undefined ? undefined : new Mismatches(o.checksums.onMismatch),
     });
+    const checksums = o.checksums !== undefined;
     try {
       for (const { pull, info: own } of [first, ...further]) {
         const early = pull.detach();
-        const wire = { structuredReplies: own.structured, extendedHeaders: own.extended, payloadMaxBytes: pieceMaxBytes };
+        const wire = { structuredReplies: own.structured, extendedHeaders: own.extended, payloadMaxBytes: pieceMaxBytes, checksums };
         pipeline.addConnection(o.hub.engine.adopt(pull.socket, 'client', wire, { requestsMax, bytesMax }, early));
       }
     } catch (e: unknown) {

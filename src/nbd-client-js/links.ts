@@ -3,7 +3,13 @@
  * records in a list of their link, oldest first.
  */
 import type { ConnId } from '../io/types.ts';
+import { NBD_CMD_READ, NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
 import type { Request } from './request-pool.ts';
+
+/** What a request counts for against a connection's bytes. */
+export function payloadBytes(cmd: number, length: number): number {
+  return cmd === NBD_CMD_READ || cmd === NBD_CMD_WRITE ? length : 0;
+}
 
 export class Piece {
   /** Its number in the pool, which is the tag of its engine operation. */
@@ -15,6 +21,8 @@ export class Piece {
   length = 0;
   payloadBytes = 0;
   sentAt = 0;
+  /** How often it was; more than once when it came damaged. */
+  sent = 0;
   prev: Piece | undefined;
   next: Piece | undefined;
 

@@ -11,20 +11,22 @@
  *
  * Invariants:
  * - each request ends in exactly one onDone, never before `submit` has returned; one refused here ends in a later turn
- * - a payload is referenced by a piece's operation or, while queued, by the pipeline
+ * - a payload is referenced by a piece's operation or, while queued, by the pipeline; with checksums by both, to the end
+ * - what came damaged (EBADMSG) is sent again before anybody hears of it: whoever asked still holds its range (M4)
  * - one timer: it stands for the piece that has been waited for longest (M14)
  * - the loss of any connection closes all; `lost` is set before the first onDone that follows from it (but for an answer
  *   that broke the protocol: its connection's requests end with EINVAL), and the closed listeners are called once, after
  *   the last
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
-import { type Clock, type ConnId, type EngineValue, Errno, errnoName, type Handle } from '../io/types.ts';
-import { NBD_CMD_BLOCK_STATUS, NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
+import { type Clock, type ConnId, type EngineValue, Errno, type Handle } from '../io/types.ts';
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_FLUSH, NBD_CMD_READ } from '../nbd/wire/constants.ts';
 import { statusPayloadBytes } from '../nbd/wire/extended.ts';
-import { type Link, type LinkLimits, Links, PiecePool } from './links.ts';
+import { type Link, type LinkLimits, Links, payloadBytes, type Piece, PiecePool } from './links.ts';
+import type { Mismatches } from './mismatches.ts';
 import { gatherRead, translateStatus } from './reply-data.ts';
 import { ReplyDeadline } from './reply-deadline.ts';
-import { serverErrno, tellsOfConnection } from './reply-error.ts';
+import { opErrno, serverErrno, tellsOfConnection, whyClosed } from './reply-error.ts';
 import { Request, RequestQueue } from './request-pool.ts';
 
 export interface PipelineOptions extends LinkLimits {
@@ -36,6 +38,8 @@ export interface PipelineOptions extends LinkLimits {
   queueMax: number;
   replyTimeoutMs: number;
   baseAllocationContextId: number | undefined;
+  /** Its connections have checksums; undefined: they have none. */
+  mismatches: Mismatches | undefined;
 }
 
 /** Why there is no connection any more; errno 0 after `disconnect`. */
@@ -145,6 +149,7 @@ export class Pipeline {
     r.hOffset = hOffset;
     r.pieceMaxBytes = pieceMaxBytes;
     r.flushAfter = flushAfter;
+    if (this.#o.mismatches !== undefined) this.#hold(r);
     if (length <= pieceMaxBytes && this.#queue.first === undefined) {
       const link = this.#links.pick(payloadBytes(cmd, length));
       if (link !== undefined) {
@@ -152,12 +157,15 @@ export class Pipeline {
         return;
       }
     }
-    if (h !== 0) {
-      this.#o.hub.engine.retain(h);
-      r.holds = true;
-    }
+    this.#hold(r);
     this.#queue.push(r);
     this.#pump();
+  }
+
+  #hold(r: Request): void {
+    if (r.h === 0 || r.holds) return;
+    this.#o.hub.engine.retain(r.h);
+    r.holds = true;
   }
 
   /** Ends a request that is not taken, in a later turn. */
@@ -240,24 +248,40 @@ export class Pipeline {
   }
 
   #send(r: Request, link: Link): void {
-    const { hub, clock } = this.#o;
+    const { hub, mismatches } = this.#o;
     const p = this.#pieces.take();
     p.request = r;
     p.start = r.sentBytes;
     p.length = Math.min(r.length - r.sentBytes, r.pieceMaxBytes);
     p.payloadBytes = payloadBytes(r.cmd, p.length);
+    p.sent = 0;
+    r.sentBytes += p.length;
+    r.piecesOut += 1;
+    const held = r.holds && !r.queued && mismatches === undefined ? r.h : 0;
+    if (held !== 0) r.holds = false;
+    this.#transmit(p, r, link);
+    // The operation has its own reference now.
+    if (held !== 0) hub.engine.release(held);
+  }
+
+  #transmit(p: Piece, r: Request, link: Link): void {
+    const { hub, clock } = this.#o;
     const now = clock.now();
     link.add(p, now);
     this.#deadline.sent(now);
-    r.sentBytes += p.length;
-    r.piecesOut += 1;
-    const held = r.holds && !r.queued ? r.h : 0;
-    if (held !== 0) r.holds = false;
+    p.sent += 1;
     // A block status that names its context says the length of its range in its payload.
     const length = (r.flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 ? statusPayloadBytes(1) : p.length;
     hub.engine.send(hub.start(this.#pieceOwner, p.index), link.conn, r.cmd, r.flags, r.offset + p.start, length, r.h, r.hOffset + p.start);
-    // The operation has its own reference now.
-    if (held !== 0) hub.engine.release(held);
+  }
+
+  /** True: the piece came damaged, here or there, and is on its way again. */
+  #sentAgain(p: Piece, r: Request, link: Link): boolean {
+    const why = this.#o.mismatches?.met(p.sent);
+    if (why !== undefined) this.#lose(Errno.EBADMSG, why);
+    if (this.#lost !== undefined || r.errno !== 0) return false;
+    this.#transmit(p, r, link);
+    return true;
   }
 
   // -------------------------------------------------------------------------------------------------------- ending
@@ -267,12 +291,15 @@ export class Pipeline {
     const { request: r, link, start } = p;
     if (r === undefined || link === undefined) throw new Error(`piece ${String(index)} was done twice`);
     const asked = p.length;
+    const { mismatches } = this.#o;
     link.remove(p, this.#o.clock.now());
+    if (errno === Errno.EBADMSG && mismatches !== undefined && this.#lost === undefined && this.#sentAgain(p, r, link)) return;
+    if (errno === 0) mismatches?.answeredWell();
     this.#pieces.give(p);
     r.piecesOut -= 1;
     if (errno !== 0) {
       if (h !== 0) this.#o.hub.engine.release(h);
-      if (tellsOfConnection(errno)) this.#lose(errno, `connection lost (${errnoName(errno)})`);
+      if (tellsOfConnection(errno)) this.#lose(errno, whyClosed(errno));
       if (r.errno === 0) r.errno = this.#lost === undefined ? serverErrno(errno) : opErrno(this.#lost);
     } else if (r.cmd === NBD_CMD_READ) gatherRead(this.#o.hub.engine, r, start, asked, length, h);
     else if (r.cmd === NBD_CMD_BLOCK_STATUS) translateStatus(r, value, this.#o.baseAllocationContextId);
@@ -348,6 +375,7 @@ export class Pipeline {
   #lose(errno: number, reason: string): void {
     if (this.#lost !== undefined) return;
     this.#lost = { errno, reason: `${this.#o.remote}: ${reason}` };
+    if (errno === Errno.EPROTO) this.#o.mismatches?.metHeader();
     this.#deadline.end();
     for (let r = this.#queue.shift(); r !== undefined; r = this.#queue.shift()) {
       if (r.errno === 0) r.errno = opErrno(this.#lost);
@@ -371,17 +399,4 @@ export class Pipeline {
     this.#closedListeners = [];
     for (const f of listeners) f(loss);
   }
-}
-
-function whyClosed(errno: number): string {
-  if (errno === 0) return 'the server closed the connection';
-  return errno === Errno.EINVAL ? 'the server broke the protocol' : `connection lost (${errnoName(errno)})`;
-}
-
-function opErrno(loss: Loss): number {
-  return loss.errno === 0 ? Errno.ESHUTDOWN : loss.errno;
-}
-
-function payloadBytes(cmd: number, length: number): number {
-  return cmd === NBD_CMD_READ || cmd === NBD_CMD_WRITE ? length : 0;
 }

@@ -17,6 +17,8 @@ export interface DeviceInfo {
   canFua: boolean;
   /** Flush covers writes of every connection (M3). */
   multiConn: boolean;
+  /** Its connections have checksums, as was agreed before there were any (src/nbd/wire/checksums.ts). */
+  checksums?: boolean;
   description: string;
 }
 
@@ -58,6 +60,8 @@ export interface Device {
   trim(r: Replier, req: RequestId, offset: number, length: number, fua: boolean): void;
   writeZeroes(r: Replier, req: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void;
   blockStatus(r: Replier, req: RequestId, offset: number, length: number, oneExtent: boolean): void;
+  /** What came of a request did not match its checksum: it was not executed. */
+  damaged?(): void;
   /** Prefetch; a device may answer at once. */
   cache(r: Replier, req: RequestId, offset: number, length: number): void;
 }

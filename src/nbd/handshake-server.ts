@@ -299,6 +299,7 @@ class HandshakeSession {
     const metaContexts = this.#meta?.exportName === exportName ? selectedOn(device, this.#meta.contexts) : [];
     if (metaContexts === undefined) return closed('a meta context that was selected is gone');
     const { structuredReplies, extendedHeaders } = this.#haggled(exportName);
+    if (extendedHeaders && device.info().checksums === true) return closed('checksums are of compact headers');
     const { socket } = this.pull;
     const early = this.pull.detach();
     return { kind: 'transmission', exportName, device, socket, structuredReplies, extendedHeaders, readOnly, metaContexts, early };

@@ -26,6 +26,8 @@ export interface LegDeviceOptions {
   blockSizeMinBytes?: number;
   blockSizePreferredBytes?: number;
   payloadMaxBytes?: number;
+  /** See DeviceInfo. */
+  checksums?: boolean;
   watch?: LegWatch;
 }
 
@@ -37,6 +39,8 @@ export interface LegWatch {
   syncEnds(well: boolean): void;
   /** Once, before the answer: nothing on the leg is called durable any more. */
   syncFailed(): void;
+  /** A request came damaged, and was not executed. */
+  damaged(): void;
 }
 
 type Kind = 'read' | 'change' | 'durable-change' | 'flush' | 'block-status';
@@ -80,12 +84,17 @@ export class LegDevice implements Device, OpOwner {
       canFastZero: leg.sparse,
       canFua: true,
       multiConn: true,
+      checksums: o.checksums ?? false,
       description: o.description ?? '',
     };
   }
 
   info(): DeviceInfo {
     return this.#info;
+  }
+
+  damaged(): void {
+    this.#watch?.damaged();
   }
 
   /** After the leg was resized; clients learn of it when they connect again. */

@@ -366,7 +366,8 @@ export class NbdServer {
       },
     };
     if (!isLocal(remote)) this.#watch.add(watched);
-    const wire = { structuredReplies, extendedHeaders, payloadMaxBytes: device.info().payloadMaxBytes };
+    const { payloadMaxBytes, checksums = false } = device.info();
+    const wire = { structuredReplies, extendedHeaders, payloadMaxBytes, checksums };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
     const contexts = agreed.metaContexts.map((c) => c.name);
     this.#log.info('nbd client connected', { remote, exportName, structuredReplies, extendedHeaders, contexts });

@@ -10,6 +10,7 @@
  * Invariants:
  * - every request gets exactly one reply, or none because the connection has gone; a late answer is dropped
  * - the payload of a WRITE that is not handed to the device is released here
+ * - a request that came damaged reaches no device, and is answered EBADMSG, as nothing else is
  * - a draining connection is closed once all its requests are answered and the answers are sent: replies leave in the order
  *   they were given, so it is enough to watch the one that left nothing open behind it
  */
@@ -22,6 +23,7 @@ import { type SelectedContext, statusChunks } from './meta-contexts.ts';
 import { OpenRequests } from './open-requests.ts';
 import { statusFilter } from './status-filter.ts';
 import { type Agreed, validateRequest } from './validate.ts';
+import { CHECKSUM_EBADMSG, CMD_DAMAGED } from './wire/checksums.ts';
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
@@ -70,6 +72,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   readonly #open = new OpenRequests();
   /** What BLOCK_STATUS asked, until it is answered. */
   readonly #asked = new Map<RequestId, StatusRequest>();
+  readonly #checksums: boolean;
   #conn: ConnId = 0;
   #state: State = 'serving';
   /** Answer to requests that come while draining. */
@@ -86,6 +89,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
     const { structuredReplies, extendedHeaders, readOnly, contexts } = o;
     this.#agreed = { structuredReplies, extendedHeaders, readOnly, blockStatus: contexts.length > 0 };
     this.#contexts = contexts;
+    this.#checksums = o.device.info().checksums === true;
     this.#clock = o.clock;
     this.#disconnectTimeoutMs = o.disconnectTimeoutMs;
     this.#onClosed = o.onClosed;
@@ -158,6 +162,12 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
     }
     this.#requests += 1;
     this.#open.add(req);
+    if (cmd === CMD_DAMAGED && this.#checksums) {
+      this.#drop(h);
+      this.device.damaged?.();
+      if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, CHECKSUM_EBADMSG, 0, 0, 0);
+      return;
+    }
     if (cmd === NBD_CMD_BLOCK_STATUS && (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0) this.#filtered(req, flags, offset, h);
     else this.#judged(req, cmd, flags, offset, length, h);
   }
@@ -294,6 +304,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
 
   onClosed(errno: number): void {
     this.#state = 'gone';
+    if (errno === Errno.EPROTO && this.#checksums) this.device.damaged?.();
     this.#deadline?.cancel();
     this.#open.clear();
     this.#asked.clear();

@@ -1,4 +1,4 @@
-/** A bit that turns over on the way between two nodes: with TLS it is found, and the mirror comes out whole. */
+/** A bit that turns over on the way between two nodes: with TLS or with checksums it is found, and the mirror comes out whole. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,12 +22,12 @@ describe.each(['native', 'portable'])('a bit turned over between nodes, in the %
   let relay: FlippingRelay;
   let all: Daemons;
 
-  async function started(tls: 'required' | 'off'): Promise<void> {
+  async function started(tls: 'required' | 'off', checksums: Record<string, boolean> = {}): Promise<void> {
     relay = new FlippingRelay();
     const ca = await CertificateMaker.make(join(folder, `ca-${tls}`));
     all = await Daemons.start({
       nodes: NODES,
-      config: Object.fromEntries(NODES.map((n) => [n, { tls }])),
+      config: Object.fromEntries(NODES.map((n) => [n, { tls, checksums: checksums[n] ?? true }])),
       env: Object.fromEntries(NODES.map((n) => [n, { NETRAID_ENGINE: engine }])),
       reach: (_from, _to, port) => relay.open(port),
       prepare: async (node, root) => {
@@ -76,8 +76,42 @@ describe.each(['native', 'portable'])('a bit turned over between nodes, in the %
     expect(left()).toBe(2);
   });
 
-  testWith(NEEDED, 'without TLS is written to the target, or this test would turn nothing over', async () => {
+  const counted = async (): Promise<[number, number]> => [
+    (await all.target('server1', TAG, 'server2')).checksums.mismatches,
+    (await all.node('server2').control.call('status', { tag: TAG })).mismatchesReceived,
+  ];
+
+  testWith(NEEDED, 'without TLS, but with checksums, is sent again and never written: the target stays, and both nodes count it', async () => {
     await started('off');
+    for (const round of [1, 2]) {
+      const flipped = relay.flip('there', LARGE);
+      const data = await write();
+      await flipped;
+      expect([leg(1).equals(data), leg(2).equals(data), left()]).toEqual([true, true, 0]);
+      expect(await counted()).toEqual([round, round]);
+    }
+    expect(await all.target('server1', TAG, 'server2')).toMatchObject({ state: 'Target', checksums: { on: true, mismatches: 2 } });
+    expect(all.node('server1').logged(/did not match its checksum/).length).toBe(1);
+  });
+
+  testWith(NEEDED, 'in all that passes drops the target, which is not connected again and again, and returns whole when that is over', async () => {
+    await started('off');
+    void relay.flip('there', LARGE, Infinity);
+    const first = await write();
+    await all.untilTarget('server1', TAG, 'server2', 'left for damage', (t) => /checksums/.test(t.detail) && left() > 0);
+    expect(all.node('server1').logged(/did not match its checksums three times in a row/).length).toBeGreaterThan(0);
+    await all.untilTarget('server1', TAG, 'server2', 'is left alone for a while', (t) => /connected again after/.test(t.detail));
+    expect(leg(1).equals(first)).toBe(true);
+    relay.forget();
+    await all.node('server1').control.call('resume', { tag: TAG, nodes: ['server2'] });
+    const data = await write();
+    await all.untilInSync('server1', TAG);
+    expect([leg(1).equals(data), leg(2).equals(data)]).toEqual([true, true]);
+  });
+
+  testWith(NEEDED, 'without TLS and checksums is written to the target, or this test would turn nothing over', async () => {
+    await started('off', { server2: false });
+    expect((await all.target('server1', TAG, 'server2')).checksums).toEqual({ on: false, mismatches: 0 });
     const flipped = relay.flip('there', LARGE);
     const data = await write();
     await flipped;

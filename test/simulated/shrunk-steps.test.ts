@@ -149,6 +149,10 @@ const cases: Record<Action['do'], Case[]> = {
     { title: 'transfers', actions: [{ do: 'short', node: one, share: 0.2 }], steps: undefined },
     { title: 'transfers no more', actions: [{ do: 'short', node: one, share: 0 }], steps: [] },
   ],
+  flip: [
+    { title: 'bits', actions: [{ do: 'flip', a: one, b: two, share: 0.1 }], steps: undefined },
+    { title: 'none any more', actions: [{ do: 'flip', a: one, b: two, share: 0 }], steps: [] },
+  ],
   'slow-disk': [
     { title: 'of a node', actions: [{ do: 'slow-disk', node: one, ms: 400 }], steps: undefined },
     { title: 'no more', actions: [{ do: 'slow-disk', node: one, ms: null }], steps: [] },

@@ -1,4 +1,4 @@
-/** A wire that can be told to turn one bit over in what passes, as a bad memory on the way would. */
+/** A wire that can be told to turn bits over in what passes, one in each piece, as a bad memory on the way would. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type AddressInfo } from 'node:net';
 
@@ -10,6 +10,8 @@ interface Order {
   /** Only in pieces of at least so many bytes, of connections that have carried at least so many there. */
   pieceMinBytes: number;
   carriedMinBytes: number;
+  /** Pieces still to be damaged. */
+  times: number;
   done: () => void;
 }
 
@@ -34,11 +36,16 @@ export class FlippingRelay {
     return (server.address() as AddressInfo).port;
   }
 
-  /** Once; resolves when it has been done. */
-  flip(way: Way, o: { pieceMinBytes: number; carriedMinBytes: number }): Promise<void> {
+  /** Once, or in so many pieces; resolves when all that has been done. */
+  flip(way: Way, o: { pieceMinBytes: number; carriedMinBytes: number }, times = 1): Promise<void> {
     return new Promise((resolve) => {
-      this.#orders.push({ way, ...o, done: resolve });
+      this.#orders.push({ way, ...o, times, done: resolve });
     });
+  }
+
+  /** What was ordered and has not been done is not done. */
+  forget(): void {
+    this.#orders = [];
   }
 
   async close(): Promise<void> {
@@ -59,10 +66,11 @@ export class FlippingRelay {
       carried[way] += piece.length;
       const order = this.#orders.find((o) => o.way === way && piece.length >= o.pieceMinBytes && carried.there >= o.carriedMinBytes);
       if (order !== undefined) {
-        this.#orders = this.#orders.filter((o) => o !== order);
+        order.times -= 1;
+        if (order.times === 0) this.#orders = this.#orders.filter((o) => o !== order);
         const at = piece.length >> 1;
         piece.writeUInt8(piece.readUInt8(at) ^ 0x10, at);
-        order.done();
+        if (order.times === 0) order.done();
       }
       if (!to.write(piece)) from.pause();
     });

@@ -101,11 +101,19 @@ export class NativeEngine implements Engine {
 
   adopt(s: IoSocket, role: 'server' | 'client', wire: WireParams, limits: ConnLimits, early: Uint8Array): ConnId {
     if (wire.extendedHeaders && !wire.structuredReplies) throw new Error('extended headers come with structured replies');
+    if (wire.extendedHeaders && wire.checksums === true) throw new RangeError('checksums are of compact headers');
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     if (!(s instanceof NodeSocket)) throw new Error('the native engine takes sockets of the node world alone');
     const requestsMax = Math.min(limits.requestsMax, U32_MAX);
-    const { structuredReplies, extendedHeaders, payloadMaxBytes } = wire;
-    const id = this.#calls.open(role === 'server', structuredReplies, extendedHeaders, payloadMaxBytes, requestsMax, limits.bytesMax);
+    const id = this.#calls.open(
+      role === 'server',
+      wire.structuredReplies,
+      wire.extendedHeaders,
+      wire.checksums === true,
+      wire.payloadMaxBytes,
+      requestsMax,
+      limits.bytesMax,
+    );
     if (id === 0) {
       this.#nextUnopened += 1;
       this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
@@ -131,8 +139,7 @@ export class NativeEngine implements Engine {
 
   #start(conn: ConnId, fd: number, early: Uint8Array, unread: Uint8Array): void {
     this.#handingOver.delete(conn);
-    const all = unread.length === 0 ? early : Buffer.concat([early, unread]);
-    this.#calls.start(conn, fd, all);
+    this.#calls.start(conn, fd, unread.length === 0 ? early : Buffer.concat([early, unread]));
   }
 
   /** The socket closed before it could be taken over. */
@@ -203,13 +210,14 @@ export class NativeEngine implements Engine {
       throw new Error('BLOCK_STATUS is answered with structured chunks, at least one');
     }
     const extended = (state & RequestState.EXTENDED) !== 0;
-    const length = blockStatusBytes(chunks, extended);
+    const sealed = (state & RequestState.SEALED) !== 0;
+    const length = blockStatusBytes(chunks, extended, sealed);
     const h = this.#handles.tryAllocate(length);
     if (h === 0) {
       this.reply(op, req, Errno.ENOMEM, 0, 0, 0);
       return;
     }
-    encodeBlockStatusChunks(this.view(h), chunks, extended);
+    encodeBlockStatusChunks(this.view(h), chunks, extended, sealed);
     this.#beginReply(r);
     this.#begin(op);
     this.#put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);

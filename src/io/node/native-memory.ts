@@ -44,7 +44,7 @@ export const Ring = {
 } as const;
 
 export const ValueKind = { NONE: 0, KEPT: 1, EXTENTS: 2, STATUS: 3 } as const;
-export const RequestState = { REPLYING: 1, STRUCTURED: 2, EXTENDED: 4 } as const;
+export const RequestState = { REPLYING: 1, STRUCTURED: 2, EXTENDED: 4, SEALED: 8 } as const;
 export const Ctl = { RING_COUNT: 0, DELIVERING: 1, VALUES: 2 } as const;
 const CTL_WORDS = 16;
 export const Stat = { HANDLES: 0, BYTES: 1, OPERATIONS: 2, CONNECTIONS: 3 } as const;

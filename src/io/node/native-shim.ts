@@ -19,7 +19,15 @@ export interface NativeCalls {
   /** `deliver` is called with the number of events in the batch arrays, once a loop iteration. */
   listen(deliver: (count: number) => void): void;
   /** A connection that has no socket yet; 0: no memory or too many. */
-  open(server: boolean, structured: boolean, extended: boolean, payloadMaxBytes: number, requestsMax: number, bytesMax: number): number;
+  open(
+    server: boolean,
+    structured: boolean,
+    extended: boolean,
+    checksums: boolean,
+    payloadMaxBytes: number,
+    requestsMax: number,
+    bytesMax: number,
+  ): number;
   /** `SharedLimits` of a connection, before it starts. */
   share(conn: number, ownBytes: number, allBytesMax: number): void;
   /** `Engine.awaited`; below 0: undefined. */

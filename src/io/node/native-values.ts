@@ -1,4 +1,5 @@
 /** Answers that do not fit an event: the native engine lays them out in a handle, here they become values. */
+import { CHECKSUM_BYTES } from '../../nbd/wire/checksums.ts';
 import { decodeBlockStatusExt } from '../../nbd/wire/extended.ts';
 import { EXTENDED_REPLY, STRUCTURED_REPLY, viewOf } from '../../nbd/wire/layout.ts';
 import { decodeBlockStatus, encodeChunk, encodeExtendedChunk } from '../../nbd/wire/transmission.ts';
@@ -36,22 +37,24 @@ export function blockStatusFrom(bytes: Uint8Array): EngineValue {
 
 const NOT_KNOWN_HERE = { cookieHi: 0, cookieLo: 0, offsetHi: 0, offsetLo: 0 };
 
-export function blockStatusBytes(chunks: readonly Uint8Array[], extended: boolean): number {
-  const head = extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE;
-  return chunks.reduce((n, c) => n + head + c.length, 0);
+/** `sealed`: with room for a checksum after each header and payload. */
+export function blockStatusBytes(chunks: readonly Uint8Array[], extended: boolean, sealed: boolean): number {
+  const around = (extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE) + (sealed ? 2 * CHECKSUM_BYTES : 0);
+  return chunks.reduce((n, c) => n + around + c.length, 0);
 }
 
-/** The chunks of a whole answer but for the cookie and an extended one's offset, which the native engine knows. */
-export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[], extended: boolean): void {
+/** The chunks of a whole answer but for the cookie and an extended one's offset, which the native engine knows, and checksums. */
+export function encodeBlockStatusChunks(into: Uint8Array, chunks: readonly Uint8Array[], extended: boolean, sealed: boolean): void {
+  const sealBytes = sealed ? CHECKSUM_BYTES : 0;
   const view = viewOf(into);
   let at = 0;
   for (const [i, payload] of chunks.entries()) {
     const flags = i === chunks.length - 1 ? NBD_REPLY_FLAG_DONE : 0;
     if (extended) encodeExtendedChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, NOT_KNOWN_HERE, payload.length);
     else encodeChunk(view, at, flags, NBD_REPLY_TYPE_BLOCK_STATUS, 0, 0, payload.length);
-    at += extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE;
+    at += (extended ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE) + sealBytes;
     into.set(payload, at);
-    at += payload.length;
+    at += payload.length + sealBytes;
   }
 }
 

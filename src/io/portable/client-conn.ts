@@ -11,9 +11,11 @@
  * - a successful READ has every byte of its handle from the server; a gap, an overlap or anything malformed ends the
  *   connection with EINVAL, and every operation on it with an error
  */
+import { crc32 } from 'node:zlib';
 import { NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_READ, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
 import { newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type WireParams } from '../types.ts';
+import { sealBytes } from './checksum.ts';
 import { ClientRequest } from './client-request.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
@@ -70,6 +72,9 @@ export class ClientConn {
       },
       malformed: () => {
         this.close(Errno.EINVAL);
+      },
+      damaged: () => {
+        this.close(Errno.EPROTO);
       },
     });
   }
@@ -160,6 +165,7 @@ export class ClientConn {
       this.#outbox.mark(r.slot);
     } else if (r.payload !== 0) {
       r.sent = this.#outbox.bytes(r.payloadBytes);
+      if (this.#wire.checksums === true && r.length > 0) sealBytes(this.#outbox, crc32(r.payloadBytes));
       if (r.sent) this.#releasePayload(r);
       else this.#outbox.mark(r.slot);
     }

@@ -6,8 +6,11 @@
  *                                           +-> offset (8) -> data
  *
  * Every length and offset is checked before a byte is stored. What does not fit the protocol, or a request in flight, is
- * reported as malformed, once; nothing is parsed after it.
+ * reported as malformed, once; nothing is parsed after it. Nor after a header that does not match its checksum, where there are any; data
+ * that does not match ends its request with EBADMSG.
  */
+import { crc32 } from 'node:zlib';
+import { CHECKSUM_BYTES, CHECKSUM_EBADMSG, decodeChecksum } from '../../nbd/wire/checksums.ts';
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_READ,
@@ -52,6 +55,7 @@ import {
   newSimpleReplyHeader,
 } from '../../nbd/wire/transmission.ts';
 import type { WireParams } from '../types.ts';
+import { isSealed } from './checksum.ts';
 import type { ClientRequest } from './client-request.ts';
 import type { HandlePool } from './handles.ts';
 
@@ -71,15 +75,21 @@ export interface ReplyReceiver {
   /** The answer is complete: `errno`, `data` and `value` of the request say what it was. */
   replied(r: ClientRequest): void;
   malformed(): void;
+  /** A header came damaged. */
+  damaged(): void;
 }
 
 export class ReplyParser {
   readonly #wire: WireParams;
   readonly #handles: HandlePool;
   readonly #to: ReplyReceiver;
+  /** Bytes of the checksum after each header and payload. */
+  readonly #sealBytes: number;
+  /** Of what stands before the data of a chunk. */
+  #crc = 0;
   readonly #simple = newSimpleReplyHeader();
   readonly #chunk = newExtendedChunkHeader();
-  #state: 'magic' | 'simple' | 'chunk' | 'offset' | 'payload' | 'dead' = 'magic';
+  #state: 'magic' | 'simple' | 'chunk' | 'offset' | 'payload' | 'seal' | 'dead' = 'magic';
   #scratch = new Uint8Array(64);
   #scratchView = viewOf(this.#scratch);
   #fill = 0;
@@ -92,6 +102,7 @@ export class ReplyParser {
 
   constructor(wire: WireParams, handles: HandlePool, to: ReplyReceiver) {
     this.#wire = wire;
+    this.#sealBytes = wire.checksums === true ? CHECKSUM_BYTES : 0;
     this.#handles = handles;
     this.#to = to;
   }
@@ -133,6 +144,9 @@ export class ReplyParser {
       case 'payload':
         this.#onPayload();
         break;
+      case 'seal':
+        this.#onSeal();
+        break;
       case 'dead':
         break;
     }
@@ -142,18 +156,20 @@ export class ReplyParser {
     const magic = getU32(this.#scratchView, 0);
     if (this.#wire.extendedHeaders) {
       this.#state = 'chunk';
-      this.#need = EXTENDED_REPLY.SIZE;
+      this.#need = EXTENDED_REPLY.SIZE + this.#sealBytes;
       if (magic !== NBD_EXTENDED_REPLY_MAGIC) this.#malformed();
     } else if (magic === NBD_SIMPLE_REPLY_MAGIC) {
       this.#state = 'simple';
-      this.#need = SIMPLE_REPLY.SIZE;
+      this.#need = SIMPLE_REPLY.SIZE + this.#sealBytes;
     } else if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#wire.structuredReplies) {
       this.#state = 'chunk';
-      this.#need = STRUCTURED_REPLY.SIZE;
-    } else this.#malformed();
+      this.#need = STRUCTURED_REPLY.SIZE + this.#sealBytes;
+    } else if (this.#sealBytes > 0) this.#damaged();
+    else this.#malformed();
   }
 
   #onSimple(): void {
+    if (!this.#isSealed(SIMPLE_REPLY.SIZE)) return;
     const h = this.#simple;
     decodeSimpleReply(this.#scratchView, 0, h);
     const r = this.#to.find(h.cookieHi, h.cookieLo);
@@ -164,6 +180,7 @@ export class ReplyParser {
       return;
     }
     this.#request = r;
+    this.#crc = 0;
     r.errno = h.error;
     if (h.error === 0 && r.cmd === NBD_CMD_READ) {
       this.#dataDone = true;
@@ -172,6 +189,7 @@ export class ReplyParser {
   }
 
   #onChunk(): void {
+    if (!this.#isSealed(this.#wire.extendedHeaders ? EXTENDED_REPLY.SIZE : STRUCTURED_REPLY.SIZE)) return;
     const h = this.#chunk;
     const { extendedHeaders } = this.#wire;
     if (extendedHeaders) decodeExtendedChunk(this.#scratchView, 0, h);
@@ -212,7 +230,7 @@ export class ReplyParser {
     }
     this.#state = 'payload';
     this.#fill = 0;
-    this.#need = this.#chunk.length;
+    this.#need = this.#chunk.length + this.#sealBytes;
     if (this.#need > this.#scratch.length) {
       this.#scratch = new Uint8Array(this.#need);
       this.#scratchView = viewOf(this.#scratch);
@@ -223,6 +241,7 @@ export class ReplyParser {
     const r = this.#current();
     const from = decodeOffsetData(this.#scratchView, 0) - r.offset;
     const length = this.#chunk.length - CHUNK_OFFSET_DATA.SIZE;
+    if (this.#sealBytes > 0) this.#crc = crc32(this.#scratch.subarray(0, CHUNK_OFFSET_DATA.SIZE));
     this.#dataDone = false;
     this.#expectData(r, from, length);
   }
@@ -239,6 +258,20 @@ export class ReplyParser {
   }
 
   #dataComplete(): void {
+    if (this.#sealBytes > 0 && this.#data.length > 0) {
+      this.#state = 'seal';
+      this.#fill = 0;
+      this.#need = this.#sealBytes;
+    } else this.#dataAccepted();
+  }
+
+  #onSeal(): void {
+    const r = this.#current();
+    if (decodeChecksum(this.#scratchView, 0) !== crc32(this.#data, this.#crc) && r.errno === 0) r.errno = CHECKSUM_EBADMSG;
+    this.#dataAccepted();
+  }
+
+  #dataAccepted(): void {
     const r = this.#current();
     this.#data = NO_BYTES;
     this.#dataFill = 0;
@@ -248,7 +281,9 @@ export class ReplyParser {
 
   #onPayload(): void {
     const r = this.#current();
-    const payload = this.#scratch.subarray(0, this.#need);
+    // What it says of the request can't be known any more.
+    if (!this.#isSealed(this.#chunk.length)) return;
+    const payload = this.#scratch.subarray(0, this.#chunk.length);
     const type = this.#chunk.type;
     if ((type & NBD_REPLY_TYPE_FLAG_ERROR) !== 0) {
       const e = decodeErrorChunk(payload);
@@ -324,6 +359,19 @@ export class ReplyParser {
   #current(): ClientRequest {
     if (this.#request === undefined) throw new Error('no reply is being parsed');
     return this.#request;
+  }
+
+  /** False: it ends here. True without checksums. */
+  #isSealed(length: number): boolean {
+    if (this.#sealBytes === 0 || isSealed(this.#scratch, this.#scratchView, length)) return true;
+    this.#damaged();
+    return false;
+  }
+
+  #damaged(): void {
+    this.#state = 'dead';
+    this.#request = undefined;
+    this.#to.damaged();
   }
 
   #malformed(): void {

@@ -1,4 +1,6 @@
 /** Requests as bytes, compact or with extended headers: how long a header is, what it says, and whether a payload follows. */
+import { CHECKSUM_BYTES } from '../../nbd/wire/checksums.ts';
+import { sealReserved } from './checksum.ts';
 import { NBD_CMD_DISC, NBD_CMD_FLAG_PAYLOAD_LEN, NBD_CMD_WRITE } from '../../nbd/wire/constants.ts';
 import { EXTENDED_REQUEST, REQUEST } from '../../nbd/wire/layout.ts';
 import { decodeExtendedRequest, decodeRequest, encodeExtendedRequest, encodeRequest, type RequestHeader } from '../../nbd/wire/transmission.ts';
@@ -26,7 +28,10 @@ export function readRequest(v: DataView, wire: WireParams, into: RequestHeader):
 }
 
 export function writeRequest(out: Outbox, wire: WireParams, h: Readonly<RequestHeader>): void {
-  const at = out.reserve(requestBytes(wire));
+  const sealed = wire.checksums === true;
+  const length = requestBytes(wire);
+  const at = out.reserve(length + (sealed ? CHECKSUM_BYTES : 0));
   if (wire.extendedHeaders) encodeExtendedRequest(out.view, at, h);
   else encodeRequest(out.view, at, h);
+  if (sealed) sealReserved(out, at, length);
 }

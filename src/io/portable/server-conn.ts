@@ -8,13 +8,16 @@
  * Invariants:
  * - a request counts against the connection's limits from its header until its reply is with the kernel, so that neither
  *   requests, payloads nor unsent replies grow beyond them; one request alone is always admitted
- * - a stream that lost its place (wrong magic, too long a payload) ends its own connection and nothing else
+ * - a stream that lost its place (wrong magic, too long a payload, a damaged header) ends its own connection and nothing else
+ * - with checksums, nothing of a request is told before what came of it matches
  * - nothing is reported after CLOSED
  */
+import { CHECKSUM_BYTES, CMD_DAMAGED } from '../../nbd/wire/checksums.ts';
 import { NBD_CMD_DISC, NBD_CMD_READ } from '../../nbd/wire/constants.ts';
 import { getU32, REQUEST, viewOf } from '../../nbd/wire/layout.ts';
 import { newRequestHeader } from '../../nbd/wire/transmission.ts';
 import { type ConnId, type ConnLimits, Errno, type Handle, type IoSocket, type OpId, type Timer, type WireParams } from '../types.ts';
+import { isSealed, Seal } from './checksum.ts';
 import type { EngineContext } from './context.ts';
 import { Fifo } from './fifo.ts';
 import { Outbox } from './outbox.ts';
@@ -53,6 +56,8 @@ export class ServerConn implements RequestOwner, Waiting {
   #payload: Handle = 0;
   #payloadBytes: Uint8Array = NO_BYTES;
   #payloadFill = 0;
+  /** Of the payload; undefined: without checksums. */
+  readonly #seal: Seal | undefined;
   /** At a limit: the header in `#head` waits for room, later bytes are kept here. */
   #stalled = false;
   #paused = false;
@@ -64,9 +69,10 @@ export class ServerConn implements RequestOwner, Waiting {
     this.#table = table;
     this.#socket = socket;
     this.#wire = wire;
-    this.#head = new Uint8Array(requestBytes(wire));
-    this.#headView = viewOf(this.#head);
     this.#limits = limits;
+    this.#seal = wire.checksums === true ? new Seal() : undefined;
+    this.#head = new Uint8Array(requestBytes(wire) + (this.#seal === undefined ? 0 : CHECKSUM_BYTES));
+    this.#headView = viewOf(this.#head);
     this.#outbox = new Outbox(
       socket,
       context.blocks,
@@ -277,6 +283,10 @@ export class ServerConn implements RequestOwner, Waiting {
         this.#payloadFill += n;
         at += n;
         if (this.#payloadFill < this.#payloadBytes.length) return at;
+        if (this.#seal !== undefined && this.#payloadFill > 0) {
+          at += this.#seal.take(bytes, at);
+          if (!this.#seal.complete) return at;
+        }
         this.#payloadComplete(this.#incoming);
       } else {
         const n = Math.min(this.#head.length - this.#headFill, bytes.length - at);
@@ -292,6 +302,10 @@ export class ServerConn implements RequestOwner, Waiting {
 
   #headerComplete(): void {
     const h = this.#header;
+    if (this.#seal !== undefined && !isSealed(this.#head, this.#headView, requestBytes(this.#wire))) {
+      this.close(Errno.EPROTO);
+      return;
+    }
     if (!readRequest(this.#headView, this.#wire, h)) {
       this.close(Errno.EINVAL);
       return;
@@ -330,6 +344,7 @@ export class ServerConn implements RequestOwner, Waiting {
       this.#payload = this.#context.handles.allocate(h.length);
       this.#payloadBytes = this.#context.handles.view(this.#payload);
       this.#payloadFill = 0;
+      this.#seal?.begin();
       this.#incoming = r;
       this.#incomingFlags = h.flags;
       if (h.length === 0) this.#payloadComplete(r);
@@ -342,10 +357,14 @@ export class ServerConn implements RequestOwner, Waiting {
 
   #payloadComplete(r: ServerRequest): void {
     const h = this.#payload;
+    const damaged = this.#seal !== undefined && this.#payloadFill > 0 && !this.#seal.matches(this.#payloadBytes);
     this.#incoming = undefined;
     this.#payload = 0;
     this.#payloadBytes = NO_BYTES;
-    this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
+    if (damaged) {
+      this.#context.handles.release(h);
+      this.#context.events.request(this.id, r.id, CMD_DAMAGED, this.#incomingFlags, r.offset, r.length, 0);
+    } else this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
   }
 
   /** One whose payload did not come to its end was never a request. */

@@ -27,6 +27,7 @@ export const COUNTERS = [
   'resetsLost',
   'bytesDelivered',
   'bytesDropped',
+  'bitsFlipped',
   'segmentsHeld',
   'chunksSplit',
 ] as const;

@@ -27,6 +27,7 @@ export class Link {
   #cutSince: number | undefined;
   #slowness: Slowness = {};
   #busyUntil = 0;
+  #flips = 0;
   /** Of bytes that came out at the far end, to a connection that was still open there. */
   readonly arrivals: Arrivals;
   #afterHeal: ((delayMs: number) => void)[] = [];
@@ -55,6 +56,19 @@ export class Link {
 
   slow(slowness: Slowness): void {
     this.#slowness = slowness;
+  }
+
+  /** The share of segments in which one bit arrives flipped, as no checksum of TCP or below has noticed. */
+  flip(share: number): void {
+    this.#flips = share;
+  }
+
+  /** Flips a bit in place, by the seed; true: it did. */
+  damage(bytes: Uint8Array): boolean {
+    if (this.#flips === 0 || bytes.length === 0 || !this.#stream.coin(this.#flips)) return false;
+    const at = this.#stream.between(0, bytes.length - 1);
+    bytes[at] = (bytes[at] ?? 0) ^ (1 << this.#stream.between(0, 7));
+    return true;
   }
 
   heal(): void {

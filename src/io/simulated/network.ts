@@ -112,6 +112,10 @@ export class Network {
     for (const link of this.#between(from, to, network)) link.slow(slowness);
   }
 
+  flip(from: string, to: string, share: number): void {
+    for (const link of this.#between(from, to, undefined)) link.flip(share);
+  }
+
   isCut(from: string, to: string, network: string): boolean {
     return this.#link(from, to, network).isCut;
   }

@@ -43,6 +43,8 @@ export class Wire {
   }
 
   send(bytes: Uint8Array | undefined): void {
+    // A copy of what was written, and nobody's but ours.
+    if (bytes !== undefined && this.link.damage(bytes)) this.#counters.add('bitsFlipped');
     const now = this.#schedule.now();
     const last = this.#segments.at(-1);
     if (last?.sentAt === now && this.link.travelsTogether()) {

@@ -178,4 +178,10 @@ export class SimWorld {
     this.#network.slow(a, b, slowness, network);
     this.#network.slow(b, a, slowness, network);
   }
+
+  /** Both ways: in this share of what passes a bit arrives flipped; 0 ends it. */
+  flipBits(a: string, b: string, share: number): void {
+    this.#network.flip(a, b, share);
+    this.#network.flip(b, a, share);
+  }
 }

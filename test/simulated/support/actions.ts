@@ -26,6 +26,8 @@ export type Action =
   | { do: 'disk'; node: string; pattern: string; op: 'read' | 'write' | 'sync' | 'full'; times: number | null }
   | { do: 'short'; node: string; share: number }
   /** What is written from now on takes so long; null: as ever. */
+  /** Both ways: a bit arrives flipped in this share of what passes. */
+  | { do: 'flip'; a: string; b: string; share: number }
   | { do: 'slow-disk'; node: string; ms: number | null }
   /** `spaceBytes` of a new one; null: it is deleted. */
   | { do: 'snapshot'; node: string; name: string; spaceBytes: number | null }
@@ -79,6 +81,9 @@ export function perform(c: Cluster, a: Action): void {
         ...(a.delayMs === null ? {} : { delayMs: a.delayMs }),
         ...(a.rateBytesPerSec === null ? {} : { rateBytesPerSec: a.rateBytesPerSec }),
       });
+      return;
+    case 'flip':
+      c.world.flipBits(a.a, a.b, a.share);
       return;
     default:
       onNode(c, c.machine(a.node), a);

@@ -140,6 +140,7 @@ export class Machine {
         resyncsMax: plan.resyncsMax,
         noFullSync: false,
         waitToResync: false,
+        checksums: plan.checksums,
         connectBeforeServing: true,
       },
       log: this.#log(),

@@ -26,6 +26,7 @@ export async function endHistory(c: Cluster, w: Workload): Promise<void> {
   }
   c.world.healAll();
   for (const a of c.plan.nodes) for (const b of c.plan.nodes) if (a < b) c.world.slow(a, b, {});
+  for (const a of c.plan.nodes) for (const b of c.plan.nodes) if (a < b) c.world.flipBits(a, b, 0);
   await until(c, 'all nodes run', BY_ITSELF_MS, () => {
     for (const m of c.all) if (!m.busy) boot(m);
     return c.all.every((m) => m.up);

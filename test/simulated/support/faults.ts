@@ -409,6 +409,23 @@ export class Faults {
         },
       },
       {
+        name: 'bits flipped on their way',
+        kind: 'flip',
+        weight: 4,
+        strike: () => {
+          const p = this.#pair();
+          if (p === undefined) return false;
+          const [a, b] = p;
+          // From now and then to nearly all that passes.
+          const share = s.pick([0.003, 0.02, 0.1, 0.6]);
+          this.act({ do: 'flip', a, b, share });
+          this.#later(s.float() * 2500, () => {
+            this.act({ do: 'flip', a, b, share: 0 });
+          });
+          return this.#say(`bits flipped between ${a} and ${b}: in ${String(share * 100)}%`);
+        },
+      },
+      {
         name: 'clean stop',
         kind: 'stop',
         weight: 2,

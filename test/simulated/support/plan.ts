@@ -23,6 +23,7 @@ export const KINDS = [
   'hiccup',
   'checkpoints',
   'snapshot',
+  'flip',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -39,6 +40,7 @@ export interface Plan {
   kinds: ReadonlySet<Kind>;
   settings: MirrorSettings;
   connectionsPerTarget: number;
+  checksums: boolean;
   resyncsMax: number;
   /** Requests that the application keeps in flight on each of its connections. */
   depth: number;
@@ -80,7 +82,7 @@ export const ROOT = '/var';
 export const PATHS = mirrorPaths(ROOT, TAG);
 
 /** Kinds that strike by themselves; the rest only change what the others do. */
-const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop', 'sync', 'own-sync']);
+const STRIKING: ReadonlySet<Kind> = new Set(['crash', 'power', 'freeze', 'cuts', 'disk', 'stop', 'sync', 'own-sync', 'flip']);
 
 /** How often a history may meet the kind at all; what is rare disturbs the checks that the rest allows. */
 const CHANCE: Record<Kind, number> = {
@@ -104,6 +106,7 @@ const CHANCE: Record<Kind, number> = {
   hiccup: 0.15,
   checkpoints: 0.35,
   snapshot: 0.3,
+  flip: 0.15,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -112,6 +115,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const names = ['server1', 'server2', 'server3', 'server4'];
   // Of its own stream: histories of before there were switchovers stay as they were.
   const moves = new Stream(seed, 'switchovers').coin(CHANCE.switchover) || o.only?.has('switchover') === true;
+  const flips = new Stream(seed, 'flips').coin(CHANCE.flip) || o.only?.has('flip') === true;
   // Some of these blows are an operator's word, or a cut, where those are allowed.
   const blows = new Stream(seed, 'aimed');
   const aimed = blows.coin(CHANCE.aimed) || o.only?.has('aimed') === true;
@@ -120,6 +124,7 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const ofItsOwn = new Map<Kind, boolean>([
     ['checkpoints', checkpoints],
     ['switchover', moves],
+    ['flip', flips],
     ['aimed', aimed],
     ['hiccup', hiccups],
     ['snapshot', new Stream(seed, 'snapshots').coin(CHANCE.snapshot) || o.only?.has('snapshot') === true],
@@ -162,6 +167,8 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
       keepIdleMs: new Stream(seed, 'keep').pick([0, 0, 2000, 600_000]),
     },
     connectionsPerTarget: s.pick([1, 1, 2]),
+    // Where bits are flipped without them, legs differ, and nobody could know.
+    checksums: kinds.has('flip') || !new Stream(seed, 'checksums').coin(0.15),
     resyncsMax: s.pick([1, 1, 4]),
     depth: s.pick([1, 2, 6]),
     requestsMax: o.requestsMax ?? null,

@@ -11,6 +11,39 @@ export interface Plant {
 
 export const PLANTS: readonly Plant[] = [
   {
+    name: 'a damaged payload is taken for a good one',
+    only: 'flip,slow',
+    edits: [
+      {
+        file: 'src/io/portable/checksum.ts',
+        find: 'return decodeChecksum(this.#view, 0) === crc32(payload);',
+        replace: 'return decodeChecksum(this.#view, 0) !== crc32(payload) || payload.length > 0;',
+      },
+    ],
+  },
+  {
+    name: 'a damaged header is taken for a good one',
+    only: 'flip,slow',
+    edits: [
+      {
+        file: 'src/io/portable/checksum.ts',
+        find: 'return decodeChecksum(view, length) === crc32(bytes.subarray(0, length));',
+        replace: 'return decodeChecksum(view, length) !== crc32(bytes.subarray(0, length)) || length > 0;',
+      },
+    ],
+  },
+  {
+    name: 'damaged data of a read is taken for good',
+    only: 'flip,disk,crash',
+    edits: [
+      {
+        file: 'src/io/portable/reply-parser.ts',
+        find: 'if (decodeChecksum(this.#scratchView, 0) !== crc32(this.#data, this.#crc) && r.errno === 0) r.errno = CHECKSUM_EBADMSG;',
+        replace: 'if (decodeChecksum(this.#scratchView, 0) !== crc32(this.#data, this.#crc) && r.errno !== 0) r.errno = CHECKSUM_EBADMSG;',
+      },
+    ],
+  },
+  {
     name: 'no bitmap flush before data',
     edits: [
       {

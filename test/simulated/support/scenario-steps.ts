@@ -159,6 +159,8 @@ export class Telling {
       }
       case 'short':
         return a.share === 0 ? [] : undefined;
+      case 'flip':
+        return a.share === 0 ? [] : undefined;
       case 'slow-disk':
         return a.ms === null ? [] : undefined;
       case 'snapshot':

@@ -71,6 +71,7 @@ export function target(node: string, over: Partial<TargetStatus> = {}): TargetSt
     queuedBytes: 0,
     rule: null,
     lastResync: null,
+    checksums: { on: true, mismatches: 0 },
     ...over,
   };
 }
@@ -93,6 +94,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     decision: { action: 'go-in-service', rule: 'evidence', why: 'every required node is reachable' },
     intentBytes: 0,
     localLeg: 'in',
+    mismatchesReceived: 0,
     nodes: {
       server1: { priority: 1, mode: 'sync', foreign: false, reachable: true },
       server2: { priority: 10, mode: 'sync', foreign: false, reachable: true },

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeBody, decodeLength, encodeFrame, FRAME_MAX_BYTES, FrameDecoder, FrameError } from '../../../src/cluster/frame.ts';
@@ -33,7 +34,38 @@ function decodeAll(bytes: Uint8Array): { frames: unknown[]; fault: string } {
 
 describe('frames between nodes', () => {
   it('a frame is a big-endian length and JSON', () => {
-    expect([...encodeFrame({ a: 1 })]).toEqual([0, 0, 0, 7, ...Buffer.from('{"a":1}')]);
+    expect([...encodeFrame({ a: 1 })].slice(0, 11)).toEqual([0, 0, 0, 7 + 16, ...Buffer.from('{"a":1}')]);
+  });
+
+  it('its seal is the CRC of the JSON in white space, which JSON may end with', () => {
+    const digits = crc32('{"a":1}').toString(4).padStart(16, '0');
+    const seal = Array.from(digits, (d) => [' ', '\t', '\n', '\r'][Number(d)]).join('');
+    const body = Buffer.from(encodeFrame({ a: 1 }))
+      .subarray(4)
+      .toString();
+    expect(body).toBe(`{"a":1}${seal}`);
+    // As an older node does.
+    expect(JSON.parse(body)).toEqual({ a: 1 });
+  });
+
+  it('without a seal comes from an older node, and is taken', () => {
+    expect(decodeAll(framed(Buffer.from('{"a":1}'))).frames).toEqual([{ a: 1 }]);
+    expect(decodeAll(framed(Buffer.from('{"a":"a text of more than sixteen characters"}'))).fault).toBe('none');
+  });
+
+  it('never says anything else when any one bit of it was flipped', () => {
+    const sent = { method: 'session.open', params: { kind: 'full', epoch: 17, yes: true } };
+    const whole = encodeFrame(sent);
+    const next = encodeFrame({ next: 1 });
+    for (let bit = 0; bit < whole.length * 8; bit += 1) {
+      const bytes = whole.slice();
+      bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      const { frames, fault } = decodeAll(joined([bytes, next, next]));
+      // A length alone may have been cut to the end of the text: what it says is whole, and nothing is taken after it.
+      for (const f of frames) expect(f).toEqual(sent);
+      if (bit >= 32) expect(frames).toEqual([]);
+      expect(frames.length === 0 || fault !== 'none', `bit ${String(bit)}`).toBe(true);
+    }
   });
 
   it('any messages come out as they went in, however the bytes are split', () => {
@@ -58,14 +90,14 @@ describe('frames between nodes', () => {
   it('arbitrary bytes give frames or a typed fault, never another error', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
-        expect(['none', 'empty', 'too-long', 'not-utf8', 'not-json']).toContain(decodeAll(bytes).fault);
-        expect(['none', 'empty', 'too-long', 'not-utf8', 'not-json']).toContain(decodeAll(framed(bytes)).fault);
+        expect(['none', 'empty', 'too-long', 'damaged', 'not-utf8', 'not-json']).toContain(decodeAll(bytes).fault);
+        expect(['none', 'empty', 'too-long', 'damaged', 'not-utf8', 'not-json']).toContain(decodeAll(framed(bytes)).fault);
       }),
     );
   });
 
   it('a frame of exactly the limit passes, one byte more is refused on both sides', () => {
-    const fits = { s: 'x'.repeat(FRAME_MAX_BYTES - 8) };
+    const fits = { s: 'x'.repeat(FRAME_MAX_BYTES - 8 - 16) };
     expect(encodeFrame(fits).length).toBe(4 + FRAME_MAX_BYTES);
     expect(decodeAll(encodeFrame(fits)).frames).toEqual([fits]);
     expect(faultOf(() => encodeFrame({ s: `${fits.s}x` }))).toBe('too-long');
@@ -73,8 +105,8 @@ describe('frames between nodes', () => {
   });
 
   it('the limit counts bytes, not characters', () => {
-    expect(faultOf(() => encodeFrame({ s: 'ü'.repeat(10) }, 27))).toBe('too-long');
-    expect(faultOf(() => encodeFrame({ s: 'ü'.repeat(10) }, 28))).toBe('none');
+    expect(faultOf(() => encodeFrame({ s: 'ü'.repeat(10) }, 27 + 16))).toBe('too-long');
+    expect(faultOf(() => encodeFrame({ s: 'ü'.repeat(10) }, 28 + 16))).toBe('none');
   });
 
   it('a frame without content is refused', () => {

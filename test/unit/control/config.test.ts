@@ -34,6 +34,7 @@ describe('the configuration', () => {
       exportTlsMode: 'off',
       failureTimeoutMs: 2000,
       connectionsPerTarget: 4,
+      checksums: true,
       resyncsMax: 1,
       hookTimeoutMs: 60_000,
       localErrors: 'leave',
@@ -79,6 +80,7 @@ exports:
   listen: 127.0.0.1:10809
 failureTimeout: 500ms
 connectionsPerTarget: 2
+checksums: false
 resyncsMax: 3
 hookTimeout: 90s
 localErrors: pass-on
@@ -100,7 +102,14 @@ resyncCopiesMax: 1
       server3: [{ kind: 'tcp', host: 'server3.example.org', port: 7800 }],
     });
     expect(c.exportListen).toEqual([{ kind: 'tcp', host: '127.0.0.1', port: 10809 }]);
-    expect([c.failureTimeoutMs, c.connectionsPerTarget, c.resyncsMax, c.localErrors, c.skipEqual]).toEqual([500, 2, 3, 'pass-on', true]);
+    expect([c.failureTimeoutMs, c.connectionsPerTarget, c.checksums, c.resyncsMax, c.localErrors, c.skipEqual]).toEqual([
+      500,
+      2,
+      false,
+      3,
+      'pass-on',
+      true,
+    ]);
     expect(c.hookTimeoutMs).toBe(90_000);
     expect(c.keepDirtyMs).toBe(7_200_000);
     expect([c.keepDirtyMax, c.dirtyMax, c.asyncQueueMaxBytes, c.payloadMaxBytes, c.resyncCopyBytes, c.resyncCopiesMax]).toEqual([
@@ -215,7 +224,14 @@ describe('loading the configuration', () => {
       intent: { ...DEFAULT_SETTINGS.intent, keepMax: 5 },
       resync: { ...DEFAULT_SETTINGS.resync, skipEqual: true, rateMaxBytesPerSec: 40_000 * 1024 },
     });
-    expect(nodeTunables).toEqual({ connectionsPerTarget: 4, resyncsMax: 2, noFullSync: true, waitToResync: false, connectBeforeServing: true });
+    expect(nodeTunables).toEqual({
+      connectionsPerTarget: 4,
+      resyncsMax: 2,
+      noFullSync: true,
+      waitToResync: false,
+      connectBeforeServing: true,
+      checksums: true,
+    });
     expect(tunables.regionBytes).toBe(256 * 1024);
   });
 

@@ -76,7 +76,15 @@ export class Sim {
       ...(this.#o.allow === undefined ? {} : { allow: this.#o.allow }),
       failureTimeoutMs: 2000,
       settings: { ...DEFAULT_SETTINGS, ...this.#o.settings },
-      tunables: { connectionsPerTarget: 1, resyncsMax: 1, noFullSync: false, waitToResync: false, connectBeforeServing: true, ...this.#o.tunables },
+      tunables: {
+        connectionsPerTarget: 1,
+        resyncsMax: 1,
+        noFullSync: false,
+        waitToResync: false,
+        connectBeforeServing: true,
+        checksums: true,
+        ...this.#o.tunables,
+      },
       log: { ...nullLog, warn: (message) => this.warnings.push(`${name}: ${message}`) },
       ...this.#o.more?.(name, io),
     });

@@ -1,9 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { ClusterError } from '../../../src/cluster/errors.ts';
 import type { NodeContext } from '../../../src/failover/context.ts';
+import { Damage } from '../../../src/failover/damage.ts';
+import { nullLog } from '../../../src/io/log.ts';
 import { dialNode } from '../../../src/failover/target-dial.ts';
 import { ManualClock, settle } from '../../support/manual-clock.ts';
 import { epoch, record } from './build.ts';
+
+function logged(clock = new ManualClock()): { log: typeof nullLog; io: object } {
+  return { log: nullLog, io: { clock, net: {} } };
+}
 
 describe('a node that refuses a session', () => {
   async function refusedWith(error: ClusterError): Promise<string[]> {
@@ -11,10 +17,11 @@ describe('a node that refuses a session', () => {
     const context = {
       tag: 't',
       record: () => record('server1', ['server1', 'server2']),
-      env: { cluster: { request: () => Promise.reject(error) } },
+      env: { cluster: { request: () => Promise.reject(error) }, tunables: { checksums: true }, ...logged() },
     };
+    const damage = new Damage(context as unknown as NodeContext, 'server2');
     const dialer = { ctx: context as unknown as NodeContext, epoch: epoch(2), timeoutMs: 1000, epochOver: (why: string) => over.push(why) };
-    await expect(dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false })).rejects.toBe(error);
+    await expect(dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false, damage })).rejects.toBe(error);
     return over;
   }
 
@@ -41,11 +48,12 @@ describe('a node that grants a session and then does not let itself be connected
         return new Promise(() => undefined);
       },
     };
-    const env = { io: { clock, net: {} }, hub: {}, tunables: { connectionsPerTarget: 4 }, cluster };
+    const env = { ...logged(clock), hub: {}, tunables: { connectionsPerTarget: 4, checksums: true }, cluster };
     const ctx = { tag: 't', record: () => record('server1', ['server1', 'server2']), env } as unknown as NodeContext;
+    const damage = new Damage(ctx, 'server2');
     const dialer = { ctx, epoch: epoch(2), timeoutMs: 1000, epochOver: () => undefined };
     const ended: unknown[] = [];
-    dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false }).catch((e: unknown) => ended.push(e));
+    dialNode(dialer, 'server2', { id: 'a'.repeat(16), kind: 'partial', rewrites: false, damage }).catch((e: unknown) => ended.push(e));
     await settle();
     clock.advance(7999);
     await settle();

@@ -4,6 +4,7 @@
  *   describeEngine('node world', () => Promise.resolve({ io, path, address, drive, dispose }))
  */
 import { describe } from 'vitest';
+import { describeChecksums } from './conformance-checksums.ts';
 import { describeClientRole } from './conformance-client.ts';
 import { describeClientReplies } from './conformance-client-replies.ts';
 import { describeExtendedClient } from './conformance-extended-client.ts';
@@ -38,6 +39,7 @@ export function describeEngine(name: string, makeWorld: () => Promise<EngineWorl
     describeClientReplies(inRig);
     describeExtendedServer(inRig);
     describeExtendedClient(inRig);
+    describeChecksums(inRig);
     describeHandlesAndEvents(inRig);
   });
 }

@@ -165,7 +165,7 @@ describe('TLS by STARTTLS', () => {
     expect((await s.peer.nextOption()).option).toBe(nbd.NBD_OPT_STARTTLS);
     s.peer.optionReply(nbd.NBD_OPT_STARTTLS, nbd.NBD_REP_ACK);
     const inner = new FakePeer(far, s.clock);
-    for (const option of [nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_GO]) {
+    for (const option of [nbd.NBD_OPT_EXTENDED_HEADERS, nbd.NBD_OPT_STRUCTURED_REPLY, nbd.NBD_OPT_GO]) {
       expect((await inner.nextOption()).option).toBe(option);
       if (option === nbd.NBD_OPT_GO) inner.optionReply(option, nbd.NBD_REP_INFO, encodeInfoExport(4096, ALL_FLAGS));
       inner.optionReply(option, option === nbd.NBD_OPT_GO ? nbd.NBD_REP_ACK : nbd.NBD_REP_ERR_UNSUP);

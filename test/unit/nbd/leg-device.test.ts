@@ -115,6 +115,7 @@ describe('M3: whoever must know what a failed sync may have lost', () => {
         syncBegins: () => told.push('sync begins'),
         syncEnds: (well) => told.push(`sync ends ${well ? 'well' : 'badly'}`),
         syncFailed: () => told.push(`failed, ${String(s.answers.all.length)} answered`),
+        damaged: () => told.push('damaged'),
       },
     });
     return { ...s, told };

@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EngineHub } from '../../../src/io/hub.ts';
 import { Errno } from '../../../src/io/types.ts';
-import { LegDevice } from '../../../src/nbd/leg-device.ts';
+import { LegDevice, type LegDeviceOptions } from '../../../src/nbd/leg-device.ts';
 import { Transmission } from '../../../src/nbd/transmission.ts';
+import { CMD_DAMAGED } from '../../../src/nbd/wire/checksums.ts';
 import * as wire from '../../../src/nbd/wire/constants.ts';
 import { PIECE_MAX_BYTES } from '../../../src/nbd/long-change.ts';
 import { decodeBlockStatusExt, encodeStatusPayload, statusPayloadBytes } from '../../../src/nbd/wire/extended.ts';
@@ -21,12 +22,12 @@ beforeEach(() => {
   serve(false, 1 << 20);
 });
 
-function serve(extendedHeaders: boolean, sizeBytes: number): void {
+function serve(extendedHeaders: boolean, sizeBytes: number, o: LegDeviceOptions = {}): void {
   engine = new FakeEngine();
   clock = new ManualClock();
   closedWith = undefined;
   const hub = new EngineHub(engine);
-  device = new LegDevice(hub, { leg: 1, sizeBytes, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512 });
+  device = new LegDevice(hub, { leg: 1, sizeBytes, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512, ...o });
   connection = new Transmission({
     hub,
     device,
@@ -41,6 +42,17 @@ function serve(extendedHeaders: boolean, sizeBytes: number): void {
     },
   });
   connection.attach(CONN);
+}
+
+/** A connection with checksums; how often damage was told of. */
+function withChecksums(): () => number {
+  let told = 0;
+  const nothing = (): void => undefined;
+  const damaged = (): void => {
+    told += 1;
+  };
+  serve(false, 1 << 20, { checksums: true, watch: { changed: nothing, syncBegins: nothing, syncEnds: nothing, syncFailed: nothing, damaged } });
+  return () => told;
 }
 
 const errnos = (): number[] => engine.replies.map((r) => r.errno);
@@ -360,4 +372,37 @@ test('a context that can say nothing any more fails the request', () => {
   engine.request(CONN, wire.NBD_CMD_BLOCK_STATUS, 0, 0, 512);
   engine.finish(0, { value: { kind: 'extents', extents: [] } });
   expect(errnos()).toEqual([wire.NBD_EIO]);
+});
+
+describe('a request that came damaged, as the engine says', () => {
+  const damaged = (): number => engine.request(CONN, CMD_DAMAGED, wire.NBD_CMD_FLAG_FUA, 512, 512);
+
+  test('is answered EBADMSG, told of, and reaches no device; the connection goes on', () => {
+    const told = withChecksums();
+    const req = damaged();
+    expect(engine.replies).toMatchObject([{ req, errno: Errno.EBADMSG }]);
+    expect(engine.ops).toEqual([]);
+    expect(told()).toBe(1);
+    write();
+    expect(engine.ops).toMatchObject([{ what: 'write' }]);
+  });
+
+  test('as a header ends the connection, and is told of too', () => {
+    const told = withChecksums();
+    engine.closed(CONN, Errno.EPROTO);
+    expect([closedWith, told()]).toEqual([Errno.EPROTO, 1]);
+  });
+
+  test('is no such thing on a plain connection: that command does not exist', () => {
+    damaged();
+    expect(errnos()).toEqual([wire.NBD_EINVAL]);
+    expect(engine.ops).toEqual([]);
+  });
+
+  test('is the only one with that answer: what a device ends with is a number of NBD’s', () => {
+    withChecksums();
+    write();
+    engine.finish(Errno.EBADMSG);
+    expect(errnos()).toEqual([wire.NBD_EIO]);
+  });
 });

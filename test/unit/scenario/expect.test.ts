@@ -16,6 +16,7 @@ const target: TargetStatus = {
   queuedBytes: 0,
   rule: null,
   lastResync: null,
+  checksums: { on: true, mismatches: 0 },
 };
 
 const status: MirrorStatus = {
@@ -35,6 +36,7 @@ const status: MirrorStatus = {
   decision: { action: 'go-in-service', rule: 'evidence', why: '' },
   intentBytes: 0,
   localLeg: 'in',
+  mismatchesReceived: 0,
   nodes: {},
   targets: [target],
   verify: null,

@@ -40,6 +40,9 @@ function parse(stream: Uint8Array, cuts: readonly number[], wire: WireParams = S
     malformed: () => {
       result.malformed += 1;
     },
+    damaged: () => {
+      throw new Error('there are no checksums');
+    },
   });
   let at = 0;
   for (let i = 0; at < stream.length; i += 1) {
