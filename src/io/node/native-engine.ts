@@ -104,14 +104,8 @@ export class NativeEngine implements Engine {
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     if (!(s instanceof NodeSocket)) throw new Error('the native engine takes sockets of the node world alone');
     const requestsMax = Math.min(limits.requestsMax, U32_MAX);
-    const id = this.#calls.open(
-      role === 'server',
-      wire.structuredReplies,
-      wire.payloadMaxBytes,
-      requestsMax,
-      limits.bytesMax,
-      wire.checksums === true,
-    );
+    const { structuredReplies, payloadMaxBytes, checksums = false } = wire;
+    const id = this.#calls.open(role === 'server', structuredReplies, payloadMaxBytes, requestsMax, limits.bytesMax, checksums);
     if (id === 0) {
       this.#nextUnopened += 1;
       this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
