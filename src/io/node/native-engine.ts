@@ -105,15 +105,9 @@ export class NativeEngine implements Engine {
     if (limits.requestsMax < 1 || limits.bytesMax < 1) throw new RangeError('a connection needs room for one request');
     if (!(s instanceof NodeSocket)) throw new Error('the native engine takes sockets of the node world alone');
     const requestsMax = Math.min(limits.requestsMax, U32_MAX);
-    const id = this.#calls.open(
-      role === 'server',
-      wire.structuredReplies,
-      wire.extendedHeaders,
-      wire.checksums === true,
-      wire.payloadMaxBytes,
-      requestsMax,
-      limits.bytesMax,
-    );
+    const { structuredReplies, extendedHeaders, payloadMaxBytes, checksums = false } = wire;
+    const server = role === 'server';
+    const id = this.#calls.open(server, structuredReplies, extendedHeaders, checksums, payloadMaxBytes, requestsMax, limits.bytesMax);
     if (id === 0) {
       this.#nextUnopened += 1;
       this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);

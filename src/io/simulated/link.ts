@@ -28,6 +28,7 @@ export class Link {
   #slowness: Slowness = {};
   #busyUntil = 0;
   #flips = 0;
+  #flipsLeastBytes = 1;
   /** Of bytes that came out at the far end, to a connection that was still open there. */
   readonly arrivals: Arrivals;
   #afterHeal: ((delayMs: number) => void)[] = [];
@@ -58,14 +59,15 @@ export class Link {
     this.#slowness = slowness;
   }
 
-  /** The share of segments in which one bit arrives flipped, as no checksum of TCP or below has noticed. */
-  flip(share: number): void {
+  /** The share of segments, of those with so many bytes at least, in which one bit arrives flipped, as no checksum of TCP or below has noticed. */
+  flip(share: number, leastBytes: number): void {
     this.#flips = share;
+    this.#flipsLeastBytes = Math.max(1, leastBytes);
   }
 
   /** Flips a bit in place, by the seed; true: it did. */
   damage(bytes: Uint8Array): boolean {
-    if (this.#flips === 0 || bytes.length === 0 || !this.#stream.coin(this.#flips)) return false;
+    if (this.#flips === 0 || bytes.length < this.#flipsLeastBytes || !this.#stream.coin(this.#flips)) return false;
     const at = this.#stream.between(0, bytes.length - 1);
     bytes[at] = (bytes[at] ?? 0) ^ (1 << this.#stream.between(0, 7));
     return true;

@@ -112,8 +112,8 @@ export class Network {
     for (const link of this.#between(from, to, network)) link.slow(slowness);
   }
 
-  flip(from: string, to: string, share: number): void {
-    for (const link of this.#between(from, to, undefined)) link.flip(share);
+  flip(from: string, to: string, share: number, leastBytes: number): void {
+    for (const link of this.#between(from, to, undefined)) link.flip(share, leastBytes);
   }
 
   isCut(from: string, to: string, network: string): boolean {

@@ -179,9 +179,9 @@ export class SimWorld {
     this.#network.slow(b, a, slowness, network);
   }
 
-  /** Both ways: in this share of what passes a bit arrives flipped; 0 ends it. */
-  flipBits(a: string, b: string, share: number): void {
-    this.#network.flip(a, b, share);
-    this.#network.flip(b, a, share);
+  /** Both ways: in this share of the segments that have so many bytes at least, one bit arrives flipped; 0 ends it. */
+  flipBits(a: string, b: string, share: number, leastBytes = 1): void {
+    this.#network.flip(a, b, share, leastBytes);
+    this.#network.flip(b, a, share, leastBytes);
   }
 }
