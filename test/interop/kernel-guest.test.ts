@@ -30,12 +30,16 @@ if (lacking !== '') process.stderr.write(`\nWARNING: SKIPPED test/interop/kernel
 /** What a kernel says of a device that is not well, or of a filesystem on it. */
 const TROUBLE = /error|failed|dead|timed out|shut down|corrupt|read-only|call trace|blocked for/i;
 
-/** Writes 64 files over and over, each synced before the next, until it is told to stop; its sums are of what it meant to write. */
+/**
+ * Writes 64 files over and over, each synced before the next, until it is told to stop; its sums are of what it
+ * meant to write, and none is there of a file that is being written.
+ */
 const WRITER = `
 i=0
 while [ ! -e /tmp/stop ]; do
   n=$((i % 64))
   dd if=/tmp/seed of=/tmp/piece bs=4k skip=$((i * 37 % 1900)) count=$((1 + i * 13 % 120)) 2>/dev/null
+  rm -f /tmp/sums/k$n
   dd if=/tmp/piece of=/mnt/k$n bs=64k conv=fsync 2>/dev/null
   md5sum </tmp/piece >/tmp/sums/k$n
   i=$((i + 1))
@@ -153,6 +157,37 @@ describe.skipIf(lacking !== '')(`the Linux kernel's NBD client${lacking === '' ?
         await daemons.untilInSync('server1', TAG);
         await expectIdentical(legs());
       });
+    });
+  });
+
+  it('the source is killed in the middle of the writing: on the other node all that was synced is there', async () => {
+    await timed('failover', async () => {
+      await connect('server1');
+      await guest.run('mkfs.ext4 -qF /dev/nbd0; mount /dev/nbd0 /mnt');
+      await startWriter();
+      await written(10);
+      await daemons.node('server1').kill();
+      await daemons.until('server2 is in service', async () => (await daemons.node('server2').control.call('status', { tag: TAG })).inService);
+      // What was sent and not answered the kernel would wait for half a minute more.
+      await guest.run('nbd-client -d /dev/nbd0');
+      expect(await writerEnded()).not.toBe('0\n');
+      await guest.run('umount /mnt');
+      await disconnected();
+      await guest.kernelSaid();
+      await connect('server2');
+      await guest.run('mount /dev/nbd0 /mnt');
+      await expectWritten();
+      await startWriter();
+      await written(3);
+      await daemons.node('server1').start();
+      await daemons.untilInSync('server2', TAG);
+      await guest.run('touch /tmp/stop');
+      expect(await writerEnded()).toBe('0\n');
+      await expectWritten();
+      await guest.run('umount /mnt; e2fsck -fn /dev/nbd0');
+      await disconnect();
+      await expectNoTrouble();
+      await expectIdentical(legs());
     });
   });
 });
