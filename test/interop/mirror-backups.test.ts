@@ -7,7 +7,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect } from 'vitest';
 import { Daemons } from '../support/daemons.ts';
 import { builtProgram } from '../support/node-process.ts';
-import { programsPath, run, runOk, testWith } from '../support/programs.ts';
+import { nbdsh, programsPath, run, runOk, testWith } from '../support/programs.ts';
 
 const MIB = 1024 * 1024;
 const SIZE = 16 * MIB;
@@ -15,7 +15,7 @@ const REGION = 64 * 1024;
 const TAG = 'data';
 /** Longer than a daemon takes to start on a busy machine, so that nobody takes over while it does. */
 const FAILURE_TIMEOUT_MS = 5000;
-const NEEDED = ['qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy'];
+const NEEDED = ['qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy', 'nbdsh'];
 
 let daemons: Daemons | undefined;
 
@@ -122,7 +122,17 @@ describe.each(['native', 'portable'])('incremental backups, %s engine', (engine)
       expect(JSON.parse(await runOk('nbdinfo', ['--json', b.uri]))).toMatchObject({
         exports: [{ contexts: ['base:allocation', 'qemu:dirty-bitmap:wednesday', 'netraid:dirty:server2'] }],
       });
-      await runOk('nbdinfo', ['--map=netraid:dirty:server2', b.uri]);
+      const asked = ['base:allocation', 'qemu:dirty-bitmap:wednesday', 'netraid:dirty:server2'];
+      const told = await nbdsh(
+        b.uri,
+        [
+          'import os',
+          ...asked.map((c) => `h.add_meta_context("${c}")`),
+          'h.connect_uri(os.environ["URI"])',
+          `h.block_status(${String(SIZE)}, 0, lambda name, offset, entries, error: print(name, offset, sum(entries[::2]) > 0))`,
+        ].join('\n'),
+      );
+      for (const c of asked) expect(told).toContain(`${c} 0 True`);
 
       await b.d.untilInSync('server1', TAG);
       if (engine === 'native') {

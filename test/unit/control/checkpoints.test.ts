@@ -132,16 +132,19 @@ describe('a checkpoint is void', () => {
     await Sim.run({}, async (sim) => {
       await sim.mirror();
       await create(sim, 'monday');
+      await create(sim, 'tuesday');
       const told: ControlEvent[] = [];
       await sim.control('server1').events((e) => told.push(e));
       await sim.call('server1', 'switchover', { tag: 't', node: 'server2' });
       await sim.inSync('server2', 'server1');
       expect(await only(sim)).toMatchObject({ state: 'void', void: { rule: 'was-target' }, context: null });
       expect(await only(sim, 'server2')).toBeUndefined();
+      expect(await sim.call('server1', 'checkpoint-delete', { tag: 't', name: 'tuesday' })).toEqual({ deleted: 'tuesday' });
+      await sim.refuses('server1', 'checkpoint-delete', { tag: 't', name: 'tuesday' }, 'refused', /there are: monday$/);
       await sim.call('server2', 'switchover', { tag: 't', node: 'server1' });
       await sim.inSync('server1', 'server2');
       expect(dirty(sim, 'monday')).toBeUndefined();
-      expect(told.filter((e) => e.kind === 'checkpoint-void')).toHaveLength(1);
+      expect(told.filter((e) => e.kind === 'checkpoint-void')).toHaveLength(2);
       await sim.refuses(
         'server1',
         'checkpoint-create',
