@@ -3,10 +3,9 @@
  * the sources of its replicas). It is given a world and a configuration, so that the simulator starts the same daemon.
  */
 import { Cluster } from '../cluster/cluster.ts';
-import type { LinkTls } from '../cluster/context.ts';
 import { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { VoidWatch } from '../failover/checkpoints.ts';
-import type { ForeignTls, NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
+import type { NodeEnv, NodeEventKind } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
 import { forgetRefusal } from '../failover/forget.ts';
@@ -21,64 +20,22 @@ import { ClusterError } from '../cluster/errors.ts';
 import { AddressRanges } from '../io/address-ranges.ts';
 import { EngineHub } from '../io/hub.ts';
 import { LimitedLog } from '../io/limited-log.ts';
-import type { Log } from '../io/log.ts';
-import type { Address, Io, LegInfo } from '../io/types.ts';
-import type { MirrorSettings } from '../mirror/settings.ts';
-import type { ExportTls } from '../nbd/access.ts';
+import type { LegInfo } from '../io/types.ts';
 import type { Device } from '../nbd/device.ts';
-import { DEFAULT_HANDSHAKE_LIMITS } from '../nbd/handshake-server.ts';
-import { NbdServer, type NbdServerLimits } from '../nbd/server.ts';
+import { NbdServer } from '../nbd/server.ts';
 import type { BrokenMirror, ControlEvent } from './types.ts';
-import { type ExportRules, OPEN_TO_ALL } from './export-access.ts';
-import { type ClientLimits, Exports } from './exports.ts';
+import { type DaemonOptions, REPLICA_LIMITS } from './daemon-options.ts';
+import { OPEN_TO_ALL } from './export-access.ts';
+import { Exports } from './exports.ts';
 import { removeFiles } from './forget.ts';
 import { doubtLegs, legsInDoubt } from './legs-in-doubt.ts';
 import { HOOK_TIMEOUT_MS, Hooks } from './hooks.ts';
 import { lookAtLeg, type LegNeeds, needsOf, requireFit, makeLegFile } from './leg-fit.ts';
 import { shortestTimeout } from './timeouts.ts';
 
-export interface DaemonOptions {
-  io: Io;
-  root: string;
-  node: NodeName;
-  cluster: string;
-  /** Null: a node by itself. */
-  listen: Address | null;
-  peers: Record<NodeName, Address[]>;
-  /** TCP addresses for NBD clients, besides the unix socket below the root. */
-  exportListen: Address[];
-  /** Absent: whoever reaches those may read and write. */
-  exportRules?: ExportRules;
-  exportLimits?: ClientLimits;
-  /** Ranges of addresses that nodes may connect from; absent or null: from anywhere. */
-  allow?: string[] | null;
-  /** Connections between nodes, and STARTTLS for NBD clients over TCP; absent: no TLS. */
-  linkTls?: LinkTls | null;
-  exportTls?: ExportTls | null;
-  /** Connections to foreign targets; absent: none of them is secured. */
-  foreignTls?: ForeignTls;
-  failureTimeoutMs: number;
-  settings: MirrorSettings;
-  tunables: NodeTunables;
-  /** NBD with extended headers is offered to clients and to sources. Default true; the simulator has nodes of a version without. */
-  extendedHeaders?: boolean;
-  /** For all hooks of one event; 60 s unless set. */
-  hookTimeoutMs?: number;
-  log: Log;
-}
+export type { DaemonOptions } from './daemon-options.ts';
 
 const EVENTS_KEPT = 200;
-/** A source gives up by its own failureTimeout, once an answer, which over a slow link may be longer than strangers are given in all. */
-const REPLICA_HANDSHAKE_MAX_MS = 60_000;
-/** Sources have proved who they are, have a few connections for each mirror, and are watched by their failureTimeout. */
-const REPLICA_LIMITS: Partial<NbdServerLimits> = {
-  connectionsMax: 2048,
-  connectionsPerAddressMax: 2048,
-  handshakesMax: 2048,
-  clients: { stalledMs: 0, idleMs: 0 },
-  connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
-  handshake: { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS },
-};
 
 /** Another node says that the mirror with this create id is to be forgotten. */
 interface WordOfPeer {

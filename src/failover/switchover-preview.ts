@@ -32,7 +32,7 @@ async function previewSwitchover(n: Asked, to: NodeName): Promise<OperatorAnswer
   const clients = n.env.exports.clients(source.export);
   const lines = [
     `${self} -> ${to}: ${to} becomes the source of ${tag}, in an epoch after ${epochText(source.epoch)}; ${self} becomes a target, without a resync (rule ${d.rule}: ${d.why})`,
-    `${String(source.device.requestsInHand)} requests in hand are answered first, and every leg is flushed; no acknowledged write is lost`,
+    `${String(source.device.pool.busy)} requests in hand are answered first, and every leg is flushed; no acknowledged write is lost`,
     clients === 0 ? `no NBD client is connected on ${self}` : `NBD clients connected on ${self}, which are cut off: ${String(clients)}`,
   ];
   if (n.switchovers.waits) lines.push(`another change of ${tag} is under way on ${self}: the switchover waits for its end`);

@@ -63,7 +63,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   readonly settings: MirrorSettings;
   readonly sessions: Sessions;
   readonly #host: MirrorHost;
-  readonly #pool = new RequestPool();
+  /** All that was admitted and is not answered yet, at whatever stage of its way. */
+  readonly pool = new RequestPool();
   sizeBytes: number;
   readonly #gate = new Gate();
   readonly #legs: LegIo;
@@ -94,8 +95,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#host.stalled();
     });
     this.#queue = new IssueQueue(this.#gate, o.host, o.log, this);
-    this.#entrance = new Entrance(this.#gate, this.#pool, o.settings.requestsMax);
-    this.#replies = new Replies(this.#gate, this.#pool, o.hub.engine, this.#stall, (m) => stillHeld(m, o.local, this.targets.values()));
+    this.#entrance = new Entrance(this.#gate, this.pool, o.settings.requestsMax);
+    this.#replies = new Replies(this.#gate, this.pool, o.hub.engine, this.#stall, (m) => stillHeld(m, o.local, this.targets.values()));
     this.#replies.answered = () => {
       const next = this.#entrance.next();
       if (next !== undefined) this.#admit(next);
@@ -111,7 +112,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Takes a validated request; for a WRITE the device owns one reference to `h`. Exactly one answer goes to `r`. */
   submit(kind: RequestKind, r: Replier, id: RequestId, offset: number, length: number, h: Handle, fua: boolean, punch: boolean, of?: Reader): void {
-    const m = this.#pool.take();
+    const m = this.pool.take();
     m.asked(kind, r, id, offset, length, h, fua, punch);
     m.of = of;
     if (of === undefined) this.lastRequestAt = this.clock.now();
@@ -135,7 +136,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   onLocked(tag: number, slot: number): void {
-    const m = this.#pool.at(tag);
+    const m = this.pool.at(tag);
     m.lockSlot = slot;
     if (this.#gate.refusal !== 0) {
       this.#settle(m, this.#gate.refusal);
@@ -152,7 +153,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   onDurable(tag: number, ok: boolean): void {
-    const m = this.#pool.at(tag);
+    const m = this.pool.at(tag);
     if (this.#gate.refusal !== 0) this.#settle(m, this.#gate.refusal);
     else if (!ok) this.#settle(m, Errno.EIO);
     else this.#queue.enter(m);
@@ -210,7 +211,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   onDone(tag: number, errno: number, _length: number, h: Handle): void {
     const slot = tag % SLOTS;
-    const m = this.#pool.at((tag - slot) / SLOTS);
+    const m = this.pool.at((tag - slot) / SLOTS);
     if (m.kind === RequestKind.READ) {
       this.#readDone(m, slot, errno, h);
       return;
@@ -304,13 +305,8 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   }
 
   writesInHand(): boolean {
-    for (const m of this.#pool.active()) if (m.kind !== RequestKind.READ) return true;
+    for (const m of this.pool.active()) if (m.kind !== RequestKind.READ) return true;
     return false;
-  }
-
-  /** What changes data and is not answered yet, at whatever stage of its way. */
-  *writesNow(): Generator<MirrorRequest> {
-    for (const m of this.#pool.active()) if (m.kind !== RequestKind.READ && m.length > 0) yield m;
   }
 
   failWaitingWrites(): void {
@@ -419,10 +415,6 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   get suspension(): Suspension | null {
     return this.#gate.suspension;
-  }
-
-  get requestsInHand(): number {
-    return this.#pool.busy;
   }
 
   /** Answers everything with `errno` from now on, also what comes back from the legs. Sessions end; `idle` tells when the legs are done (M4). */

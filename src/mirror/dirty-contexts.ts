@@ -99,7 +99,7 @@ export class DirtyContexts {
     return this.#kept().flatMap(({ name, checkpoint }) => {
       const map = marks.checkpoint(checkpoint)?.clone();
       if (map === undefined) return [];
-      for (const m of this.#d.writesNow()) map.setRange(regions.regionOf(m.offset), regions.regionOf(m.offset + m.length - 1));
+      for (const m of this.#d.pool.changing()) map.setRange(regions.regionOf(m.offset), regions.regionOf(m.offset + m.length - 1));
       return [{ name, extents: (offset: number, length: number) => dirtyExtents([map], regions, offset, length) }];
     });
   }

@@ -111,6 +111,11 @@ export class RequestPool {
     this.#free.push(r);
   }
 
+  /** Those that change data, for cold paths. */
+  *changing(): Generator<MirrorRequest> {
+    for (const r of this.active()) if (r.kind !== RequestKind.READ && r.length > 0) yield r;
+  }
+
   /** Those in flight, for cold paths. */
   *active(): Generator<MirrorRequest> {
     for (const r of this.#all) if (r.busy) yield r;

@@ -64,7 +64,7 @@ export class Pipeline {
   #lost: Loss | undefined;
   #closedReported = false;
   #closedListeners: ((loss: Loss) => void)[] = [];
-  #idleListeners: (() => void)[] = [];
+  readonly #idleListeners: (() => void)[] = [];
 
   constructor(o: PipelineOptions) {
     this.#o = o;
@@ -331,11 +331,7 @@ export class Pipeline {
     this.#freeRequests.push(r);
     this.#live -= 1;
     owner?.onDone(tag, errno, errno === 0 ? doneBytes : 0, data, errno === 0 ? value : undefined);
-    if (this.#live === 0 && this.#idleListeners.length > 0) {
-      const listeners = this.#idleListeners;
-      this.#idleListeners = [];
-      for (const f of listeners) f();
-    }
+    if (this.#live === 0 && this.#idleListeners.length > 0) for (const f of this.#idleListeners.splice(0)) f();
     this.#reportClosed();
   }
 

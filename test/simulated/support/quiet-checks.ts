@@ -11,7 +11,7 @@ export function checkQuietly(c: Cluster): void {
   if (source === undefined || sources.length !== 1) return;
   const role = source.mirror?.source;
   const device = role?.device;
-  if (role === undefined || device === undefined || device.requestsInHand > 0 || device.local.state !== 'in') return;
+  if (role === undefined || device === undefined || device.pool.busy > 0 || device.local.state !== 'in') return;
   // Its own leg has failed a write that targets may have: either is about to leave.
   if (device.losses.ownLegSettling !== undefined) return;
   for (const link of role.links.values()) {

@@ -50,7 +50,7 @@ it('a source that was frozen while another took over, with requests that its dis
     const c = await sim.client('server1');
     sim.world.node('server1').stall('/leg');
     const read = Promise.allSettled([c.readBytes(0, 4096)]);
-    await sim.until('it is in hand', () => sourceOn(sim, 'server1').device.requestsInHand > 0);
+    await sim.until('it is in hand', () => sourceOn(sim, 'server1').device.pool.busy > 0);
     sim.world.node('server1').freeze();
     await sim.until('server2 serves', () => serves(sim, 'server2'));
     await sim.write('server2', 0, REGION, 9);
@@ -93,7 +93,7 @@ it('a source that was cut off and went on, until it heard of another one', async
     await sim.write('server2', 0, REGION, 9);
     sim.world.node('server1').stall('/leg');
     const inFlight = outcomes(c);
-    await sim.until('they are in hand', () => sourceOn(sim, 'server1').device.requestsInHand === 3);
+    await sim.until('they are in hand', () => sourceOn(sim, 'server1').device.pool.busy === 3);
     sim.world.healAll();
     await expectEnded(sim, c, inFlight);
     sim.world.node('server1').repairDisk();

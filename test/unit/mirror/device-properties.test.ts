@@ -331,7 +331,7 @@ class History {
     const { rig } = this;
     expect(this.answers.map((a) => a.answers)).toEqual(this.answers.map(() => 1));
     expect(rig.engine.handlesAlive).toBe(0);
-    expect([rig.device.lock.held, rig.device.lock.waiting, rig.device.requestsInHand]).toEqual([0, 0, 0]);
+    expect([rig.device.lock.held, rig.device.lock.waiting, rig.device.pool.busy]).toEqual([0, 0, 0]);
     const inSync = this.nodes.filter((n) => rig.target(n).phase === 'in-sync').map((n) => rig.copy(n));
     const legs = [...(rig.local.state === 'in' ? [rig.engine.leg] : []), ...inSync];
     const [reference] = legs;

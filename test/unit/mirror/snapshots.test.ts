@@ -321,7 +321,7 @@ it('a suspended device answers no reader, and a stopped one answers ESHUTDOWN (M
   t.rig.device.stop(Errno.ESHUTDOWN);
   await t.endAll();
   expect(new Set(many.map((x) => x.errno))).toEqual(new Set([Errno.ESHUTDOWN]));
-  expect(t.rig.device.requestsInHand).toBe(0);
+  expect(t.rig.device.pool.busy).toBe(0);
 });
 
 it('a write that waits for its copy when the device stops is answered, and reaches no leg', async () => {
@@ -332,14 +332,14 @@ it('a write that waits for its copy when the device stops is answered, and reach
   await t.endAll();
   expect(w.errno).toBe(Errno.ESHUTDOWN);
   expect(t.rig.engine.leg.told.filter((x) => x.startsWith('write'))).toEqual([]);
-  expect(t.rig.device.requestsInHand).toBe(0);
+  expect(t.rig.device.pool.busy).toBe(0);
 });
 
 it('no more reads of a snapshot are in hand than leave room for the application', async () => {
   const t = await taken();
   const reads = Array.from({ length: 100 }, (_x, i) => t.read((i % 16) * REGION, 512));
   await settle();
-  expect(t.rig.device.requestsInHand).toBe(32);
+  expect(t.rig.device.pool.busy).toBe(32);
   await t.endAll();
   expect(reads.every((r) => r.errno === 0 && r.answers === 1)).toBe(true);
 });
