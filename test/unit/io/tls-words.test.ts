@@ -47,7 +47,8 @@ describe('why a handshake ended', () => {
     ['ERR_SSL_NO_SHARED_CIPHER', 'there is no version or cipher that both ends take'],
     ['ERR_SSL_PSK_IDENTITY_NOT_FOUND', 'the user is not known, or the key is another'],
     ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', 'the user is not known, or the key is another'],
-    ['ECONNRESET', 'ECONNRESET: said by OpenSSL'],
+    ['ECONNRESET', 'it closed the connection during the handshake'],
+    ['EPIPE', 'EPIPE: said by OpenSSL'],
   ];
 
   it.each(words)('%s', (code, said) => {
