@@ -1,5 +1,6 @@
 /** All commands, as data. One more command is one more entry here, and its module. */
 import { shells } from './choices.ts';
+import { checkpointCommands } from './specs/checkpoint.ts';
 import { devicesCommands } from './specs/devices.ts';
 import { bitmapSpec, mirrorActionSpec, mirrorResizeSpec, mirrorStatusSpec } from './specs/datakeeper.ts';
 import { membershipCommands } from './specs/membership.ts';
@@ -24,6 +25,7 @@ export const commandsOfNetraid: readonly CommandSpec[] = [
   ...devicesCommands,
   ...observeCommands,
   ...snapshotCommands,
+  ...checkpointCommands,
   ...pkiCommands,
   scenarioSpec,
   completionSpec,

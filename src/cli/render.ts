@@ -2,7 +2,7 @@
 import Table from 'cli-table3';
 import pico from 'picocolors';
 import { formatAge, formatClock, formatDuration, formatSize } from '../control/units.ts';
-import type { BrokenMirror, MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
+import type { BrokenMirror, CheckpointStatus, MirrorStatus, Progress, TargetStatus } from '../control/types.ts';
 import type { ConfirmDefault, Decision } from '../failover/types.ts';
 import { oneLine } from './exit.ts';
 
@@ -84,6 +84,7 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
     `    Arbiter: ${s.arbiter}${s.arbiterOverruled ? ', overruled by force until most nodes are heard' : ''}`,
   ];
   if (s.export !== null) lines.push(`    Export: ${s.export.name} on ${s.export.socketPath}`);
+  lines.push(...s.checkpoints.map((c) => `    Checkpoint: ${checkpointText(c)}`));
   if (s.verify !== null) lines.push('    Verify:', `      ${progressLine(s.verify)}`);
   for (const x of s.snapshots) lines.push(`    Snapshot: ${x.export}, ${snapshotText(x)}`);
   const silent = Object.entries(s.nodes).filter(([n, d]) => n !== s.node && !d.reachable);
@@ -95,6 +96,12 @@ function nodeLines(s: MirrorStatus, o: RenderOptions): string[] {
 export function snapshotText(s: MirrorStatus['snapshots'][number]): string {
   if (s.state === 'lost') return `lost: ${oneLine(s.why)}`;
   return `keeps ${formatSize(s.usedBytes)} of at most ${formatSize(s.spaceBytes)}`;
+}
+
+/** `monday: valid, 3 MiB written since` */
+export function checkpointText(c: CheckpointStatus): string {
+  if (c.void !== null) return `${c.name}: void, rule ${c.void.rule}: ${oneLine(c.void.why)}`;
+  return `${c.name}: ${c.dirtyBytes === null ? 'kept while out of service' : `valid, ${formatSize(c.dirtyBytes)} written since`}`;
 }
 
 function serviceText(s: Pick<MirrorStatus, 'inService' | 'suspended'>): string {

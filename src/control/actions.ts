@@ -3,6 +3,7 @@
  * what, where, and what is allowed.
  */
 import { isRegionSize } from '../bitmap/regions.ts';
+import { deleteCheckpoint, makeCheckpoint } from '../failover/checkpoint-commands.ts';
 import { seededByWord } from '../failover/membership.ts';
 import { askHeard, lookAfresh } from '../failover/fresh-views.ts';
 import { Mutex } from '../failover/mutex.ts';
@@ -28,7 +29,7 @@ import { refuseOldSize } from './resized-elsewhere.ts';
 import { parseParams } from './schemas.ts';
 import { asControlError, refusal } from './action-errors.ts';
 import { createSnapshot, deleteSnapshot } from './snapshots.ts';
-import { mirrorStatus, nodeInfo } from './status.ts';
+import { checkpointsStatus, mirrorStatus, nodeInfo } from './status.ts';
 import { addTarget, asSource, linkOf, refuseLastCopy, removeTarget, replaceLeg, sourceOf } from './targets.ts';
 import { type ActionName, type Actions, type ControlClient, ControlError, type ControlEvent, type MirrorStatus } from './types.ts';
 import { whatIf } from './what-if.ts';
@@ -89,11 +90,18 @@ export class DaemonControl implements ControlClient {
     fullresync: (p) => this.#fullresync(p),
     verify: (p) => Promise.resolve({ started: this.#verifies.start(this.#source(p.tag)) }),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
-    'snapshot-create': (p) => createSnapshot(this.#source(p.tag).s, p),
+    'snapshot-create': (p) =>
+      p.checkpoint === undefined ? createSnapshot(this.#source(p.tag).s, p) : asSource(this.#mirror(p.tag), (s) => createSnapshot(s, p)),
     'snapshot-list': (p) => Promise.resolve(this.#source(p.tag).s.snapshots.views()),
     'snapshot-delete': (p) => deleteSnapshot(this.#source(p.tag).s, p.name),
     resize: (p) => this.#changing.run(() => this.#resize(p)),
     force: (p) => this.#inService(p.tag, { kind: 'force', withoutLastOwner: p.withoutLastOwner, confirmed: p.confirmed ?? [] }),
+    'checkpoint-create': (p) => this.#makeCheckpoint(p),
+    'checkpoint-delete': async (p) => {
+      const m = this.#mirror(p.tag);
+      await m.whileRoleStays(() => deleteCheckpoint(m, p.name));
+      return { deleted: p.name };
+    },
     switchover: (p) => this.#changing.run(() => switchover(this.#mirror(p.tag), p.node)),
     resolve: (p) => resolveSplitBrain(this.#mirror(p.tag), p.victim, p.kept),
     preview: async (p) => {
@@ -281,6 +289,14 @@ export class DaemonControl implements ControlClient {
     const m = this.#mirror(p.tag);
     await resizeMirror(m, p);
     return this.#status(m);
+  }
+
+  async #makeCheckpoint(p: Actions['checkpoint-create']['params']): Promise<Actions['checkpoint-create']['result']> {
+    const m = this.#mirror(p.tag);
+    await asSource(m, (s) => makeCheckpoint(s, p.name));
+    const made = checkpointsStatus(m).find((c) => c.name === p.name);
+    if (made === undefined) throw new ControlError('refused', `checkpoint ${p.name} of ${p.tag} was deleted as soon as it was made`);
+    return made;
   }
 
   #verifyResult(tag: string): Actions['verify-result']['result'] {

@@ -5,6 +5,7 @@
 import { Cluster } from '../cluster/cluster.ts';
 import type { LinkTls } from '../cluster/context.ts';
 import { BitmapFile } from '../bitmap/bitmap-file.ts';
+import { VoidWatch } from '../failover/checkpoints.ts';
 import type { NodeEnv, NodeEventKind, NodeTunables } from '../failover/env.ts';
 import { FlagFiles, makeFolders } from '../failover/flags.ts';
 import { registerHandlers } from '../failover/handlers.ts';
@@ -210,10 +211,15 @@ export class Daemon {
 
   async #open(store: RecordStore, tag: string): Promise<MirrorNode> {
     const { io, root } = this.options;
-    const node = new MirrorNode(this.env, store, new FlagFiles(io.files, root, tag), () => {
-      // Status is asked for; nothing needs to be pushed.
-    });
+    const watch = new VoidWatch(store.record);
+    const changed = (): void => {
+      for (const { name, found } of watch.look(store.record)) {
+        this.env.emit(tag, 'checkpoint-void', `checkpoint ${name} is void: ${found.why}`, { checkpoint: name, rule: found.rule });
+      }
+    };
+    const node = new MirrorNode(this.env, store, new FlagFiles(io.files, root, tag), changed);
     await node.open();
+    changed();
     this.mirrors.set(tag, node);
     this.env.cluster.timeoutsChanged();
     return node;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DEVICE_MAX_BYTES, REGION_MAX_BYTES, REGION_MIN_BYTES } from '../bitmap/regions.ts';
 import { CONFIRM_TIMEOUT_MAX_SEC, NODES_MAX, PATH_MAX_CHARACTERS } from '../failover/limits.ts';
 import { isSectorSize } from '../failover/sectors.ts';
-import { StateError, validateNodeName, validateSnapshotName, validateTag } from '../failover/paths.ts';
+import { StateError, validateCheckpointName, validateNodeName, validateSnapshotName, validateTag } from '../failover/paths.ts';
 import { type ActionName, type Actions, ControlError } from './types.ts';
 import { formatSize } from './units.ts';
 
@@ -58,6 +58,8 @@ const confirmed = z.exactOptional(z.array(z.enum(['force', 'no-majority'])));
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
+const checkpoint = checked((n) => validateCheckpointName(n));
+const tagAndName = z.strictObject({ tag, name: checkpoint });
 const tagAndNode = z.strictObject({ tag, node });
 
 /** The compiler holds each schema to the parameters in `Actions`. */
@@ -95,10 +97,12 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   fullresync: z.strictObject({ tag, source: node.nullable(), nodes }),
   verify: onlyTag,
   'verify-result': onlyTag,
-  'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable() }),
+  'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable(), checkpoint: z.exactOptional(checkpoint) }),
   'snapshot-list': onlyTag,
   'snapshot-delete': z.strictObject({ tag, name }),
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),
+  'checkpoint-create': tagAndName,
+  'checkpoint-delete': tagAndName,
   switchover: tagAndNode,
   resolve: z.strictObject({ tag, victim: node, kept: z.exactOptional(node) }),
   force: z.strictObject({ tag, withoutLastOwner: z.boolean(), confirmed }),

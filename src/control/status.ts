@@ -6,9 +6,10 @@ import { sectorSizeOf } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
 import type { TargetLink } from '../failover/target-link.ts';
 import { peerState } from '../failover/views.ts';
+import { checkpointContext } from '../mirror/dirty-contexts.ts';
 import type { ResyncProgress } from '../mirror/legs.ts';
 import type { Daemon } from './daemon.ts';
-import type { Actions, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
+import type { Actions, CheckpointStatus, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
 
 export function nodeInfo(d: Daemon, version: string): Actions['info']['result'] {
   const { env, mirrors, broken } = d;
@@ -69,8 +70,25 @@ export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: 
     arbiter: d.arbiter,
     arbiterOverruled: source !== undefined && isOverruled(r),
     waitForPreviousSourceSec: d.waitForPreviousSourceSec,
+    checkpoints: checkpointsStatus(node),
     suspended: source === undefined ? null : suspendedNow(source, now),
   };
+}
+
+export function checkpointsStatus(node: MirrorNode): CheckpointStatus[] {
+  const source = node.inService ? node.source : undefined;
+  return (node.record().checkpoints ?? []).map((c) => {
+    const map = c.void === null ? source?.marks.checkpoint(c.name) : undefined;
+    return {
+      name: c.name,
+      madeAt: c.madeAt,
+      state: c.void !== null ? 'void' : map === undefined ? 'kept' : 'valid',
+      void: c.void,
+      dirtyRegions: map?.count ?? null,
+      dirtyBytes: map === undefined || source === undefined ? null : source.marks.bytes(map),
+      context: map === undefined ? null : checkpointContext(c.name),
+    };
+  });
 }
 
 function suspendedNow({ device }: SourceRole, now: number): MirrorStatus['suspended'] {

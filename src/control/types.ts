@@ -86,8 +86,25 @@ export interface MirrorStatus {
   arbiterOverruled: boolean;
   /** Seconds that targets wait for the bitmap of a lost source; -1: without end. */
   waitForPreviousSourceSec: number;
+  /** Made on this node. */
+  checkpoints: CheckpointStatus[];
   /** Not null: it is the source, and answers nothing now, reads included. */
   suspended: Suspended | null;
+}
+
+export interface CheckpointStatus {
+  name: string;
+  /** Milliseconds since 1970. */
+  madeAt: number;
+  /** `kept`: the mirror is out of service here, and when it goes in service again it is seen whether the checkpoint still holds. */
+  state: 'valid' | 'kept' | 'void';
+  /** Rule and reason why it is void. */
+  void: { rule: string; why: string } | null;
+  /** What was written since; null: it is not in service here, or void. */
+  dirtyRegions: number | null;
+  dirtyBytes: number | null;
+  /** Under which the export shows it. */
+  context: string | null;
 }
 
 export interface Suspended {
@@ -117,6 +134,7 @@ export type EventKind =
   | 'data-corrupt'
   | 'leg-failed'
   | 'bitmap-damaged'
+  | 'checkpoint-void'
   | 'decision'
   | 'verify-done'
   | 'config'
@@ -224,11 +242,14 @@ export interface Actions {
       notCompared: { node: NodeName; bytes: number; why: string }[];
     } | null;
   };
-  /** What the mirror holds at a moment, read-only under an export of its own, until it is deleted, lost, or the mirror leaves service. `spaceBytes`: what it may keep; null: a tenth of the mirror. */
-  'snapshot-create': { params: { tag: string; name: string; spaceBytes: number | null }; result: SnapshotView };
+  /** What the mirror holds at a moment, read-only under an export of its own, until it is deleted, lost, or the mirror leaves service. `spaceBytes`: what it may keep; null: a tenth of the mirror. `checkpoint`: one of that name is made, of the same moment. */
+  'snapshot-create': { params: { tag: string; name: string; spaceBytes: number | null; checkpoint?: string }; result: SnapshotView };
   'snapshot-list': { params: { tag: string }; result: SnapshotView[] };
   'snapshot-delete': { params: { tag: string; name: string }; result: { deleted: string } };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };
+  /** A named map of what is written from now on; of the node in service. */
+  'checkpoint-create': { params: { tag: string; name: string }; result: CheckpointStatus };
+  'checkpoint-delete': { params: { tag: string; name: string }; result: { deleted: string } };
   /** Moves the source to that node; carried out by the node in service, wherever it is asked for. */
   switchover: { params: { tag: string; node: NodeName }; result: { tag: string; from: NodeName; to: NodeName } };
   /** Ends a split brain: the data of the victim is given up for that of the node in service. `kept`: whose data was confirmed to be kept. */

@@ -4,6 +4,7 @@
  */
 import { BitmapFile, DamagedBitmapError } from '../bitmap/bitmap-file.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { markCheckpointsFrom, markCheckpointsWritten } from '../bitmap/map-names.ts';
 import { RegionMap } from '../bitmap/regions.ts';
 import type { Files } from '../io/types.ts';
 import { addWithin } from '../mirror/unsynced.ts';
@@ -38,6 +39,7 @@ export class BitmapKeeper {
   async open(): Promise<string> {
     try {
       this.#file = (await BitmapFile.open(this.#files, this.#path, this.#identity())).file;
+      markCheckpointsWritten(this.#file);
     } catch (e: unknown) {
       if (!(e instanceof DamagedBitmapError)) throw e;
       this.#damage = e.message;
@@ -124,7 +126,9 @@ export class BitmapKeeper {
    */
   async resized(fromBytes: number, toBytes: number): Promise<void> {
     await this.regrown(toBytes, (file, regions) => {
-      if (toBytes > fromBytes) this.#markAll(file, regions.regionOf(fromBytes));
+      if (toBytes <= fromBytes) return;
+      this.#markAll(file, regions.regionOf(fromBytes));
+      markCheckpointsFrom(file, regions.regionOf(fromBytes));
     });
   }
 

@@ -7,6 +7,7 @@
  * intent of an earlier life is in every other node's marks, durably, before it leaves the intent map (M5).
  */
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { checkpointMap, checkpointsIn, markCheckpointsWritten } from '../bitmap/map-names.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Errno, errnoName, IoError, type LegInfo } from '../io/types.ts';
 import { rewriteRegions } from '../mirror/own-leg.ts';
@@ -14,6 +15,7 @@ import { addWithin } from '../mirror/unsynced.ts';
 import { arbiterOf, namedArbiter } from './arbiter.ts';
 import type { RecordStore } from './record.ts';
 import type { BitmapKeeper } from './bitmap-keeper.ts';
+import { checkpointsCarried, validCheckpoints } from './checkpoints.ts';
 import type { NodeContext } from './context.ts';
 import { ifConfirmed } from './confirmed.ts';
 import { decide } from './decide.ts';
@@ -209,6 +211,7 @@ export class Claims {
     for (const n of others) file.map(`oos:${n}`).or(intent);
     const unsynced = this.#n.replica.unsynced();
     if (unsynced !== undefined) addWithin(intent, unsynced);
+    markCheckpointsWritten(file);
     const inherited = intent.clone();
     if (file.poisoned) await file.rewrite();
     else await file.flush();
@@ -218,8 +221,11 @@ export class Claims {
     // Whoever was silent when we decided may have been given up by others while we stood still ourselves (M9).
     if (this.#stoodStill(o.stalls)) throw new Error('this process stood still on its way in service, and decides anew');
     const confirmed = this.#n.others().filter((n) => this.#n.peerView(n)?.record.epochSeen?.random === epoch.random);
+    const maps = checkpointsIn(file);
+    const heard = this.#n.views();
     await this.#n.store.update((r) => ({
       ...r,
+      ...checkpointsCarried(epoch, { record: r, heard, seen: o.seen, confirmed, passedOver: o.passedOver, maps }),
       ...enteringService(
         withUnconfirmed(
           { ...before, mergePending: r.mergePending },
@@ -247,6 +253,8 @@ export class Claims {
     const dropped = before.fullOrdered?.filter((n) => this.#n.record().fullOrdered?.includes(n) !== true) ?? [];
     if (dropped.length > 0)
       this.#n.env.log.warn('an order of a full resync is void: another node has claimed an epoch since', { tag: this.#n.tag, dropped });
+    const valid = validCheckpoints(this.#n.record());
+    for (const name of maps) if (!valid.includes(name)) file.dropMap(checkpointMap(name));
     const source = new SourceRole(this.#n, {
       epoch,
       file,
@@ -257,6 +265,7 @@ export class Claims {
       syncFailed: !o.trusted,
       zeroed: before.legZeroed,
     });
+    for (const name of valid) source.export.contexts.offer(name);
     this.#n.keeper.repaired();
     source.device.needGeneration();
     this.#n.becomes(source);

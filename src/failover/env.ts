@@ -20,6 +20,7 @@ export type NodeEventKind =
   | 'data-corrupt'
   | 'leg-failed'
   | 'bitmap-damaged'
+  | 'checkpoint-void'
   | 'decision'
   | 'verify-done'
   | 'config'

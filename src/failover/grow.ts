@@ -9,6 +9,7 @@
  * grow that fails, or is cut short by a crash, outranks what the source, or who takes over from it, says afterwards.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
+import { markCheckpointsFrom } from '../bitmap/map-names.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import { Marks } from '../mirror/marks.ts';
@@ -91,6 +92,7 @@ async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): P
       const { file, regions } = await makeFile(ctx.record().definition, (f, r) => {
         const first = r.regionOf(Math.min(before, sizeBytes - 1));
         for (const node of s.links.keys()) f.map(`oos:${node}`).setRange(first, r.regionCount - 1);
+        markCheckpointsFrom(f, first);
       });
       device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log }));
     } catch (e: unknown) {

@@ -6,6 +6,8 @@ export const OFFERED_MAX = 64;
 /** Epochs that a node's marks know of: a node that has been away for longer is copied to in full. */
 export const TERMS_MAX = 64;
 export const MERGE_PENDING_MAX = 16;
+/** Checkpoints of one mirror on one node, void ones included. */
+export const CHECKPOINTS_MAX = 16;
 export const BOOT_ID_MAX_CHARACTERS = 64;
 export const WHY_MAX_CHARACTERS = 4096;
 /** Failover `confirm`, for mirrors that say nothing else; and the longest time to answer, a week. */

@@ -5,6 +5,7 @@
 import { ClusterError } from '../cluster/errors.ts';
 import type { MirrorDevice } from '../mirror/device.ts';
 import { arbiterOf } from './arbiter.ts';
+import { checkpointsVoid } from './checkpoints.ts';
 import type { Changes, NodeContext } from './context.ts';
 import { outranking } from './definition.ts';
 import { fullResyncDone, generationCommitted, generationOffered, membershipOf, targetJoined, targetLeft } from './membership.ts';
@@ -109,7 +110,13 @@ export class Members {
       return false;
     }
     await this.#records.run(async () => {
-      await ctx.store.update((r) => ({ ...r, legBehind: { since: this.#o.epoch, newest }, inSync: r.inSync.filter((n) => n !== ctx.env.self) }));
+      const why = `the local leg has failed, and what is written from now on is on ${newest}`;
+      await ctx.store.update((r) => ({
+        ...r,
+        legBehind: { since: this.#o.epoch, newest },
+        inSync: r.inSync.filter((n) => n !== ctx.env.self),
+        ...checkpointsVoid(r, 'leg-behind', why),
+      }));
       await this.#tellMembers();
     });
     device.needGeneration();

@@ -13,6 +13,7 @@ import { ClusterError } from '../cluster/errors.ts';
 import { type Timer } from '../io/types.ts';
 import { provenEpoch, termOf } from './account.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
+import { bitmapDamaged } from './checkpoints.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
 import { definitionHeard } from './definition.ts';
@@ -109,7 +110,7 @@ export class MirrorNode implements Claimant {
     if (damage !== '') {
       this.env.log.error('the bitmap file is damaged: a full resync follows', { tag: this.tag, why: damage });
       this.env.emit(this.tag, 'bitmap-damaged', `the bitmap file is damaged (${damage}): a full resync follows`, {});
-      await this.store.update((r) => ({ ...r, accountComplete: [] }));
+      await this.store.update((r) => bitmapDamaged(r, damage));
     }
     // A claim of an earlier life was not served; others would wait for it.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));

@@ -111,6 +111,11 @@ export function validateSnapshotName(name: string, where = 'as the name of a sna
   return name;
 }
 
+export function validateCheckpointName(name: string): string {
+  if (!isName(name)) throw new StateError(`${shown(name)} is not a checkpoint name`, 'as the name of a checkpoint', ALLOWED);
+  return name;
+}
+
 export function validateNodeName(node: string, where = 'as the name of a node'): NodeName {
   if (!isName(node)) throw new StateError(`${shown(node)} is not a node name`, where, ALLOWED);
   return node;

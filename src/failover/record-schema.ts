@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   BOOT_ID_MAX_CHARACTERS,
+  CHECKPOINTS_MAX,
   CONFIRM_DEFAULT,
   CONFIRM_TIMEOUT_SEC,
   HISTORY_MAX,
@@ -18,7 +19,7 @@ import {
 import { isName } from './paths.ts';
 import { remembered } from './remembered.ts';
 import { isSectorSize } from './sectors.ts';
-import type { NodeView, StateRecord } from './types.ts';
+import { CHECKPOINT_RULES, type NodeView, type StateRecord } from './types.ts';
 
 const name = z.string().refine(isName, 'not a name');
 const hex64 = z.string().regex(/^[0-9a-f]{16}$/, 'not 16 lower-case hex digits');
@@ -95,6 +96,12 @@ const recordShape = {
   fullOrdered: z.exactOptional(nodeList),
   overruled: z.exactOptional(epoch.nullable()),
   orderedOver: z.exactOptional(byNode(epoch.nullable())),
+  checkpoints: z.exactOptional(
+    z
+      .array(z.strictObject({ name, madeAt: z.number().int(), epoch, void: z.strictObject({ rule: z.enum(CHECKPOINT_RULES), why }).nullable() }))
+      .max(CHECKPOINTS_MAX)
+      .refine((l) => new Set(l.map((c) => c.name)).size === l.length, 'a checkpoint is named twice'),
+  ),
   dataCorruptSet: z.exactOptional(z.boolean()),
 };
 

@@ -5,7 +5,8 @@
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
-import { compareEpoch } from './epoch.ts';
+import { checkpointsVoid } from './checkpoints.ts';
+import { compareEpoch, epochText } from './epoch.ts';
 import { knowsGeneration } from './generation.ts';
 import { membershipTaken, withoutWitness } from './membership.ts';
 import type { Membership, SessionAnswer } from './protocol.ts';
@@ -234,6 +235,8 @@ function sessionOpened(
     fullOrdered: [],
     stoppedOnPurpose: false,
     session: { role: 'target', clean: false },
+    // From here on somebody else writes to this leg.
+    ...checkpointsVoid(r, 'was-target', `${peer} writes to this leg since it serves, in epoch ${epochText(p.epoch)}`),
     // A resync that was cut short stays cut short until a join; a target once told that it is out stays so until then, too.
     resyncingFrom: resync ? { node: peer, kind: p.kind === 'full' ? 'full' : 'partial', generation: p.generation } : r.resyncingFrom,
     inSync: resync ? r.inSync.filter((n) => n !== r.node) : r.inSync,

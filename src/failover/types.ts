@@ -73,6 +73,28 @@ export interface Grant {
   paused: NodeName[];
 }
 
+/** Why a checkpoint is void; see checkpoints.ts. */
+export const CHECKPOINT_RULES = [
+  'bitmap-damaged',
+  'map-missing',
+  'leg-behind',
+  'was-target',
+  'term-missing',
+  'another-served',
+  'another-may-have-served',
+] as const;
+export type CheckpointRule = (typeof CHECKPOINT_RULES)[number];
+
+/** A named map of what was written to the device since it was made; it belongs to the terms of the node that made it. */
+export interface Checkpoint {
+  name: string;
+  /** Milliseconds since 1970, for people. */
+  madeAt: number;
+  /** The last epoch of this node in which it was kept. */
+  epoch: Epoch;
+  void: { rule: CheckpointRule; why: string } | null;
+}
+
 /** Durable state of one mirror on one node. A damaged or missing record means out of service (M13). */
 export interface StateRecord {
   definition: MirrorDefinition;
@@ -144,6 +166,8 @@ export interface StateRecord {
   orderedOver?: Record<NodeName, Epoch | null>;
   /** An epoch that an operator forced while its arbiter gave no word: in it nobody is asked until most nodes are heard again. */
   overruled?: Epoch | null;
+  /** Checkpoints that were made on this node, void ones included; absent: none. */
+  checkpoints?: Checkpoint[];
   /** NetRAID itself set TAG_data_corrupt. Gone while this is true: an operator deleted it by hand, and `in-service` then equals `force`. */
   dataCorruptSet?: boolean;
 }

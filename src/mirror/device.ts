@@ -307,6 +307,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     return false;
   }
 
+  /** What changes data and is not answered yet, at whatever stage of its way. */
+  *writesNow(): Generator<MirrorRequest> {
+    for (const m of this.#pool.active()) if (m.kind !== RequestKind.READ && m.length > 0) yield m;
+  }
+
   failWaitingWrites(): void {
     this.#replies.failWrites(Errno.EIO);
     for (const m of this.#queue.take(this.losses.readsWait === undefined ? 'writes' : 'all')) {

@@ -5,11 +5,14 @@
  *
  * Invariants: a request is let through only after a flush that began after its marks were set (M1). A target that has
  * no session is marked at the same moment as the intent, so that no region is ever unaccounted for between the two.
+ * Each checkpoint's map is marked in that turn, too; a write waits for no flush of it, because the intent mark of a region that was written
+ * since stays until a flush that has both: what clears the one writes the other (bitmap/FORMAT.md, "Reading").
  * A failed flush is reported to everybody who waited for it; the file is then rewritten whole before it is used again.
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { IntentLog } from '../bitmap/intent-log.ts';
+import { checkpointMap, checkpointsIn } from '../bitmap/map-names.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { Log } from '../io/log.ts';
 
@@ -24,12 +27,20 @@ export interface IntentLimits {
   markedMax: number;
 }
 
+/** A power of two. */
+const RECENT = 4096;
+
 export class Marks {
   readonly file: BitmapFile;
   readonly intent: IntentLog;
   regions: RegionMap;
   readonly #log: Log;
   readonly #limits: IntentLimits;
+  /** What was written since each checkpoint was made, by name, and for the hot path. */
+  readonly #checkpoints = new Map<string, DirtyBitmap>();
+  #written: readonly DirtyBitmap[] = [];
+  /** Regions that all of them have, by their lowest bits. */
+  readonly #inAll = new Float64Array(RECENT).fill(-1);
   #waiters: { waiter: DurableWaiter; tag: number }[] = [];
   #flushing = false;
   /** Bits set in out-of-sync maps that no finished flush covers. */
@@ -43,6 +54,29 @@ export class Marks {
     this.#log = o.log;
     this.#limits = o.limits;
     this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
+    for (const name of checkpointsIn(o.file)) this.#checkpoints.set(name, o.file.map(checkpointMap(name)));
+    this.#written = [...this.#checkpoints.values()];
+  }
+
+  /** The map of a checkpoint that is kept; undefined: there is none. */
+  checkpoint(name: string): DirtyBitmap | undefined {
+    return this.#checkpoints.get(name);
+  }
+
+  /** From this turn on all that is written is marked in its map, and what is not known to be durable everywhere counts as written since. */
+  addCheckpoint(name: string): void {
+    const map = this.file.map(checkpointMap(name));
+    map.or(this.intent.unproven());
+    this.#inAll.fill(-1);
+    this.#checkpoints.set(name, map);
+    this.#written = [...this.#checkpoints.values()];
+  }
+
+  /** The file follows with the next flush. */
+  dropCheckpoint(name: string): void {
+    this.file.dropMap(checkpointMap(name));
+    this.#checkpoints.delete(name);
+    this.#written = [...this.#checkpoints.values()];
   }
 
   /** To look at, and to clear. What is marked is marked by the functions below: a write must not take it for durable already (M2, M5). */
@@ -57,7 +91,18 @@ export class Marks {
 
   /** Marks intent for regions first..last; true: wait for `whenDurable` before any leg is told to write. */
   begin(first: number, last: number): boolean {
+    if (this.#written.length > 0) this.#markWritten(first, last);
     return this.intent.begin(first, last) || this.#unflushed || this.#inFlush;
+  }
+
+  /** In every checkpoint. Nothing is ever cleared there, so that a region found in all of them need not be looked for again. */
+  #markWritten(first: number, last: number): void {
+    if (first === last) {
+      const place = first & (this.#inAll.length - 1);
+      if (this.#inAll[place] === first) return;
+      this.#inAll[place] = first;
+    }
+    for (let i = 0; i < this.#written.length; i += 1) this.#written[i]?.setRange(first, last);
   }
 
   /** Marks regions out of sync for a node. */

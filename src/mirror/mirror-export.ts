@@ -1,17 +1,24 @@
 /** The mirror device as an NBD export: what the server calls becomes requests of the device. */
 import { Errno, type EngineValue, type Handle, type RequestId } from '../io/types.ts';
-import type { Device, DeviceInfo, Replier } from '../nbd/device.ts';
+import type { Device, DeviceInfo, MetaContext, Replier } from '../nbd/device.ts';
 import type { MirrorDevice } from './device.ts';
+import { DirtyContexts } from './dirty-contexts.ts';
 import { RequestKind } from './request.ts';
 
 export class MirrorExport implements Device {
+  readonly contexts: DirtyContexts;
   readonly #d: MirrorDevice;
   readonly #description: string;
   #info: DeviceInfo | undefined;
 
   constructor(device: MirrorDevice, description: string) {
     this.#d = device;
+    this.contexts = new DirtyContexts(device);
     this.#description = description;
+  }
+
+  metaContexts(): readonly MetaContext[] {
+    return this.contexts.all();
   }
 
   /** Made anew only when something of it has changed: each request asks. */

@@ -77,6 +77,7 @@ const CHECKS = [
   'M13 (bitmap)',
   'M13 (state record)',
   'M13 (left as it is)',
+  'checkpoints',
   'legs alike',
   'scenario 3',
 ];
@@ -87,6 +88,7 @@ const OTHER: Record<string, Wanted> = {
   'heartbeats (a path lost)': TIMES_MIN,
   'waits for a previous source that ended': TIMES_MIN,
   'histories: aimed blows': TIMES_MIN,
+  'checkpoints void: was-target': TIMES_MIN,
   // A split brain needs writes on both sides of a cut that lasts.
   'end: operator says resolve': 5,
 };

@@ -61,7 +61,7 @@ describe('libnbd', () => {
     expect(info.exports[0]).toMatchObject({
       'export-name': TAG,
       'export-size': SIZE,
-      contexts: ['base:allocation'],
+      contexts: ['base:allocation', 'netraid:dirty:server2', 'netraid:dirty:elsewhere'],
       is_read_only: false,
       can_flush: true,
       can_fua: true,

@@ -7,6 +7,7 @@ import { Stream } from '../../../src/io/simulated/seed.ts';
 import type { Clock } from '../../../src/io/types.ts';
 import { perform, type Script } from './actions.ts';
 import { Aimed } from './aimed.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Cluster } from './cluster.ts';
 import { CompareChecks } from './compare-checks.ts';
 import { DroppedMarks } from './dropped-marks.ts';
@@ -101,8 +102,11 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
   const flags = new FlagChecks(c);
   const paths = new PathChecks(c);
   const compares = new CompareChecks(c);
+  const checkpoints = plan.kinds.has('checkpoints') ? new Checkpoints(c) : undefined;
+  const backups = checkpoints?.run();
   c.world.betweenEvents(() => {
     dropped.look();
+    checkpoints?.look();
   });
   const looks = new Stream(plan.seed, 'looks');
   const watchClock = c.world.harnessClock('watch');
@@ -125,7 +129,8 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
   c.snapshots.end();
   await endHistory(c, w);
   over = true;
-  await watch;
+  checkpoints?.end();
+  await Promise.all([watch, backups]);
 }
 
 const sleep = (clock: Clock, ms: number): Promise<void> =>

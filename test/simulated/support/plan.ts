@@ -22,6 +22,7 @@ export const KINDS = [
   'aimed',
   'hiccup',
   'snapshot',
+  'checkpoints',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -100,6 +101,7 @@ const CHANCE: Record<Kind, number> = {
   // Of those with aimed blows: these take the place of the others.
   hiccup: 0.15,
   snapshot: 0.3,
+  checkpoints: 0.35,
 };
 
 export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
@@ -112,7 +114,9 @@ export function drawPlan(seed: number, o: PlanOptions = {}): Plan {
   const blows = new Stream(seed, 'aimed');
   const aimed = blows.coin(CHANCE.aimed) || o.only?.has('aimed') === true;
   const hiccups = aimed && (blows.coin(CHANCE.hiccup) || o.only?.has('hiccup') === true);
+  const checkpoints = new Stream(seed, 'checkpointing').coin(CHANCE.checkpoints) || o.only?.has('checkpoints') === true;
   const ofItsOwn = new Map<Kind, boolean>([
+    ['checkpoints', checkpoints],
     ['switchover', moves],
     ['aimed', aimed],
     ['hiccup', hiccups],

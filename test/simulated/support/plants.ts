@@ -128,6 +128,28 @@ export const PLANTS: readonly Plant[] = [
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
   {
+    name: 'checkpoints that take over no intent marks',
+    only: 'crash,power,checkpoints',
+    edits: [
+      {
+        file: 'src/bitmap/map-names.ts',
+        find: "file.map(checkpointMap(name)).or(file.map('intent'));",
+        replace: 'file.map(checkpointMap(name)).or(file.map(checkpointMap(name)));',
+      },
+    ],
+  },
+  {
+    name: 'a region that is under intent already is not marked in checkpoints',
+    only: 'stop,checkpoints',
+    edits: [
+      {
+        file: 'src/mirror/marks.ts',
+        find: 'for (let i = 0; i < this.#written.length; i += 1)',
+        replace: 'for (let i = 0; i < this.#written.length && !this.intent.isDurable(first, last); i += 1)',
+      },
+    ],
+  },
+  {
     name: 'a majority that nobody asks',
     only: 'cuts,crash',
     nodes: 3,

@@ -108,6 +108,7 @@ export function mirror(over: Partial<MirrorStatus> = {}): MirrorStatus {
     arbiter: 'none',
     arbiterOverruled: false,
     waitForPreviousSourceSec: -1,
+    checkpoints: [],
     suspended: null,
     ...over,
   };

@@ -184,3 +184,56 @@ describe('marks', () => {
     expect(await marks.durable()).toBe(false);
   });
 });
+
+describe('marks of a checkpoint', () => {
+  it('hold no write back, and are durable no later than its intent mark is gone', async () => {
+    const { marks, onDisk } = await make();
+    marks.addCheckpoint('monday');
+    await marks.durable();
+    expect(marks.begin(3, 3)).toBe(true);
+    await marks.durable();
+    marks.intent.end(3, 3);
+    marks.addCheckpoint('tuesday');
+    // The region is under intent on disk: the mark for the newer one follows when it can.
+    expect(marks.begin(3, 3)).toBe(false);
+    marks.intent.end(3, 3);
+    expect(await onDisk('checkpoint:monday')).toEqual([3]);
+    marks.intent.proven(marks.intent.seal());
+    marks.collect(false);
+    expect(await onDisk('intent')).toEqual([3]);
+    await marks.durable();
+    expect(await onDisk('intent')).toEqual([]);
+    expect(await onDisk('checkpoint:monday')).toEqual([3]);
+    expect(await onDisk('checkpoint:tuesday')).toEqual([3]);
+  });
+
+  it('are set in one that is made later, too, for a region that all before it had', async () => {
+    const { marks } = await make();
+    for (const name of ['monday', 'tuesday']) {
+      marks.addCheckpoint(name);
+      marks.begin(9, 9);
+      marks.intent.end(9, 9);
+      marks.intent.proven(marks.intent.seal());
+      expect(marks.checkpoint(name)?.get(9)).toBe(true);
+    }
+  });
+
+  it('are kept from now on for each map that the file has, and for none that was dropped', async () => {
+    const { files, marks } = await make();
+    marks.addCheckpoint('monday');
+    marks.addCheckpoint('tuesday');
+    marks.dropCheckpoint('tuesday');
+    await marks.durable();
+    const { file } = await BitmapFile.open(files, BITMAP, { ...IDENTITY, deviceBytes });
+    const next = new Marks({
+      file,
+      regions: new RegionMap({ deviceBytes, regionBytes: REGION }),
+      limits: { keepMax: 2, markedMax: 8 },
+      log: nullLog,
+    });
+    next.begin(5, 6);
+    expect([...(next.checkpoint('monday')?.runs() ?? [])]).toEqual([{ first: 5, length: 2 }]);
+    expect(next.checkpoint('tuesday')).toBeUndefined();
+    expect(file.mapNames).toEqual(['checkpoint:monday', 'intent']);
+  });
+});

@@ -47,6 +47,7 @@ const status: MirrorStatus = {
   arbiter: 'none',
   arbiterOverruled: false,
   waitForPreviousSourceSec: -1,
+  checkpoints: [],
   suspended: null,
 };
 
