@@ -90,7 +90,8 @@ export class DaemonControl implements ControlClient {
     fullresync: (p) => this.#fullresync(p),
     verify: (p) => Promise.resolve({ started: this.#verifies.start(this.#source(p.tag)) }),
     'verify-result': (p) => Promise.resolve(this.#verifyResult(p.tag)),
-    'snapshot-create': (p) => createSnapshot(this.#source(p.tag).s, p),
+    'snapshot-create': (p) =>
+      p.checkpoint === undefined ? createSnapshot(this.#source(p.tag).s, p) : asSource(this.#mirror(p.tag), (s) => createSnapshot(s, p)),
     'snapshot-list': (p) => Promise.resolve(this.#source(p.tag).s.snapshots.views()),
     'snapshot-delete': (p) => deleteSnapshot(this.#source(p.tag).s, p.name),
     resize: (p) => this.#changing.run(() => this.#resize(p)),

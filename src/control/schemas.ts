@@ -58,7 +58,8 @@ const confirmed = z.exactOptional(z.array(z.enum(['force', 'no-majority'])));
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
-const tagAndName = z.strictObject({ tag, name: checked((n) => validateCheckpointName(n)) });
+const checkpoint = checked((n) => validateCheckpointName(n));
+const tagAndName = z.strictObject({ tag, name: checkpoint });
 const tagAndNode = z.strictObject({ tag, node });
 
 /** The compiler holds each schema to the parameters in `Actions`. */
@@ -96,7 +97,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   fullresync: z.strictObject({ tag, source: node.nullable(), nodes }),
   verify: onlyTag,
   'verify-result': onlyTag,
-  'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable() }),
+  'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable(), checkpoint: z.exactOptional(checkpoint) }),
   'snapshot-list': onlyTag,
   'snapshot-delete': z.strictObject({ tag, name }),
   resize: z.strictObject({ tag, sizeBytes, force: z.boolean() }),

@@ -1,13 +1,18 @@
 /** Snapshots, as people ask for them: of a mirror in service here. */
+import { makeCheckpoint } from '../failover/checkpoint-commands.ts';
 import type { SourceRole } from '../failover/source.ts';
 import { type Actions, ControlError } from './types.ts';
 
 /** Of the mirror's size, unless said otherwise. */
 const SPACE_SHARE = 0.1;
 
+/** With a checkpoint of the same moment no role may change meanwhile. */
 export function createSnapshot(s: SourceRole, p: Actions['snapshot-create']['params']): Promise<Actions['snapshot-create']['result']> {
   const { sizeBytes } = s.device;
-  return s.snapshots.create(p.name, p.spaceBytes ?? Math.ceil(sizeBytes * SPACE_SHARE));
+  return s.snapshots.create(p.name, p.spaceBytes ?? Math.ceil(sizeBytes * SPACE_SHARE), () => ({
+    metaContexts: s.export.contexts.freeze(),
+    ...(p.checkpoint === undefined ? {} : { also: makeCheckpoint(s, p.checkpoint) }),
+  }));
 }
 
 export async function deleteSnapshot(s: SourceRole, name: string): Promise<Actions['snapshot-delete']['result']> {

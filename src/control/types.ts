@@ -246,8 +246,8 @@ export interface Actions {
       notCompared: { node: NodeName; bytes: number; why: string }[];
     } | null;
   };
-  /** What the mirror holds at a moment, read-only under an export of its own, until it is deleted, lost, or the mirror leaves service. `spaceBytes`: what it may keep; null: a tenth of the mirror. */
-  'snapshot-create': { params: { tag: string; name: string; spaceBytes: number | null }; result: SnapshotView };
+  /** What the mirror holds at a moment, read-only under an export of its own, until it is deleted, lost, or the mirror leaves service. `spaceBytes`: what it may keep; null: a tenth of the mirror. `checkpoint`: one of that name is made, of the same moment. */
+  'snapshot-create': { params: { tag: string; name: string; spaceBytes: number | null; checkpoint?: string }; result: SnapshotView };
   'snapshot-list': { params: { tag: string }; result: SnapshotView[] };
   'snapshot-delete': { params: { tag: string; name: string }; result: { deleted: string } };
   resize: { params: { tag: string; sizeBytes: number; force: boolean }; result: MirrorStatus };

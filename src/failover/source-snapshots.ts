@@ -27,6 +27,14 @@ export interface SnapshotsOwner {
   readonly serving: boolean;
 }
 
+/** What is done in the turn of a snapshot's moment, beside taking it. */
+export interface AtMoment {
+  /** What its export says beside base:allocation. */
+  metaContexts: readonly MetaContext[];
+  /** Something else that is of the same moment; rejects: the snapshot is given up as well. */
+  also?: Promise<void>;
+}
+
 /** One snapshot, as people see it. */
 export interface SnapshotView {
   name: string;
@@ -86,11 +94,8 @@ export class SourceSnapshots {
     };
   }
 
-  /**
-   * `atMoment`: called in the turn that the snapshot is of, for what its export is to say beside base:allocation. Rejects with ClusterError
-   * `refused`, and with IoError when its file can not be made.
-   */
-  create(name: string, spaceBytes: number, atMoment: () => readonly MetaContext[] = () => []): Promise<SnapshotView> {
+  /** `atMoment`: called in the turn that the snapshot is of. Rejects with ClusterError `refused`, and with IoError when its file can not be made. */
+  create(name: string, spaceBytes: number, atMoment: () => AtMoment): Promise<SnapshotView> {
     return this.#changing.run(async () => {
       this.#refuse(name);
       const { ctx } = this.#owner;
@@ -106,7 +111,7 @@ export class SourceSnapshots {
           await hub.engine.closeLeg(leg);
           throw e;
         }
-        return this.#begin(name, leg, Math.min(spaceBytes, sizeBytes), atMoment);
+        return await this.#begin(name, leg, Math.min(spaceBytes, sizeBytes), atMoment);
       } catch (e: unknown) {
         await removeSnapshotFile(io.files, path);
         throw e;
@@ -128,8 +133,8 @@ export class SourceSnapshots {
     if (device.sizeBytes !== sizeBytes) refuse(`${tag} has another size since: create it again`);
   }
 
-  /** One turn: the snapshot's moment. */
-  #begin(name: string, leg: LegId, spaceMaxBytes: number, atMoment: () => readonly MetaContext[]): SnapshotView {
+  /** The snapshot's moment is the turn of this call. */
+  async #begin(name: string, leg: LegId, spaceMaxBytes: number, atMoment: () => AtMoment): Promise<SnapshotView> {
     const { ctx, device } = this.#owner;
     const { env, tag } = ctx;
     const snapshot = new Snapshot({
@@ -143,12 +148,19 @@ export class SourceSnapshots {
       },
     });
     const description = `snapshot ${name} of NetRAID mirror ${tag}`;
-    const served = new SnapshotExport({ device, snapshots: this.#set, snapshot, description, metaContexts: atMoment() });
+    const { metaContexts, also } = atMoment();
+    const served = new SnapshotExport({ device, snapshots: this.#set, snapshot, description, metaContexts });
     const entry: Entry = { name, snapshot, export: served, leg, createdAt: env.io.clock.wallNow(), fileGone: undefined };
     this.#set.add(snapshot);
     this.#entries.set(name, entry);
     env.exports.add(snapshotName(tag, name), served);
     env.emit(tag, 'snapshot-created', `snapshot ${name} is of now`, { snapshot: name, spaceBytes: spaceMaxBytes });
+    try {
+      await also;
+    } catch (e: unknown) {
+      await this.#end(entry, 'given up');
+      throw e;
+    }
     return this.#view(entry);
   }
 

@@ -4,7 +4,7 @@
  *   our client, 16 writes in flight -> data        nbdcopy, qemu-img -> data@NAME
  */
 import { statSync, writeFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mountFilesystem, unmount } from '../../src/attach/filesystem.ts';
@@ -64,9 +64,13 @@ class Writer {
   }
 
   static async start(): Promise<Writer> {
+    return new Writer(await Writer.connect(TAG));
+  }
+
+  static async connect(exportName: string): Promise<NbdClient> {
     const io = createNodeIo();
     const address = { kind: 'unix' as const, path: path.join(daemons.node('server1').root, 'run', 'nbd.sock') };
-    return new Writer(await NbdClient.connect({ io, hub: new EngineHub(io.createEngine()), exportName: TAG, address }));
+    return await NbdClient.connect({ io, hub: new EngineHub(io.createEngine()), exportName, address });
   }
 
   async #write(): Promise<void> {
@@ -147,6 +151,45 @@ describe.each(['native', 'portable'])('with the %s engine', (engine) => {
     },
   );
 });
+
+interface Extent {
+  offset: number;
+  length: number;
+  type: number;
+}
+
+testWith(
+  ['nbdcopy', 'nbdinfo', 'qemu-img'],
+  'an incremental backup by qemu:dirty-bitmap restores, with the full one, to what its snapshot had, while writes go on',
+  async () => {
+    await mirror('native');
+    const w = await Writer.start();
+    await w.more(500);
+    await snapshot('full', '--space', '100%', '--checkpoint', 'c1');
+    const image = await nbdcopy(`${TAG}@full`, 'backup');
+    await w.more(50);
+    await snapshot('next', '--space', '100%', '--checkpoint', 'c2');
+    const map = JSON.parse(await runOk('nbdinfo', ['--json', '--map=qemu:dirty-bitmap:c1', uri(`${TAG}@next`)])) as Extent[];
+    const dirty = map.filter((e) => e.type === 1);
+    const next = await Writer.connect(`${TAG}@next`);
+    const backup = await open(image, 'r+');
+    for (const e of dirty)
+      for (let at = 0; at < e.length; at += MIB) {
+        const bytes = await next.readBytes(e.offset + at, Math.min(MIB, e.length - at));
+        await backup.write(bytes, 0, bytes.length, e.offset + at);
+      }
+    await backup.close();
+    await next.disconnect();
+    await w.more(50);
+    await expectIdentical([image, await nbdcopy(`${TAG}@next`, 'whole')]);
+    await w.end();
+    const read = dirty.reduce((n, e) => n + e.length, 0);
+    expect(read).toBeGreaterThan(0);
+    expect(read).toBeLessThan(SIZE);
+    const contexts = JSON.parse(await runOk('nbdinfo', ['--json', uri(`${TAG}@next`)])) as { exports: { contexts: string[] }[] };
+    expect(contexts.exports[0]?.contexts).toEqual(['base:allocation', 'qemu:dirty-bitmap:c1']);
+  },
+);
 
 testWith(['nbdcopy', 'qemu-img'], 'what is overwritten beyond the space of a snapshot costs that, and no write', async () => {
   await mirror('native');

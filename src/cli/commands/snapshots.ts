@@ -1,7 +1,7 @@
 /** `netraid snapshot`: what a mirror held at one moment, for whoever takes a backup. */
 import { formatSize, parseSize, SIZE_ALLOWED } from '../../control/units.ts';
 import type { MirrorStatus } from '../../control/types.ts';
-import { validateSnapshotName } from '../../failover/paths.ts';
+import { validateCheckpointName, validateSnapshotName } from '../../failover/paths.ts';
 import { isoSecond } from '../../io/calendar.ts';
 import { named } from '../args.ts';
 import { ExitCode, oneLine, UsageError } from '../exit.ts';
@@ -25,7 +25,9 @@ export async function create(ctx: CommandContext): Promise<number> {
   const name = nameOf(ctx);
   const text = ctx.args.optional('space');
   const spaceBytes = text === undefined ? null : await spaceOf(ctx, tag, parseSpace(text));
-  const s = await ctx.client.call('snapshot-create', { tag, name, spaceBytes });
+  const checkpoint =
+    ctx.args.optional('checkpoint') === undefined ? undefined : named('checkpoint', ctx.args.text('checkpoint'), validateCheckpointName);
+  const s = await ctx.client.call('snapshot-create', { tag, name, spaceBytes, ...(checkpoint === undefined ? {} : { checkpoint }) });
   answer(ctx, s, [
     `${s.export} holds ${formatSize(s.sizeBytes)}, as of ${isoSecond(s.createdAt)}; it may keep ${formatSize(s.spaceBytes)} of what is overwritten`,
   ]);

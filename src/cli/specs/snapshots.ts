@@ -15,6 +15,7 @@ export const snapshotCommands: readonly CommandSpec[] = [
       'It ends when the mirror goes out of service, the source moves, or the daemon stops.',
     positionals: [tag, name],
     options: [
+      { name: 'checkpoint', value: 'NAME', describe: 'make a checkpoint of that name, of the same moment, for the next incremental backup' },
       {
         name: 'space',
         value: 'SPACE',
@@ -27,6 +28,7 @@ export const snapshotCommands: readonly CommandSpec[] = [
         'then for example: nbdcopy "nbd+unix:///datarep-ext3@monday?socket=/var/lib/netraid/run/nbd.sock" /backup/monday.img',
       ],
       ['netraid snapshot create datarep-ext3 busy --space 50%', 'while much is written'],
+      ['netraid snapshot create datarep-ext3 full --checkpoint monday', 'for a full backup that an incremental one may follow'],
     ],
     load: async () => (await load()).create,
   },

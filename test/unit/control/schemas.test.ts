@@ -56,6 +56,7 @@ const good: [ActionName, unknown][] = [
   ['resolve', { tag: 'a', victim: 'n' }],
   ['snapshot-create', { tag: 'a', name: 's', spaceBytes: null }],
   ['snapshot-create', { tag: 'a', name: 's', spaceBytes: 4096 }],
+  ['snapshot-create', { tag: 'a', name: 's', spaceBytes: null, checkpoint: 'c' }],
   ['snapshot-list', { tag: 'a' }],
   ['snapshot-delete', { tag: 'a', name: 's' }],
   ['resize', { tag: 'a', sizeBytes: 4096, force: false }],

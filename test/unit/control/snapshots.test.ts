@@ -152,6 +152,29 @@ it('keeps its size when the mirror grows', async () => {
   });
 });
 
+it('a checkpoint that is made with it is of its moment', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    await sim.call('server1', 'snapshot-create', { tag: 't', name: 'full', spaceBytes: MIB, checkpoint: 'c1' });
+    await sim.write('server1', REGION * 3, 512, 2);
+    const { checkpoints, snapshots } = await sim.status('server1');
+    expect(checkpoints).toMatchObject([{ name: 'c1', state: 'valid', dirtyRegions: 1 }]);
+    expect(snapshots).toMatchObject([{ name: 'full', state: 'whole' }]);
+  });
+});
+
+it('a checkpoint that can not be made gives the snapshot up', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    await create(sim, 'a');
+    await sim.call('server1', 'checkpoint-create', { tag: 't', name: 'c' });
+    const p = { tag: 't', name: 'b', spaceBytes: MIB, checkpoint: 'c' };
+    await sim.refuses('server1', 'snapshot-create', p, 'refused', /has a checkpoint c already/);
+    expect((await sim.status('server1')).snapshots.map((s) => s.name)).toEqual(['a']);
+    expect(sim.world.node('server1').peekFolder(FOLDER)).toEqual(['t@a']);
+  });
+});
+
 it('is open to whom its mirror is, and to nobody else', async () => {
   const rules = { allow: ['10.0.0.0/8'], mirrors: { t: { allow: ['10.1.0.0/16'], readOnly: false } } };
   const { exportAccess } = await import('../../../src/control/export-access.ts');

@@ -37,6 +37,19 @@ it.each([
   expect(asked).toEqual([{ tag: 'datarep-ext3', name: 'monday', spaceBytes }]);
 });
 
+it('makes a checkpoint of the same moment when asked to', async () => {
+  const asked: unknown[] = [];
+  const daemon = new FakeDaemon({
+    'snapshot-create': (p) => {
+      asked.push(p);
+      return whole;
+    },
+  });
+  expect((await run('netraid snapshot create datarep-ext3 full --checkpoint monday', daemon)).code).toBe(0);
+  expect(asked).toEqual([{ tag: 'datarep-ext3', name: 'full', spaceBytes: null, checkpoint: 'monday' }]);
+  expect((await run('netraid snapshot create datarep-ext3 full --checkpoint a/b', daemon)).code).toBe(2);
+});
+
 it.each(['0%', '101%', '-1%', '%', '0', 'much', '10 %%'])('refuses %s as space', (text) => {
   expect(() => parseSpace(text)).toThrow(/is not allowed; allowed: more than 0% and at most 100%, or a number of bytes/);
 });
