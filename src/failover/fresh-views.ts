@@ -19,8 +19,9 @@ export async function askHeard(n: Asker): Promise<Map<NodeName, NodeView>> {
   return await askViews(n, n.others(), true);
 }
 
-/** The same, after the flag files. Rejects with IoError and StateError, as `FlagFiles.refresh`. */
+/** The same, after the flag files, and what is being done to them. Rejects with IoError and StateError, as `FlagFiles.refresh`. */
 export async function lookAfresh(n: Asker & { readonly flags: FlagFiles }): Promise<Map<NodeName, NodeView>> {
+  await n.own.settled();
   await n.flags.refresh();
   return await askHeard(n);
 }

@@ -8,6 +8,7 @@ import type { Decision, Epoch, NodeName } from './types.ts';
 export class OwnFlags {
   readonly #files: FlagFiles;
   readonly #store: RecordStore;
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(files: FlagFiles, store: RecordStore) {
     this.#files = files;
@@ -49,7 +50,22 @@ export class OwnFlags {
   }
 
   /** The record remembers that the flag is ours: one that is gone without us was deleted by an operator. */
-  async setDataCorrupt(on: boolean): Promise<void> {
+  setDataCorrupt(on: boolean): Promise<void> {
+    const done = this.#setDataCorrupt(on);
+    // Whoever waits for it to be over hears nothing of how it ended: its caller does.
+    this.#changing = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+
+  /** Resolves when flag and record agree again: in between, a flag that an operator deletes looks as if it had never been set. */
+  settled(): Promise<void> {
+    return this.#changing;
+  }
+
+  async #setDataCorrupt(on: boolean): Promise<void> {
     if (on) {
       await this.#files.setDataCorrupt(true);
       await this.#store.update((r) => ({ ...r, dataCorruptSet: true }));
