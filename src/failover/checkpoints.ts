@@ -63,7 +63,8 @@ const anotherMayHave: Row = (c, f) => {
   const { grant } = f.record;
   if (grant !== null && grant.to !== f.record.node && !f.confirmed.includes(grant.to))
     return `the mirror was handed over to ${grant.to}, which may have served since`;
-  const e = f.seen.find((x) => later(x, c) && x.owner !== f.record.node && !f.confirmed.includes(x.owner));
+  const heard = f.heard.flatMap((v) => [v.record.epochSeen, v.record.claim]).filter((x) => x !== null);
+  const e = [...f.seen, ...heard].find((x) => later(x, c) && x.owner !== f.record.node && !f.confirmed.includes(x.owner));
   return e === undefined ? null : `epoch ${epochText(e)} was claimed since epoch ${epochText(c.epoch)}, and may have been served`;
 };
 

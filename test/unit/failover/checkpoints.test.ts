@@ -51,6 +51,7 @@ describe('a checkpoint, when its node goes in service again', () => {
 
   it('is void where another has claimed an epoch since, and may have served it', () => {
     expect(judged(facts({ seen: [own, epoch(2)] }))).toBe('another-may-have-served');
+    expect(judged(facts({ heard: [view('server3', TWO, { record: { epochSeen: epoch(2) } })] }))).toBe('another-may-have-served');
   });
 
   it('holds where that one is heard, has not served, and has left its claim behind', () => {
