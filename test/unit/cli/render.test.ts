@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { MirrorStatus } from '../../../src/control/types.ts';
+import type { MirrorStatus, TargetStatus } from '../../../src/control/types.ts';
 import { bar, mirrorLines, mirrorTable, plainTable, progressLine } from '../../../src/cli/render.ts';
 import { mirror, resyncing, target } from './fake-daemon.ts';
 
@@ -140,5 +140,21 @@ describe('the table of mirrors', () => {
 
   it('has a head alone when there are no rows', () => {
     expect(plainTable(['A', 'B'], [])).toEqual(['A  B']);
+  });
+});
+
+describe('checksums', () => {
+  const lines = (t: Partial<TargetStatus>, m: Partial<MirrorStatus> = {}): string[] =>
+    mirrorLines(mirror({ ...m, targets: [target('server2', t)] }), plain).filter((l) => l.includes('Checksums'));
+
+  it('are shown where they are off, or something did not match', () => {
+    expect(lines({})).toEqual([]);
+    expect(lines({ checksums: { on: null, mismatches: 0 } })).toEqual([]);
+    expect(lines({ checksums: { on: false, mismatches: 0 } })).toEqual(['    Checksums: off, 0 did not match']);
+    expect(lines({ checksums: { on: true, mismatches: 3 } })).toEqual(['    Checksums: on, 3 did not match']);
+  });
+
+  it('are shown on a target when something that it was sent did not match', () => {
+    expect(lines({}, { mismatchesReceived: 2 })).toEqual(['    Checksums: 2 did not match of what sources sent; none of it was written']);
   });
 });
