@@ -17,7 +17,7 @@ export interface SnapshotExportOptions {
   metaContexts: readonly MetaContext[];
 }
 
-interface Waiting {
+interface Asked {
   replier: Replier;
   id: RequestId;
   offset: number;
@@ -27,9 +27,10 @@ interface Waiting {
 export class SnapshotExport implements Device, Replier {
   readonly #o: SnapshotExportOptions;
   readonly #info: DeviceInfo;
-  /** Whose reads are in hand. */
-  readonly #inHand = new Map<RequestId, Replier>();
-  #waiting: Waiting[] = [];
+  /** Reads in hand, by numbers of their own: a request of a connection that has gone may share its id with a later one. */
+  readonly #inHand = new Map<RequestId, Asked>();
+  #lastNumber = 0;
+  #waiting: Asked[] = [];
   #draining = false;
 
   constructor(o: SnapshotExportOptions) {
@@ -70,8 +71,9 @@ export class SnapshotExport implements Device, Replier {
     while (this.#inHand.size < READS_MAX) {
       const next = this.#waiting.shift();
       if (next === undefined) break;
-      this.#inHand.set(next.id, next.replier);
-      this.#o.snapshots.read(this.#o.snapshot, this, next.id, next.offset, next.length);
+      this.#lastNumber += 1;
+      this.#inHand.set(this.#lastNumber, next);
+      this.#o.snapshots.read(this.#o.snapshot, this, this.#lastNumber, next.offset, next.length);
     }
     this.#draining = false;
   }
@@ -117,30 +119,34 @@ export class SnapshotExport implements Device, Replier {
 
   // ----------------------------------------------------------------------------------- the device's answers to reads
 
-  data(id: RequestId, h: Handle, hOffset: number, length: number): void {
-    this.#answered(id).data(id, h, hOffset, length);
+  data(number: RequestId, h: Handle, hOffset: number, length: number): void {
+    const { replier, id } = this.#answered(number);
+    replier.data(id, h, hOffset, length);
     this.#drain();
   }
 
-  error(id: RequestId, errno: number): void {
-    this.#answered(id).error(id, errno);
+  error(number: RequestId, errno: number): void {
+    const { replier, id } = this.#answered(number);
+    replier.error(id, errno);
     this.#drain();
   }
 
-  ok(id: RequestId): void {
-    this.#answered(id).ok(id);
+  ok(number: RequestId): void {
+    const { replier, id } = this.#answered(number);
+    replier.ok(id);
     this.#drain();
   }
 
-  extents(id: RequestId, extents: readonly Extent[]): void {
-    this.#answered(id).extents(id, extents);
+  extents(number: RequestId, extents: readonly Extent[]): void {
+    const { replier, id } = this.#answered(number);
+    replier.extents(id, extents);
     this.#drain();
   }
 
-  #answered(id: RequestId): Replier {
-    const replier = this.#inHand.get(id);
-    if (replier === undefined) throw new Error(`request ${String(id)} is not in hand`);
-    this.#inHand.delete(id);
-    return replier;
+  #answered(number: RequestId): Asked {
+    const read = this.#inHand.get(number);
+    if (read === undefined) throw new Error(`read ${String(number)} is not in hand`);
+    this.#inHand.delete(number);
+    return read;
   }
 }

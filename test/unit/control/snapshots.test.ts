@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { SNAPSHOTS_MAX } from '../../../src/failover/limits.ts';
 import type { NbdClient } from '../../../src/nbd-client-js/client.ts';
 import { Errno } from '../../../src/io/types.ts';
@@ -160,6 +160,38 @@ it('a checkpoint that is made with it is of its moment', async () => {
     const { checkpoints, snapshots } = await sim.status('server1');
     expect(checkpoints).toMatchObject([{ name: 'c1', state: 'valid', dirtyRegions: 1 }]);
     expect(snapshots).toMatchObject([{ name: 'full', state: 'whole' }]);
+  });
+});
+
+it('the full backup of one and what is dirty in the next, since the checkpoint of the first, make up the next', async () => {
+  await Sim.run({}, async (sim) => {
+    await sim.mirror();
+    const added = vi.spyOn(sim.daemon('server1').env.exports, 'add');
+    const writes = async (byte: number): Promise<void> => {
+      for (let r = byte; r < MIB / REGION; r += 5) await sim.write('server1', r * REGION + 512 * byte, 1024, byte);
+    };
+    await writes(1);
+    await sim.call('server1', 'snapshot-create', { tag: 't', name: 'full', spaceBytes: MIB, checkpoint: 'c1' });
+    await writes(2);
+    const backup = await content(sim, 't@full', 0, MIB);
+    await sim.call('server1', 'snapshot-create', { tag: 't', name: 'next', spaceBytes: MIB, checkpoint: 'c2' });
+    const [, device] = added.mock.calls.find(([name]) => name === 't@next') ?? [];
+    const [context, ...more] = device?.metaContexts?.() ?? [];
+    expect([context?.name, more.length]).toEqual(['qemu:dirty-bitmap:c1', 0]);
+    // What is written, and which checkpoint is deleted, after its moment changes nothing.
+    await writes(3);
+    await sim.call('server1', 'checkpoint-delete', { tag: 't', name: 'c1' });
+    const whole = await content(sim, 't@next', 0, MIB);
+    expect(Buffer.compare(backup, whole)).not.toBe(0);
+    let at = 0;
+    let dirty = 0;
+    for (const e of context?.extents(0, MIB) ?? []) {
+      if (e.flags === 1) backup.set(whole.subarray(at, at + e.length), at);
+      if (e.flags === 1) dirty += e.length;
+      at += e.length;
+    }
+    expect([at, Buffer.compare(backup, whole)]).toEqual([MIB, 0]);
+    expect(dirty).toBeLessThan(MIB);
   });
 });
 

@@ -335,6 +335,30 @@ it('a write that waits for its copy when the device stops is answered, and reach
   expect(t.rig.device.pool.busy).toBe(0);
 });
 
+it('two requests of one number, of a connection that has gone and of another, are two', async () => {
+  const t = await taken();
+  t.rig.engine.leg.bytes.fill(9, REGION);
+  const got: [string, number | undefined][] = [];
+  const asker = (who: string) => ({
+    ok: () => undefined,
+    error: () => undefined,
+    extents: () => undefined,
+    data: (_id: number, h: number) => {
+      got.push([who, t.rig.engine.view(h)[0]]);
+      t.rig.engine.release(h);
+    },
+  });
+  t.export.read(asker('gone'), 5, 0, 512);
+  t.export.read(asker('new'), 5, REGION, 512);
+  await t.endAll();
+  expect(new Map(got)).toEqual(
+    new Map([
+      ['gone', 1],
+      ['new', 9],
+    ]),
+  );
+});
+
 it('no more reads of a snapshot are in hand than leave room for the application', async () => {
   const t = await taken();
   const reads = Array.from({ length: 100 }, (_x, i) => t.read((i % 16) * REGION, 512));
