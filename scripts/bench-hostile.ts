@@ -143,7 +143,7 @@ async function main(): Promise<void> {
       const crowd = spawn(process.execPath, program, { stdio: ['pipe', 'pipe', 'inherit'] });
       try {
         const counts = await gathered(crowd);
-        crowd.stdout?.resume();
+        crowd.stdout.resume();
         const beside = await sample(source, seconds);
         quiet.push(alone);
         crowded.push(beside);
@@ -153,7 +153,7 @@ async function main(): Promise<void> {
           `round ${String(i)}: ${alone.opsPerSec.toFixed(0)}/s alone, ${beside.opsPerSec.toFixed(0)}/s beside the crowd (${(beside.opsPerSec / alone.opsPerSec).toFixed(2)}), ${cost}, ${memory}; the crowd: ${JSON.stringify(counts)}`,
         );
       } finally {
-        crowd.stdin?.end();
+        crowd.stdin.end();
         await ended(crowd);
       }
     }

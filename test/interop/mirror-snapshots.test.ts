@@ -58,6 +58,9 @@ class Writer {
   written = 0;
   readonly #running: Promise<unknown>;
 
+  /** It writes below this. */
+  limit = SIZE;
+
   private constructor(client: NbdClient) {
     this.#client = client;
     this.#running = Promise.all(Array.from({ length: IN_FLIGHT }, () => this.#write()));
@@ -80,7 +83,7 @@ class Writer {
         continue;
       }
       const bytes = new Uint8Array(4096 * (1 + this.#random.below(8))).fill(1 + this.#random.below(255));
-      const offset = 4096 * this.#random.below((SIZE - bytes.length) / 4096);
+      const offset = 4096 * this.#random.below((this.limit - bytes.length) / 4096);
       this.#underWay += 1;
       await this.#client.writeBytes(offset, bytes);
       this.#underWay -= 1;
@@ -92,6 +95,14 @@ class Writer {
   async pause(): Promise<void> {
     this.#paused = true;
     await until('the writer rests', () => this.#underWay === 0);
+  }
+
+  /** Resolves when all that is under way lies below `limit`, and is durable: before that it counts as written since a checkpoint. */
+  async below(limit: number): Promise<void> {
+    this.limit = limit;
+    await this.pause();
+    await this.#client.flushNow();
+    this.resume();
   }
 
   resume(): void {
@@ -165,6 +176,8 @@ testWith(
     await mirror('native');
     const w = await Writer.start();
     await w.more(500);
+    // A part of the device, so that an incremental backup is less than all of it.
+    await w.below(SIZE / 4);
     await snapshot('full', '--space', '100%', '--checkpoint', 'c1');
     const image = await nbdcopy(`${TAG}@full`, 'backup');
     await w.more(50);
@@ -185,6 +198,7 @@ testWith(
     await w.end();
     const read = dirty.reduce((n, e) => n + e.length, 0);
     expect(read).toBeGreaterThan(0);
+    expect(read).toBeLessThanOrEqual(SIZE / 4);
     const contexts = JSON.parse(await runOk('nbdinfo', ['--json', uri(`${TAG}@next`)])) as { exports: { contexts: string[] }[] };
     expect(contexts.exports[0]?.contexts).toEqual(['base:allocation', 'qemu:dirty-bitmap:c1']);
   },
