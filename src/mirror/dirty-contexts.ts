@@ -59,10 +59,14 @@ class CheckpointContext implements MetaContext {
 
   extents(offset: number, length: number): Iterable<StatusExtent> | undefined {
     const { marks } = this.#d;
-    // Without the own leg it would not outlive this term: the record calls it void by then.
-    const map = this.gone || this.#d.local.state === 'out' ? undefined : marks.checkpoint(this.checkpoint);
+    const map = this.gone || !keepsCheckpoints(this.#d) ? undefined : marks.checkpoint(this.checkpoint);
     return map === undefined ? undefined : told(this.#d, [map], offset, length);
   }
+}
+
+/** Without the own leg none would outlive this term: the record calls them void before the leg is out, and they are not shown from its failure on. */
+function keepsCheckpoints(d: MirrorDevice): boolean {
+  return d.local.state !== 'out' && d.losses.ownLegSettling === undefined;
 }
 
 export class DirtyContexts {
@@ -105,7 +109,7 @@ export class DirtyContexts {
   }
 
   #kept(): CheckpointContext[] {
-    return this.#d.local.state === 'out' ? [] : [...this.#checkpoints.values()];
+    return keepsCheckpoints(this.#d) ? [...this.#checkpoints.values()] : [];
   }
 
   #target(node: string): MetaContext {
