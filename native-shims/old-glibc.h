@@ -15,6 +15,7 @@
 
 SINCE(pthread_create, "2.2.5", "2.17");
 SINCE(pthread_join, "2.2.5", "2.17");
+SINCE(pthread_once, "2.2.5", "2.17");
 SINCE(pthread_setname_np, "2.12", "2.17");
 SINCE(pthread_sigmask, "2.2.5", "2.17");
 
