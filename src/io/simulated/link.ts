@@ -47,6 +47,11 @@ export class Link {
     return this.#cutSince !== undefined;
   }
 
+  /** Bits are being flipped on it. */
+  get isDamaging(): boolean {
+    return this.#flips > 0;
+  }
+
   get name(): string {
     return `${this.from}>${this.to}`;
   }

@@ -116,6 +116,10 @@ export class Network {
     for (const link of this.#between(from, to, undefined)) link.flip(share, leastBytes);
   }
 
+  isDamaging(from: string, to: string, network: string): boolean {
+    return this.#link(from, to, network).isDamaging;
+  }
+
   isCut(from: string, to: string, network: string): boolean {
     return this.#link(from, to, network).isCut;
   }

@@ -164,6 +164,11 @@ export class SimWorld {
     this.#network.healAll();
   }
 
+  /** See `flipBits`. */
+  isDamaging(from: string, to: string, network: string = DEFAULT_NETWORK): boolean {
+    return this.#network.isDamaging(from, to, network);
+  }
+
   isCut(from: string, to: string, network: string = DEFAULT_NETWORK): boolean {
     return this.#network.isCut(from, to, network);
   }

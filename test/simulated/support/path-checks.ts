@@ -51,7 +51,9 @@ export class PathChecks {
   #isWhole(a: Machine, b: Machine, network: string, disturbed: ReadonlySet<Machine>, now: number): boolean {
     const key = `${a.name}>${b.name}/${network}`;
     const { world } = this.#c;
-    const troubled = [...disturbed].some((m) => m === a || m === b) || world.isCut(a.name, b.name, network) || world.isCut(b.name, a.name, network);
+    const isBroken = (from: Machine, to: Machine): boolean =>
+      world.isCut(from.name, to.name, network) || world.isDamaging(from.name, to.name, network);
+    const troubled = [...disturbed].some((m) => m === a || m === b) || isBroken(a, b) || isBroken(b, a);
     if (troubled || !this.#wholeSince.has(key)) this.#wholeSince.set(key, now);
     return now - (this.#wholeSince.get(key) ?? now) >= SETTLED_MS;
   }
