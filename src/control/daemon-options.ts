@@ -48,6 +48,8 @@ export const REPLICA_LIMITS: Partial<NbdServerLimits> = {
   connectionsMax: 2048,
   connectionsPerAddressMax: 2048,
   handshakesMax: 2048,
+  // A source whose network damages what passes tries again and again, and is let in as soon as it can be.
+  offenders: { misdeedsMax: Number.MAX_SAFE_INTEGER, withinMs: 10_000 },
   clients: { stalledMs: 0, idleMs: 0 },
   connection: { requestsMax: 512, bytesMax: 64 * 1024 * 1024 },
   handshake: { ...DEFAULT_HANDSHAKE_LIMITS, handshakeTimeoutMs: REPLICA_HANDSHAKE_MAX_MS },

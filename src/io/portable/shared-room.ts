@@ -67,12 +67,15 @@ export class SharedRoom {
   }
 
   #look(): void {
-    for (const first of this.#line) {
+    let before: Waiting | undefined;
+    for (;;) {
+      const [first] = this.#line;
+      // Not admitted: whoever comes after it waits behind it. One that was, and wants more, has gone to the end of the line.
+      if (first === undefined || first === before) return;
+      before = first;
       this.#admitting = first;
       first.readOn();
       this.#admitting = undefined;
-      // Not admitted: whoever comes after it waits behind it.
-      if (this.#line.has(first)) return;
     }
   }
 }

@@ -107,6 +107,16 @@ describe('the room that connections share', () => {
     expect(admitted).toEqual(['a 90', 'c 15']);
   });
 
+  it('one that is admitted and wants more goes behind those that wait, who are looked at in the same turn', () => {
+    const a = start('a', 95);
+    start('b', 20, 90);
+    start('c', 30);
+    expect(admitted).toEqual(['a 95']);
+    a.give(95);
+    turn();
+    expect(admitted).toEqual(['a 95', 'b 20', 'c 30']);
+  });
+
   it('what takes no room waits for none', () => {
     start('a', 100);
     start('b', 50);
