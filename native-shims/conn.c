@@ -89,6 +89,7 @@ double conn_awaited(struct engine *e, uint32_t id) {
   const struct conn *c = conn_find(e, id);
 
   if (c == NULL || !c->server || c->fd < 0) return -1;
+  if (c->lent) return serve_awaited(c);
   if (c->out_first != NULL) return c->moved;
   /* What waits for room waits for us. */
   return !c->stalled && (c->incoming != NULL || c->fill > c->pos) ? c->moved : -1;
@@ -125,16 +126,27 @@ static void conn_destroy(struct conn *c) {
   c->closing_handles = c->poll_open ? 2 : 1;
   if (c->poll_open) uv_close((uv_handle_t *)&c->poll, on_handle_closed);
   uv_close((uv_handle_t *)&c->timer, on_handle_closed);
-  if (c->fd >= 0) close(c->fd);
+  if (c->fd >= 0) {
+    /* Another descriptor of it may be held up by a write. */
+    if (c->was_served) (void)shutdown(c->fd, SHUT_RDWR);
+    close(c->fd);
+  }
   c->fd = -1;
 }
 
-static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled; }
+static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && !c->lent; }
+
+/* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. */
+static bool is_idle(const struct conn *c) {
+  return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && !c->eof &&
+         !c->stalled && !c->blocked;
+}
 
 void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
+  if (c->serve != NULL && !c->lent && !c->keep && is_idle(c)) serve_lend(c);
   if (c->draining || is_reading(c)) mask |= UV_READABLE;
   if (c->blocked) mask |= UV_WRITABLE;
   if (mask == c->mask) return;
@@ -438,6 +450,7 @@ static void conn_receive(struct conn *c) {
     else if (n < 0 && errno != EINTR) conn_finish(c, errno);
     else if (n > 0) {
       c->moved += (double)n;
+      c->keep = false;
       if (kept) {
         c->fill += (size_t)n;
         parse(c);
@@ -450,12 +463,38 @@ static void conn_receive(struct conn *c) {
   }
 }
 
-void conn_look(struct engine *e, uint32_t id) {
+void conn_resume(struct conn *c, const uint8_t *bytes, size_t length) {
+  if (c->state != CONN_OPEN) return;
+  c->keep = length == 0;
+  if (length > 0 && c->receiving) {
+    if (!conn_room(c, length > c->need ? length : c->need)) return;
+    memcpy(c->slab->data + c->fill, bytes, length);
+    c->fill += length;
+    parse(c);
+  }
+  if (c->state != CONN_CLOSED) conn_flush(c);
+}
+
+bool conn_look(struct engine *e, uint32_t id) {
   struct conn *c = conn_find(e, id);
 
-  if (c == NULL || c->fd < 0 || !is_reading(c)) return;
+  if (c == NULL || c->fd < 0 || !is_reading(c)) return false;
   conn_receive(c);
   if (c->state != CONN_CLOSED) conn_update(c);
+  return true;
+}
+
+/* Of the connections that a request passes through, each waits for the other: all of them are looked at while one is waited for. */
+static void note_hot(struct engine *e, uint32_t id) {
+  e->received = true;
+  for (unsigned i = 0; i < e->hot_count; i += 1) {
+    if (e->hot[i] == id) return;
+  }
+  if (e->hot_count < HOT_MAX) e->hot[e->hot_count++] = id;
+  else {
+    e->hot[e->hot_next] = id;
+    e->hot_next = (e->hot_next + 1) % HOT_MAX;
+  }
 }
 
 static void on_poll(uv_poll_t *h, int status, int events) {
@@ -484,7 +523,7 @@ static void on_poll(uv_poll_t *h, int status, int events) {
     conn_flush(c);
   }
   if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
-    if (c->e->hot_count < HOT_MAX) c->e->hot[c->e->hot_count++] = c->id;
+    note_hot(c->e, c->id);
     conn_receive(c);
   }
   if (c->state != CONN_CLOSED) conn_update(c);

@@ -149,6 +149,10 @@ struct conn {
   uint64_t room_own, room_max; /* of what all hold together; 0: it takes no part */
   bool room_waits;
   struct conn *room_next;
+  struct serve *serve; /* who takes its plain writes (serve.c) */
+  bool lent;           /* the socket, to that thread */
+  bool keep;           /* it met the stream's end or an error: that is for here */
+  bool was_served;     /* a duplicate of the descriptor may still be open */
 
   /* client */
   struct creq **places;
@@ -196,6 +200,12 @@ void conn_finish(struct conn *c, int error);
 void conn_close(struct conn *c, int error);
 
 void conn_update(struct conn *c); /* polls for what is wanted now */
+void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others */
+
+/* serve.c */
+bool serve_lend(struct conn *c);
+void serve_leave(struct conn *c); /* the connection ends, or takes nothing more */
+double serve_awaited(const struct conn *c);
 
 /* room.c */
 bool room_fits(const struct conn *c, uint64_t bytes);

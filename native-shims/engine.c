@@ -147,6 +147,14 @@ void engine_wake(struct engine *e) {
   else uv_idle_stop(&e->idle);
 }
 
+void engine_hold(struct engine *e) {
+  if (e->holds++ == 0 && !e->dead) uv_ref((uv_handle_t *)&e->async);
+}
+
+void engine_let_go(struct engine *e) {
+  if (--e->holds == 0 && !e->dead) uv_unref((uv_handle_t *)&e->async);
+}
+
 static void deliver_all(struct engine *e) {
   for (int i = 0; i < DELIVERIES_MAX && e->event_count > 0 && e->on_batch != NULL && !e->dead; i += 1) {
     e->delivered = true;
@@ -167,7 +175,7 @@ static void spin(struct engine *e) {
   bool found = false;
 
   if (e->spin_ns == 0 || e->dead || !e->delivered || e->recent_peak > SPIN_PEAK_MAX || e->event_count > 0) return;
-  if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && e->hot_count == 0)) return;
+  if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && !e->received)) return;
   if (e->spin_skips > 0) {
     e->spin_skips -= 1;
     return;
@@ -175,10 +183,10 @@ static void spin(struct engine *e) {
   io_watch(e, true);
   until = uv_hrtime() + e->spin_ns;
   for (int rounds = 0; rounds < SPIN_ROUNDS_MAX && uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead;) {
-    if (e->jobs_in_flight > 0) {
-      if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
-    } else {
-      for (unsigned i = 0; i < e->hot_count; i += 1) conn_look(e, e->hot[i]);
+    if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
+    for (unsigned i = 0; i < e->hot_count && e->event_count == 0;) {
+      if (conn_look(e, e->hot[i])) i += 1;
+      else e->hot[i] = e->hot[--e->hot_count];
     }
     if (e->event_count == 0) continue;
     found = true;
@@ -201,7 +209,7 @@ void engine_on_check(uv_check_t *h) {
   deliver_all(e);
   spin(e);
   e->delivered = false;
-  e->hot_count = 0;
+  e->received = false;
   engine_wake(e);
 }
 

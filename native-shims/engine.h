@@ -7,6 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
+ *   serve.c   plain writes of a connection, by a thread of its own
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
@@ -14,7 +15,8 @@
  *
  * Rules of all parts:
  * - everything but the I/O threads runs on the main thread; they touch jobs, legs' flags, lanes and payload bytes, nothing else
- * - nothing here decides about a payload: TypeScript says where its bytes go, by handles
+ * - so do the threads of serve.c, which touch what they were lent
+ * - nothing here decides about a payload: TypeScript says where its bytes go, by handles, or for a connection's plain writes beforehand
  * - no outside input, errno or failed allocation ends the process: it is the error of that operation or connection
  * - TypeScript checks its own calls (handles live, ranges inside) before they come here, since only it can throw at the
  *   culprit; what is checked here again is what may have changed since
@@ -116,6 +118,7 @@ struct leg;
 struct creq;
 
 struct lane;
+struct serve;
 
 struct io_thread {
   pthread_t thread;
@@ -165,8 +168,9 @@ struct engine {
   unsigned spin_skips;  /* spins still to be left out after misses */
   bool delivered;       /* in this loop iteration */
   size_t recent_peak;   /* events of the largest batch of late, times 16 */
-  uint32_t hot[HOT_MAX]; /* connections that received in this loop iteration */
-  unsigned hot_count;
+  bool received;         /* by any connection, in this loop iteration */
+  uint32_t hot[HOT_MAX]; /* connections that received last, in no order */
+  unsigned hot_count, hot_next;
 
   void *region;
   size_t region_size;
@@ -200,6 +204,8 @@ struct engine {
   unsigned jobs_in_flight;
   struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
   unsigned batch_count;
+  unsigned holds; /* who keep the loop alive by `async`: jobs in flight, as one; each of `serves` */
+  struct serve *serves;
   struct io_pool pool;
 };
 
@@ -226,6 +232,9 @@ void event_closed(struct engine *e, uint32_t conn, int error);
 void engine_submit(struct engine *e);
 void engine_on_check(uv_check_t *h);
 void engine_wake(struct engine *e);
+/* While anybody waits for `async`, the loop goes on. */
+void engine_hold(struct engine *e);
+void engine_let_go(struct engine *e);
 
 /* file.c, pool.c; these return 0 when the operation has begun, else the errno that it ends with */
 int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *leg);
@@ -235,6 +244,7 @@ int leg_write(struct engine *e, double op, uint32_t leg, uint64_t offset, double
 int leg_sync(struct engine *e, double op, uint32_t leg);
 int leg_zero(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, bool punch, bool fua);
 int leg_extents(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);
+void leg_release(struct engine *e, struct leg *leg); /* one of its operations is over */
 void io_kick(struct engine *e); /* hands what was begun to the threads */
 void io_on_done(uv_async_t *h);
 void io_watch(struct engine *e, bool on); /* off: takes what is done, since nobody was woken for it */
@@ -242,6 +252,19 @@ bool io_look(struct engine *e); /* takes what is done; true when something was *
 int io_start(struct engine *e, unsigned threads);
 void io_stop(struct engine *e);
 void io_free(struct engine *e);
+
+/* serve.c: which writes a connection's thread takes, and where it says what they touch. */
+struct serve_rules {
+  uint64_t size, region_bytes;
+  uint32_t block_bytes;
+  uint32_t *touched; /* a bit a region of `size` */
+  napi_ref touched_ref;
+};
+int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over touched_ref when it answers 0 */
+void serve_end(struct engine *e, double op, uint32_t conn);
+double serve_answered(struct engine *e, uint32_t conn);
+void serves_look(struct engine *e);
+void serves_stop(struct engine *e);
 
 /* pressure.c: once touched it stays in memory, where the process has asked for that; 0 or an errno */
 int memory_keep(void *at, size_t bytes);
@@ -264,7 +287,7 @@ void conn_stop_id(struct engine *e, uint32_t id);
 void conn_close_all(struct engine *e, int error);
 void conns_silence(struct engine *e); /* the environment is going */
 void conns_flush(struct engine *e);
-void conn_look(struct engine *e, uint32_t id); /* receives if something has come */
+bool conn_look(struct engine *e, uint32_t id); /* receives if something has come; false: there is no such connection, or it is not read */
 int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot, size_t at);
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);

@@ -104,6 +104,15 @@ static void tell_idle(struct engine *e, uint32_t id) {
   napi_close_handle_scope(e->env, scope);
 }
 
+void leg_release(struct engine *e, struct leg *leg) {
+  leg->operations -= 1;
+  if (leg->operations == 0 && leg->closing) {
+    uint32_t id = leg->id;
+    leg_end(e, leg);
+    tell_idle(e, id);
+  }
+}
+
 static void finish(struct engine *e, struct job *j) {
   struct leg *leg = j->leg;
   uint32_t given = 0;
@@ -121,12 +130,7 @@ static void finish(struct engine *e, struct job *j) {
   if (j->slot != 0 && j->slot != given) handle_release(e, j->slot);
   event_done(e, j->op, j->error, (double)j->moved, given, j->error == 0 ? value : VALUE_NONE);
   job_give(e, j);
-  leg->operations -= 1;
-  if (leg->operations == 0 && leg->closing) {
-    uint32_t id = leg->id;
-    leg_end(e, leg);
-    tell_idle(e, id);
-  }
+  leg_release(e, leg);
 }
 
 bool io_look(struct engine *e) {
@@ -146,11 +150,16 @@ bool io_look(struct engine *e) {
     finish(e, j);
     j = next;
   }
-  if (e->jobs_in_flight == 0 && !e->dead) uv_unref((uv_handle_t *)&e->async);
+  if (e->jobs_in_flight == 0) engine_let_go(e);
   return true;
 }
 
-void io_on_done(uv_async_t *h) { io_look(h->data); }
+void io_on_done(uv_async_t *h) {
+  struct engine *e = h->data;
+
+  io_look(e);
+  if (e->serves != NULL) serves_look(e);
+}
 
 void io_watch(struct engine *e, bool on) {
   struct io_pool *p = &e->pool;
@@ -165,7 +174,7 @@ void io_kick(struct engine *e) {
   struct job *jobs = e->batch_first;
 
   if (jobs == NULL) return;
-  if (e->jobs_in_flight == 0) uv_ref((uv_handle_t *)&e->async);
+  if (e->jobs_in_flight == 0) engine_hold(e);
   e->jobs_in_flight += e->batch_count;
   e->batch_first = NULL;
   e->batch_last = NULL;

@@ -101,6 +101,7 @@ static void on_end(void *argument) {
 
   e->dead = true;
   io_stop(e);
+  serves_stop(e);
   conns_silence(e);
   uv_check_stop(&e->check);
   uv_idle_stop(&e->idle);
@@ -247,6 +248,56 @@ static napi_value call_stop_receiving(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* (connection, leg, size, block bytes, region bytes, touched); 0 or an errno. */
+static napi_value call_serve(napi_env env, napi_callback_info info) {
+  struct call c;
+  struct serve_rules r = {0};
+  uint32_t id, leg;
+  double size, region_bytes;
+  napi_typedarray_type type;
+  size_t words, offset;
+  void *touched;
+  napi_value buffer;
+  int error;
+
+  if (!arguments(env, info, 6, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
+      !u32(env, c.v[3], &r.block_bytes) || !number(env, c.v[4], &region_bytes)) return NULL;
+  if (napi_get_typedarray_info(env, c.v[5], &type, &words, &touched, &buffer, &offset) != napi_ok || type != napi_uint32_array) {
+    napi_throw_type_error(env, NULL, "expected a Uint32Array");
+    return NULL;
+  }
+  if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1 && size / region_bytes <= (double)words * 32)) {
+    napi_throw_range_error(env, NULL, "not a bit for each region");
+    return NULL;
+  }
+  r.size = (uint64_t)size;
+  r.region_bytes = (uint64_t)region_bytes;
+  r.touched = touched;
+  if (napi_create_reference(env, c.v[5], 1, &r.touched_ref) != napi_ok) return from_number(env, ENOMEM);
+  error = serve_begin(c.e, id, leg, &r);
+  if (error != 0) napi_delete_reference(env, r.touched_ref);
+  return from_number(env, error);
+}
+
+static napi_value call_unserve(napi_env env, napi_callback_info info) {
+  struct call c;
+  double op;
+  uint32_t id;
+
+  if (!arguments(env, info, 2, &c) || !number(env, c.v[0], &op) || !u32(env, c.v[1], &id)) return NULL;
+  if (op != 0 && !events_promise(c.e)) napi_throw_error(env, NULL, "no memory for another operation");
+  else serve_end(c.e, op, id);
+  return NULL;
+}
+
+static napi_value call_served(napi_env env, napi_callback_info info) {
+  struct call c;
+  uint32_t id;
+
+  if (!arguments(env, info, 1, &c) || !u32(env, c.v[0], &id)) return NULL;
+  return from_number(env, serve_answered(c.e, id));
+}
+
 static napi_value call_allocate(napi_env env, napi_callback_info info) {
   struct call c;
   double length;
@@ -354,7 +405,7 @@ static napi_value call_stop(napi_env env, napi_callback_info info) {
 
 static const struct { const char *name; napi_callback f; } calls[] = {
   {"submit", call_submit}, {"listen", call_listen}, {"open", call_open}, {"share", call_share}, {"awaited", call_awaited}, {"start", call_start}, {"close", call_close},
-  {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"allocate", call_allocate}, {"view", call_view},
+  {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"serve", call_serve}, {"unserve", call_unserve}, {"served", call_served}, {"allocate", call_allocate}, {"view", call_view},
   {"isZero", call_is_zero},
   {"legOpen", call_leg_open}, {"legClose", call_leg_close}, {"stop", call_stop},
 };

@@ -13,6 +13,7 @@
 
 #define SINCE(name, x64, arm64) AS(name, name, x64, arm64)
 
+SINCE(pthread_attr_setstacksize, "2.2.5", "2.17");
 SINCE(pthread_create, "2.2.5", "2.17");
 SINCE(pthread_join, "2.2.5", "2.17");
 SINCE(pthread_once, "2.2.5", "2.17");

@@ -78,6 +78,7 @@ static void drop_incoming(struct conn *c) {
 
 void server_stop(struct conn *c) {
   c->receiving = false;
+  serve_leave(c);
   drop_incoming(c);
   room_forget(c);
   c->pos = c->fill;
@@ -103,6 +104,7 @@ static void end_reply(struct conn *c, struct sreq *r, int error) {
 }
 
 void server_finish(struct conn *c, int error) {
+  serve_leave(c);
   drop_incoming(c);
   room_forget(c);
   server_forget_unanswered(c);

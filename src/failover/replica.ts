@@ -141,6 +141,7 @@ export class Replica {
         description: `replica for ${o.from}`,
         blockSizeMinBytes: o.leg.blockSizeBytes,
         checksums: o.checksums,
+        touched: this.#unsynced.touched,
         watch: {
           changed: (offset, length) => {
             this.#unsynced?.changed(offset, length);

@@ -255,6 +255,19 @@ export class FaultEngine implements Engine {
     return this.#inner.awaited(conn);
   }
 
+  /** Every write is to pass here. */
+  serve(): boolean {
+    return false;
+  }
+
+  unserve(op: OpId, conn: ConnId): void {
+    this.#inner.unserve(op, conn);
+  }
+
+  served(conn: ConnId): number {
+    return this.#inner.served(conn);
+  }
+
   legSize(leg: LegId): Promise<number> {
     return this.#inner.legSize(leg);
   }

@@ -10,6 +10,7 @@
  * - the handler is never called from inside a call of the engine
  * - records, headers and data buffers are reused: a request in steady state allocates next to nothing
  */
+import { NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
 import type { LegOpener } from './leg-file.ts';
 import { ClientConn } from './portable/client-conn.ts';
 import { digestOf, zeroGranules } from './portable/compute.ts';
@@ -21,6 +22,7 @@ import { BlockPool, type Outbox } from './portable/outbox.ts';
 import { RequestTable } from './portable/requests.ts';
 import { SharedRoom } from './portable/shared-room.ts';
 import { ServerConn } from './portable/server-conn.ts';
+import { Serves } from './portable/serves.ts';
 import {
   type Clock,
   type ConnId,
@@ -37,6 +39,7 @@ import {
   type LegOptions,
   type OpId,
   type RequestId,
+  type ServeRules,
   type WireParams,
 } from './types.ts';
 
@@ -57,6 +60,25 @@ export class PortableEngine implements Engine {
   readonly #legs: Legs;
   readonly #requests = new RequestTable();
   readonly #conns = new Map<ConnId, ServerConn | ClientConn>();
+  readonly #serves = new Serves({
+    write: (op, leg, offset, h, length) => {
+      this.#legs.write(op, leg, offset, h, 0, length, false);
+    },
+    reply: (req) => {
+      this.reply(0, req, 0, 0, 0, 0);
+    },
+    tell: (conn, req, offset, length, h) => {
+      // Of a connection that has closed nobody wants to hear any more.
+      if (this.#conns.has(conn)) this.#events.request(conn, req, NBD_CMD_WRITE, 0, offset, length, h);
+      else this.#handles.release(h);
+    },
+    release: (h) => {
+      this.#handles.release(h);
+    },
+    unserved: (op, answered) => {
+      this.#context.done(op, 0, answered, 0, undefined);
+    },
+  });
   readonly #toFlush: Outbox[] = [];
   #flushScheduled = false;
   #nextConn: ConnId = 1;
@@ -77,12 +99,19 @@ export class PortableEngine implements Engine {
       lingerMs: parts.lingerMs ?? LINGER_MS,
       done: (op, errno, length, h, value) => {
         if (op === 0) return;
+        if (op < 0) {
+          this.#serves.done(op, errno);
+          return;
+        }
         this.#operations -= 1;
         this.#events.done(op, errno, length, h, value);
       },
       wantFlush: (o) => {
         this.#toFlush.push(o);
         this.#scheduleFlush();
+      },
+      request: (conn, req, cmd, flags, offset, length, h) => {
+        if (!this.#serves.takes(conn, req, cmd, flags, offset, length, h)) this.#events.request(conn, req, cmd, flags, offset, length, h);
       },
       forget: (conn) => {
         this.#conns.delete(conn);
@@ -123,6 +152,21 @@ export class PortableEngine implements Engine {
   awaited(conn: ConnId): number | undefined {
     const c = this.#conns.get(conn);
     return c instanceof ServerConn ? c.awaited() : undefined;
+  }
+
+  serve(conn: ConnId, rules: ServeRules): boolean {
+    if (!(this.#conns.get(conn) instanceof ServerConn)) return false;
+    this.#serves.begin(conn, rules);
+    return true;
+  }
+
+  unserve(op: OpId, conn: ConnId): void {
+    this.#begin(op);
+    this.#serves.end(op, conn);
+  }
+
+  served(conn: ConnId): number {
+    return this.#serves.answered(conn);
   }
 
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {

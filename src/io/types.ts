@@ -14,55 +14,9 @@
  * - time is monotonic; nothing here waits without a deadline given by the caller or a close that ends it
  */
 
-/** Errno values as Linux numbers them; the ones NBD knows keep their number on the wire. */
-export const Errno = {
-  OK: 0,
-  EPERM: 1,
-  ENOENT: 2,
-  EIO: 5,
-  EAGAIN: 11,
-  ENOMEM: 12,
-  EACCES: 13,
-  EBUSY: 16,
-  EEXIST: 17,
-  ENOTDIR: 20,
-  EISDIR: 21,
-  EINVAL: 22,
-  EFBIG: 27,
-  ENOSPC: 28,
-  EROFS: 30,
-  EPIPE: 32,
-  ERANGE: 34,
-  EPROTO: 71,
-  EBADMSG: 74,
-  EOVERFLOW: 75,
-  ENOTSUP: 95,
-  EADDRINUSE: 98,
-  EADDRNOTAVAIL: 99,
-  ECONNRESET: 104,
-  ESHUTDOWN: 108,
-  ETIMEDOUT: 110,
-  ECONNREFUSED: 111,
-  EHOSTUNREACH: 113,
-} as const;
-export type Errno = (typeof Errno)[keyof typeof Errno];
+import { Errno, errnoName, IoError } from './errno.ts';
 
-/** An operating error of the outside world: typed, expected, to be handled. */
-export class IoError extends Error {
-  readonly errno: number;
-  readonly code: string;
-  constructor(errno: number, message: string) {
-    super(message);
-    this.name = 'IoError';
-    this.errno = errno;
-    this.code = errnoName(errno);
-  }
-}
-
-const names = new Map<number, string>(Object.entries(Errno).map(([k, v]) => [v, k]));
-export function errnoName(errno: number): string {
-  return names.get(errno) ?? `E${String(errno)}`;
-}
+export { Errno, errnoName, IoError };
 
 // ---------------------------------------------------------------------------------------------- clock and chance
 
@@ -245,6 +199,18 @@ export interface ConnLimits {
   shared?: SharedLimits;
 }
 
+/** Which WRITEs of a connection `Engine.serve` is about. */
+export interface ServeRules {
+  leg: LegId;
+  /** Those that reach beyond it are told. */
+  sizeBytes: number;
+  /** Those whose offset or length is no multiple are told. */
+  blockBytes: number;
+  /** A bit for each region of `sizeBytes` (src/io/touched.ts): set before a write to it begins, and once more when it has ended. */
+  touched: Uint32Array;
+  regionBytes: number;
+}
+
 /** Many clients that ask for much and take no reply must not each fill their own limit. */
 export interface SharedLimits {
   /** Payload bytes that it never waits for others with. */
@@ -337,6 +303,19 @@ export interface Engine {
    * count of bytes that came and went, which stands still as long as the peer does.
    */
   awaited(conn: ConnId): number | undefined;
+
+  /**
+   * Server. From now on WRITEs without flags that keep the rules are executed and answered without being told; what else comes, one that fails, and
+   * one that came damaged, is REQUEST as ever. False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
+   */
+  serve(conn: ConnId, rules: ServeRules): boolean;
+  /**
+   * A write that begins after this call has its bit set before the call returns, or does not begin; done when none is under way. DONE's
+   * length: how many were answered.
+   */
+  unserve(op: OpId, conn: ConnId): void;
+  /** How many have been answered so since `serve`. */
+  served(conn: ConnId): number;
 
   openLeg(path: string, o: LegOptions): Promise<LegInfo>;
   /** Waits for the leg's operations to end. */

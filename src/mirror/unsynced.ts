@@ -5,10 +5,11 @@
  *
  * A change counts when it begins and once more when it ends, if a sync began in between: nobody knows whether that covers it.
  * It may name too many regions, when syncs overlap without end, and never too few: once a sync has failed, nothing goes
- * before all has been written again.
+ * before all has been written again. Changes that nobody is told of leave bits in `touched`, which are taken over before each sync.
  */
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../bitmap/regions.ts';
+import { Touched } from '../io/touched.ts';
 
 export class Unsynced {
   #regions: RegionMap;
@@ -16,6 +17,7 @@ export class Unsynced {
   #covered: DirtyBitmap;
   #syncs = 0;
   #failed: boolean;
+  readonly touched: Touched;
 
   /** `before`: of an earlier session on the same leg. */
   constructor(regions: RegionMap, before?: Unsynced) {
@@ -23,6 +25,7 @@ export class Unsynced {
     this.#fresh = new DirtyBitmap(regions.regionCount);
     this.#covered = new DirtyBitmap(regions.regionCount);
     this.#failed = before?.anyFailed ?? false;
+    this.touched = new Touched(regions.deviceBytes, regions.regionBytes);
     if (before !== undefined) addWithin(this.#fresh, before.regions());
   }
 
@@ -36,6 +39,7 @@ export class Unsynced {
   }
 
   syncBegins(): void {
+    this.#takeOver();
     this.#syncs += 1;
     if (this.#covered.count === 0) {
       [this.#covered, this.#fresh] = [this.#fresh, this.#covered];
@@ -64,9 +68,16 @@ export class Unsynced {
 
   /** What may not be on stable storage. */
   regions(): DirtyBitmap {
+    this.#takeOver();
     const all = this.#covered.clone();
     all.or(this.#fresh);
     return all;
+  }
+
+  #takeOver(): void {
+    this.touched.take((first, last) => {
+      this.#fresh.setRange(first, last);
+    });
   }
 
   grow(deviceBytes: number): void {

@@ -2,7 +2,7 @@
  * What an export serves: the seam between the NBD server and whatever answers (a plain leg, the mirror device, a replica).
  * The server has validated every request once (range, alignment, flags, read-only); below here it is asserted.
  */
-import type { Extent, Handle, RequestId } from '../io/types.ts';
+import type { ConnId, Extent, Handle, RequestId } from '../io/types.ts';
 
 export interface DeviceInfo {
   sizeBytes: number;
@@ -60,6 +60,11 @@ export interface Device {
   trim(r: Replier, req: RequestId, offset: number, length: number, fua: boolean): void;
   writeZeroes(r: Replier, req: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void;
   blockStatus(r: Replier, req: RequestId, offset: number, length: number, oneExtent: boolean): void;
+  /** A connection to it that may write, with compact headers: the device may have the engine serve it (`Engine.serve`). */
+  opened?(conn: ConnId): void;
+  closed?(conn: ConnId): void;
+  /** Its requests that the device was not told of. */
+  servedOn?(conn: ConnId): number;
   /** What came of a request did not match its checksum: it was not executed. */
   damaged?(): void;
   /** Prefetch; a device may answer at once. */

@@ -15,8 +15,10 @@
  * Order between overlapping requests is the client's business; the mirror's range lock sees to it on the link between nodes.
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
-import type { EngineValue, Handle, LegId, LegInfo, RequestId } from '../io/types.ts';
+import type { Touched } from '../io/touched.ts';
+import type { ConnId, EngineValue, Handle, LegId, LegInfo, RequestId } from '../io/types.ts';
 import type { Device, DeviceInfo, Replier } from './device.ts';
+import { ServedConns } from './served-conns.ts';
 import { NBD_DEFAULT_PAYLOAD_MAX_BYTES, NBD_EIO, NBD_ENOTSUP, NBD_ESHUTDOWN, NBD_SUCCESS } from './wire/constants.ts';
 
 export interface LegDeviceOptions {
@@ -29,6 +31,8 @@ export interface LegDeviceOptions {
   /** See DeviceInfo. */
   checksums?: boolean;
   watch?: LegWatch;
+  /** Plain writes may pass without being told to `watch`, and are marked here. */
+  touched?: Touched;
 }
 
 /** Told of what passes, for whoever must know what a failed sync may have lost. */
@@ -67,6 +71,7 @@ export class LegDevice implements Device, OpOwner {
   readonly #watch: LegWatch | undefined;
   #syncsBegun = 0;
   #drainWaiters: (() => void)[] = [];
+  readonly #served: ServedConns | undefined;
 
   constructor(hub: EngineHub, leg: LegInfo, o: LegDeviceOptions = {}) {
     this.#hub = hub;
@@ -87,6 +92,22 @@ export class LegDevice implements Device, OpOwner {
       checksums: o.checksums ?? false,
       description: o.description ?? '',
     };
+    if (o.touched === undefined || this.#info.readOnly) return;
+    this.#served = new ServedConns(hub, leg.leg, o.touched, min, () => {
+      this.#tellDrained();
+    });
+  }
+
+  opened(conn: ConnId): void {
+    this.#served?.opened(conn);
+  }
+
+  closed(conn: ConnId): void {
+    this.#served?.closed(conn);
+  }
+
+  servedOn(conn: ConnId): number {
+    return this.#served?.answeredOn(conn) ?? 0;
   }
 
   info(): DeviceInfo {
@@ -114,11 +135,13 @@ export class LegDevice implements Device, OpOwner {
   /** Nothing but `errno` is answered from now on; what is in flight still completes. */
   stop(errno: number = NBD_ESHUTDOWN): void {
     this.#refuse = errno;
+    this.#served?.stop();
   }
 
   /** Resolves when nothing is in flight; means most after `stop`. */
   drained(): Promise<void> {
-    if (this.#inFlight === 0) return Promise.resolve();
+    this.#served?.pause();
+    if (this.#isDrained()) return Promise.resolve();
     return new Promise((resolve) => {
       this.#drainWaiters.push(resolve);
     });
@@ -133,6 +156,7 @@ export class LegDevice implements Device, OpOwner {
 
   write(r: Replier, req: RequestId, offset: number, length: number, h: Handle, fua: boolean): void {
     const { engine } = this.#hub;
+    if (this.#served?.paused === true && this.#drainWaiters.length === 0) this.#served.resume();
     if (!this.#refused(r, req)) {
       engine.write(this.#start(r, req, fua ? 'durable-change' : 'change', offset, length), this.#leg, offset, h, 0, length, fua);
     }
@@ -180,11 +204,18 @@ export class LegDevice implements Device, OpOwner {
     this.#free.push(tag);
     this.#inFlight -= 1;
     this.#answer(r, rec, errno, length, h, value);
-    if (this.#inFlight === 0 && this.#drainWaiters.length > 0) {
-      const waiters = this.#drainWaiters;
-      this.#drainWaiters = [];
-      for (const w of waiters) w();
-    }
+    this.#tellDrained();
+  }
+
+  #isDrained(): boolean {
+    return this.#inFlight === 0 && this.#served?.underWay !== true;
+  }
+
+  #tellDrained(): void {
+    if (this.#drainWaiters.length === 0 || !this.#isDrained()) return;
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const w of waiters) w();
   }
 
   #answer(r: Replier, rec: Readonly<Record>, errno: number, length: number, h: Handle, value: EngineValue | undefined): void {

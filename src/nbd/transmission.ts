@@ -99,6 +99,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   attach(conn: ConnId): void {
     this.#conn = conn;
     this.#hub.own(conn, this);
+    if (!this.#agreed.readOnly && !this.#agreed.extendedHeaders) this.device.opened?.(conn);
   }
 
   get requestsInFlight(): number {
@@ -111,7 +112,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   }
 
   get requestsTotal(): number {
-    return this.#requests;
+    return this.#requests + (this.device.servedOn?.(this.#conn) ?? 0);
   }
 
   /** Answers new requests with `errno`, lets those in flight complete, then closes; cut off after `timeoutMs`. */
@@ -309,6 +310,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
     this.#open.clear();
     this.#asked.clear();
     this.#onClosed(errno);
+    this.device.closed?.(this.#conn);
   }
 
   #drop(h: Handle): void {

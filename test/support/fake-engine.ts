@@ -15,6 +15,7 @@ import {
   type LegInfo,
   type OpId,
   type RequestId,
+  type ServeRules,
   type WireParams,
 } from '../../src/io/types.ts';
 
@@ -120,6 +121,36 @@ export class FakeEngine implements Engine {
 
   awaited(conn: ConnId): number | undefined {
     return this.awaits.get(conn);
+  }
+
+  /** Whether connections are served. */
+  serves = false;
+  /** Connections served now, with their rules. */
+  readonly servedNow = new Map<ConnId, ServeRules>();
+  /** Asked to be unserved: operation by connection, for the test to end with `unserved`. */
+  readonly unserving = new Map<ConnId, OpId>();
+  readonly answered = new Map<ConnId, number>();
+
+  serve(conn: ConnId, rules: ServeRules): boolean {
+    if (this.serves) this.servedNow.set(conn, rules);
+    return this.serves;
+  }
+
+  unserve(op: OpId, conn: ConnId): void {
+    this.servedNow.delete(conn);
+    this.unserving.set(conn, op);
+  }
+
+  /** Ends an `unserve`. */
+  unserved(conn: ConnId, answered: number): void {
+    const op = this.unserving.get(conn);
+    if (op === undefined) throw new Error(`nobody has asked to unserve ${String(conn)}`);
+    this.unserving.delete(conn);
+    this.#emit({ kind: EventKind.DONE, id: op, length: answered });
+  }
+
+  served(conn: ConnId): number {
+    return this.answered.get(conn) ?? 0;
   }
 
   read(op: OpId, _leg: LegId, offset: number, length: number): void {

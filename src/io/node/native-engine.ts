@@ -28,6 +28,7 @@ import {
   type LegOptions,
   type OpId,
   type RequestId,
+  type ServeRules,
   type WireParams,
 } from '../types.ts';
 import { ConnEnds } from './conn-ends.ts';
@@ -160,6 +161,21 @@ export class NativeEngine implements Engine {
     this.#calls.submit();
     const moved = this.#calls.awaited(conn);
     return moved < 0 ? undefined : moved;
+  }
+
+  serve(conn: ConnId, r: ServeRules): boolean {
+    this.#calls.submit();
+    return this.#calls.serve(conn, this.#legs.native(r.leg), r.sizeBytes, r.blockBytes, r.regionBytes, r.touched) === 0;
+  }
+
+  unserve(op: OpId, conn: ConnId): void {
+    this.#begin(op);
+    this.#calls.submit();
+    this.#calls.unserve(op, conn);
+  }
+
+  served(conn: ConnId): number {
+    return this.#calls.served(conn);
   }
 
   send(op: OpId, conn: ConnId, cmd: number, flags: number, offset: number, length: number, h: Handle, hOffset: number): void {
@@ -311,13 +327,7 @@ export class NativeEngine implements Engine {
   }
 
   usage(): { handles: number; bytes: number; operations: number; connections: number } {
-    const { stats } = this.#m;
-    return {
-      handles: stats[Stat.HANDLES] ?? 0,
-      bytes: stats[Stat.BYTES] ?? 0,
-      operations: stats[Stat.OPERATIONS] ?? 0,
-      connections: stats[Stat.CONNECTIONS] ?? 0,
-    };
+    return this.#m.usage();
   }
 
   async shutdown(): Promise<void> {

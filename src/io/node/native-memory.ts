@@ -107,4 +107,15 @@ export class NativeMemory {
   count(stat: number, by: number): void {
     this.stats[stat] = (this.stats[stat] ?? 0) + by;
   }
+
+  /** See `Engine.usage`. */
+  usage(): { handles: number; bytes: number; operations: number; connections: number } {
+    const { stats } = this;
+    return {
+      handles: stats[Stat.HANDLES] ?? 0,
+      bytes: stats[Stat.BYTES] ?? 0,
+      operations: stats[Stat.OPERATIONS] ?? 0,
+      connections: stats[Stat.CONNECTIONS] ?? 0,
+    };
+  }
 }

@@ -37,6 +37,10 @@ export interface NativeCalls {
   close(conn: number, errno: number): void;
   closeAll(errno: number): void;
   stopReceiving(conn: number): void;
+  /** `Engine.serve`; 0, or the errno of what it lacks. */
+  serve(conn: number, leg: number, sizeBytes: number, blockBytes: number, regionBytes: number, touched: Uint32Array): number;
+  unserve(op: number, conn: number): void;
+  served(conn: number): number;
   /** A handle; 0: no memory. */
   allocate(length: number): number;
   /** The bytes of a handle's slot: lent until release, never dangling (released bytes show what took their place). */

@@ -1,5 +1,5 @@
 /** What the parts of the portable engine share: where results go, and the pools they draw from. */
-import type { Clock, ConnId, EngineValue, Handle, OpId } from '../types.ts';
+import type { Clock, ConnId, EngineValue, Handle, OpId, RequestId } from '../types.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { HandlePool } from './handles.ts';
 import type { BlockPool, Outbox } from './outbox.ts';
@@ -17,6 +17,8 @@ export interface EngineContext {
   done(op: OpId, errno: number, length: number, h: Handle, value: EngineValue | undefined): void;
   /** Has the outbox flushed at the end of this turn's work. */
   wantFlush(o: Outbox): void;
+  /** A request came. The reference to `h` goes with it. */
+  request(conn: ConnId, req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void;
   /** A connection has reported CLOSED. */
   forget(conn: ConnId): void;
 }

@@ -364,7 +364,7 @@ export class ServerConn implements RequestOwner, Waiting {
     if (damaged) {
       this.#context.handles.release(h);
       this.#context.events.request(this.id, r.id, CMD_DAMAGED, this.#incomingFlags, r.offset, r.length, 0);
-    } else this.#context.events.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
+    } else this.#context.request(this.id, r.id, r.cmd, this.#incomingFlags, r.offset, r.length, h);
   }
 
   /** One whose payload did not come to its end was never a request. */

@@ -17,6 +17,7 @@ import type {
   OpenOptions,
   OpId,
   RequestId,
+  ServeRules,
   WireParams,
 } from '../../../src/io/types.ts';
 import { EventKind } from '../../../src/io/types.ts';
@@ -122,6 +123,16 @@ class SpiedEngine implements Engine {
   }
   awaited(conn: ConnId): number | undefined {
     return this.#e.awaited(conn);
+  }
+  /** Of every second connection: of what is served so, a watcher hears nothing. */
+  serve(conn: ConnId, rules: ServeRules): boolean {
+    return conn % 2 === 1 && this.#e.serve(conn, rules);
+  }
+  unserve(op: OpId, conn: ConnId): void {
+    this.#e.unserve(op, conn);
+  }
+  served(conn: ConnId): number {
+    return this.#e.served(conn);
   }
   async openLeg(path: string, o: LegOptions): Promise<LegInfo> {
     const info = await this.#e.openLeg(path, o);

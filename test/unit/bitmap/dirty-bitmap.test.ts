@@ -203,15 +203,30 @@ describe('dirty bitmap', () => {
     expect(m.get(1)).toBe(true);
   });
 
-  it('walks a thousand runs among 16 Mi regions in milliseconds', () => {
+  it('walks a thousand runs among 16 Mi regions without looking at each region', () => {
     const m = new DirtyBitmap(2 ** 24);
     for (let i = 0; i < 1000; i += 1) m.set(i * 16384 + 5);
-    const start = process.hrtime.bigint();
-    let runs = 0;
-    for (const run of m.runs()) runs += run.length;
-    const ms = Number(process.hrtime.bigint() - start) / 1e6;
-    expect(runs).toBe(1000);
-    expect(ms).toBeLessThan(100);
+    // The best of a few, so that what else the machine does counts on neither side.
+    const best = (f: () => number, expected: number): number => {
+      let least = Infinity;
+      for (let i = 0; i < 5; i += 1) {
+        const start = process.hrtime.bigint();
+        expect(f()).toBe(expected);
+        least = Math.min(least, Number(process.hrtime.bigint() - start));
+      }
+      return least;
+    };
+    const walk = best(() => {
+      let runs = 0;
+      for (const run of m.runs()) runs += run.length;
+      return runs;
+    }, 1000);
+    const sixteenth = best(() => {
+      let set = 0;
+      for (let i = 0; i < 2 ** 20; i += 1) if (m.get(i)) set += 1;
+      return set;
+    }, 64);
+    expect(walk).toBeLessThan((sixteenth * 16) / 4);
   });
 
   it('refuses what is not a region of it', () => {

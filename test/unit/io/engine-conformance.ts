@@ -12,6 +12,7 @@ import { describeExtendedServer } from './conformance-extended-server.ts';
 import { describeHandlesAndEvents } from './conformance-handles.ts';
 import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
+import { describeServe } from './conformance-serve.ts';
 import { describeServerClosing } from './conformance-server-closing.ts';
 import { describeServerRole } from './conformance-server.ts';
 import { type EngineWorld, Rig } from './engine-rig.ts';
@@ -21,7 +22,8 @@ export type { EngineWorld } from './engine-rig.ts';
 /** Runs a test's body in a fresh world, then checks that nothing was left behind. */
 export type InRig = (body: (rig: Rig) => Promise<void>) => () => Promise<void>;
 
-export function describeEngine(name: string, makeWorld: () => Promise<EngineWorld>): void {
+/** `serves`: whether its connections can be served without telling. */
+export function describeEngine(name: string, makeWorld: () => Promise<EngineWorld>, serves = true): void {
   const inRig: InRig = (body) => async () => {
     const world = await makeWorld();
     const rig = new Rig(world);
@@ -35,6 +37,7 @@ export function describeEngine(name: string, makeWorld: () => Promise<EngineWorl
     describeInjectedLegs(inRig);
     describeServerRole(inRig);
     describeServerClosing(inRig);
+    if (serves) describeServe(inRig);
     describeClientRole(inRig);
     describeClientReplies(inRig);
     describeExtendedServer(inRig);

@@ -164,4 +164,15 @@ const noFaults = createNodeIo({
   engine: { engine: 'portable' },
   wrapEngine: (inner, files, clock) => new FaultEngine(inner, files, clock, '/nonexistent'),
 });
-describeEngine('node world, with no fault asked for', async () => ({ ...(await makeNodeWorld('unix')), io: noFaults }));
+it('serves no connection without telling: every write is to pass here', async () => {
+  const f = await makeFaulty();
+  expect(f.engine.serve()).toBe(false);
+  expect(f.engine.served(1)).toBe(0);
+  const ended = f.run((op) => {
+    f.engine.unserve(op, 1);
+  });
+  f.clock.advance(1);
+  expect(await ended).toBe(0);
+});
+
+describeEngine('node world, with no fault asked for', async () => ({ ...(await makeNodeWorld('unix')), io: noFaults }), false);

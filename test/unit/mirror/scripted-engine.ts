@@ -253,6 +253,18 @@ export class ScriptedEngine implements Engine {
     throw new Error('no connections here');
   }
 
+  serve(): boolean {
+    throw new Error('no connections here');
+  }
+
+  unserve(): void {
+    throw new Error('no connections here');
+  }
+
+  served(): number {
+    throw new Error('no connections here');
+  }
+
   send(): void {
     throw new Error('no connections here');
   }

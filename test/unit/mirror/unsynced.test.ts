@@ -21,6 +21,22 @@ describe('what a leg has not synced', () => {
     expect(list(u.regions())).toEqual([5]);
   });
 
+  test('takes over what nobody told it of, before each sync and before each account', () => {
+    const u = new Unsynced(regions(8));
+    u.touched.touch(REGION, 1);
+    expect(list(u.regions())).toEqual([1]);
+    u.touched.touch(REGION * 2, 1);
+    u.syncBegins();
+    // One that was under way when the sync began leaves its bit once more.
+    u.touched.touch(REGION * 2, 1);
+    u.touched.touch(REGION * 6, 1);
+    u.syncEnds(true);
+    expect(list(u.regions())).toEqual([2, 6]);
+    u.touched.touch(REGION * 7, 1);
+    u.failed();
+    expect(list(new Unsynced(regions(8), u).regions())).toEqual([2, 6, 7]);
+  });
+
   test('stays, whatever syncs end well, from a failed one until all was written again', () => {
     const u = new Unsynced(regions(8));
     u.changed(0, 1);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { Touched } from '../../../src/io/touched.ts';
 import { EngineHub } from '../../../src/io/hub.ts';
 import type { Extent, Handle, RequestId } from '../../../src/io/types.ts';
 import type { Replier } from '../../../src/nbd/device.ts';
@@ -205,4 +206,60 @@ test('a cache request is answered at once, and a new size is told', () => {
   expect(answers.all).toEqual([{ req: 1, is: 'ok' }]);
   device.setSizeBytes(2 << 20);
   expect(device.info().sizeBytes).toBe(2 << 20);
+});
+
+describe('connections whose writes the engine takes', () => {
+  function serving(): ReturnType<typeof setup> {
+    const s = setup({ touched: new Touched(1 << 20, 65536) });
+    s.engine.serves = true;
+    s.device.opened(4);
+    expect(s.engine.servedNow.get(4)).toMatchObject({ leg: 1, sizeBytes: 1 << 20 });
+    return s;
+  }
+
+  test('are drained once none is under way, and served on with the next write', async () => {
+    const { engine, device, answers, payload } = serving();
+    let drained = false;
+    void device.drained().then(() => {
+      drained = true;
+    });
+    await Promise.resolve();
+    expect(drained).toBe(false);
+    expect(engine.servedNow.size).toBe(0);
+    device.write(answers, 1, 0, 512, payload(512), false);
+    expect(engine.servedNow.size).toBe(0);
+    engine.unserved(4, 9);
+    await Promise.resolve();
+    expect(drained).toBe(false);
+    engine.finish();
+    await Promise.resolve();
+    expect(drained).toBe(true);
+    device.write(answers, 2, 0, 512, payload(512), false);
+    expect(engine.servedNow.has(4)).toBe(true);
+    expect(device.servedOn(4)).toBe(9);
+    engine.finish();
+  });
+
+  test('are served no more once the device has stopped, for a failed sync too', async () => {
+    const { engine, device, answers } = serving();
+    device.stop();
+    expect(engine.servedNow.size).toBe(0);
+    const drained = device.drained();
+    engine.unserved(4, 0);
+    await drained;
+    device.write(answers, 1, 0, 512, engine.allocate(512), false);
+    expect(engine.servedNow.size).toBe(0);
+    expect(answers.all).toEqual([{ req: 1, is: NBD_ESHUTDOWN }]);
+  });
+
+  test('are none of a device that may not be written to, or keeps no account', () => {
+    for (const o of [{ readOnly: true, touched: new Touched(1 << 20, 65536) }, {}]) {
+      const { engine, device } = setup(o);
+      engine.serves = true;
+      device.opened(4);
+      device.closed(4);
+      expect(engine.servedNow.size + engine.unserving.size).toBe(0);
+      expect(device.servedOn(4)).toBe(0);
+    }
+  });
 });

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EngineHub } from '../../../src/io/hub.ts';
+import { Touched } from '../../../src/io/touched.ts';
 import { Errno } from '../../../src/io/types.ts';
 import { LegDevice, type LegDeviceOptions } from '../../../src/nbd/leg-device.ts';
 import { Transmission } from '../../../src/nbd/transmission.ts';
@@ -405,4 +406,26 @@ describe('a request that came damaged, as the engine says', () => {
     engine.finish(Errno.EBADMSG);
     expect(errnos()).toEqual([wire.NBD_EIO]);
   });
+});
+
+test('a connection that may write, with compact headers, is shown to its device from beginning to end, and counts what the device was not told of', () => {
+  serve(false, 1 << 20, { touched: new Touched(1 << 20, 65536) });
+  expect(engine.servedNow.size).toBe(0);
+  engine.serves = true;
+  connection.attach(CONN);
+  expect(engine.servedNow.has(CONN)).toBe(true);
+  write();
+  engine.answered.set(CONN, 41);
+  expect(connection.requestsTotal).toBe(42);
+  engine.finish();
+  engine.closed(CONN, 0);
+  expect(closedWith).toBe(0);
+  expect(engine.unserving.has(CONN)).toBe(true);
+});
+
+test('one with extended headers is not', () => {
+  serve(true, 1 << 20, { touched: new Touched(1 << 20, 65536) });
+  engine.serves = true;
+  connection.attach(CONN);
+  expect(engine.servedNow.size).toBe(0);
 });

@@ -58,6 +58,9 @@ export function makeParts(): Parts {
     wantFlush: (o) => {
       waiting.push(o);
     },
+    request: (conn, req, cmd, flags, offset, length, h) => {
+      events.request(conn, req, cmd, flags, offset, length, h);
+    },
     forget: () => undefined,
   };
   return {
