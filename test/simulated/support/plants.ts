@@ -161,14 +161,6 @@ export const PLANTS: readonly Plant[] = [
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],
   },
   {
-    name: 'a session ends while writes that nobody is told of go on',
-    only: 'crash,cuts,slow,operator',
-    edits: [
-      { file: 'src/nbd/served-conns.ts', find: 'return this.#underWay > 0;', replace: 'return this.#underWay > 1000;' },
-      { file: 'src/nbd/served-conns.ts', find: '      this.#paused = true;\n      this.#end(conn, c);', replace: '      this.#paused = c.open;' },
-    ],
-  },
-  {
     name: 'checkpoints that take over no intent marks',
     only: 'crash,power,checkpoints',
     edits: [
