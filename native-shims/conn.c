@@ -89,7 +89,7 @@ double conn_awaited(struct engine *e, uint32_t id) {
   const struct conn *c = conn_find(e, id);
 
   if (c == NULL || !c->server || c->fd < 0) return -1;
-  if (c->lent) return serve_awaited(c);
+  if (c->lent && c->serve != NULL) return serve_awaited(c);
   if (c->out_first != NULL) return c->moved;
   /* What waits for room waits for us. */
   return !c->stalled && (c->incoming != NULL || c->fill > c->pos) ? c->moved : -1;

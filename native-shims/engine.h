@@ -205,7 +205,10 @@ struct engine {
   struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
   unsigned batch_count;
   unsigned holds; /* who keep the loop alive by `async`: jobs in flight, as one; each of `serves` */
+  bool jobs_hold;
   struct serve *serves;
+  atomic_bool serves_told; /* a hint, as `some_done` is */
+  bool serves_looking, serves_again;
   struct io_pool pool;
 };
 
@@ -258,6 +261,7 @@ struct serve_rules {
   uint64_t size, region_bytes;
   uint32_t block_bytes;
   uint32_t *touched; /* a bit a region of `size` */
+  uint32_t *summary; /* a bit for each 32 words of it, set after theirs */
   napi_ref touched_ref;
 };
 int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over touched_ref when it answers 0 */

@@ -150,7 +150,10 @@ bool io_look(struct engine *e) {
     finish(e, j);
     j = next;
   }
-  if (e->jobs_in_flight == 0) engine_let_go(e);
+  if (e->jobs_in_flight == 0 && e->jobs_hold) {
+    e->jobs_hold = false;
+    engine_let_go(e);
+  }
   return true;
 }
 
@@ -174,7 +177,8 @@ void io_kick(struct engine *e) {
   struct job *jobs = e->batch_first;
 
   if (jobs == NULL) return;
-  if (e->jobs_in_flight == 0) engine_hold(e);
+  if (!e->jobs_hold) engine_hold(e);
+  e->jobs_hold = true;
   e->jobs_in_flight += e->batch_count;
   e->batch_first = NULL;
   e->batch_last = NULL;

@@ -256,6 +256,7 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
   double size, region_bytes;
   napi_typedarray_type type;
   size_t words, offset;
+  uint64_t bits;
   void *touched;
   napi_value buffer;
   int error;
@@ -266,13 +267,21 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "expected a Uint32Array");
     return NULL;
   }
-  if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1 && size / region_bytes <= (double)words * 32)) {
-    napi_throw_range_error(env, NULL, "not a bit for each region");
+  if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1)) {
+    napi_throw_range_error(env, NULL, "expected bytes");
     return NULL;
   }
   r.size = (uint64_t)size;
   r.region_bytes = (uint64_t)region_bytes;
   r.touched = touched;
+  /* Layout: src/io/touched.ts */
+  bits = r.size == 0 ? 0 : (r.size - 1) / r.region_bytes + 1;
+  bits = (bits + 31) / 32;
+  if (bits + (bits + 1023) / 1024 > words) {
+    napi_throw_range_error(env, NULL, "not a bit for each region");
+    return NULL;
+  }
+  r.summary = r.touched + bits;
   if (napi_create_reference(env, c.v[5], 1, &r.touched_ref) != napi_ok) return from_number(env, ENOMEM);
   error = serve_begin(c.e, id, leg, &r);
   if (error != 0) napi_delete_reference(env, r.touched_ref);

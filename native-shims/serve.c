@@ -8,8 +8,9 @@
  * Invariants:
  * - one side at a time has the socket: the main thread lends it when nothing of the connection is in hand, and the thread gives
  *   it back when all its answers are with the kernel
- * - a write begins only after its bit is set and `ending` was still false: so whoever sets `ending` and then reads the bits knows of all
- *   writes that may still come (both sequentially consistent), and `quiet` says that none does
+ * - a write begins only after its bit is set and `ending` was still false (both sequentially consistent): whoever sets `ending` and then
+ *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
+ *   may have had its bit taken before: its end sets it again
  * - a write that fails is given back whole, and fails again where it is judged
  * - the thread touches its own record, the leg's descriptor and the bits, nothing else
  */
@@ -22,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #include "conn.h"
 #include "legs.h"
@@ -32,6 +34,8 @@
 #define LONG_BODY_BYTES (48u * 1024)
 /* Answers to more requests than this are sent before the next one is looked at. */
 #define ANSWERS_MAX 256u
+/* What is done does not wait for long for what comes after it. */
+#define ANSWER_WAITS_NS 200000u
 #define STACK_BYTES (256u * 1024)
 #define SERVES_MAX 64u
 
@@ -66,6 +70,8 @@ struct serve {
   uint8_t *buffer;
   size_t pos, fill, need, last_body;
   size_t answers_length, answers_sent;
+  uint64_t answered_at_ns; /* the oldest that has not left */
+  int error; /* of the socket, met here */
   uint8_t answers[ANSWERS_MAX * (CHUNK_BYTES + SEAL_BYTES)];
 };
 
@@ -77,13 +83,18 @@ static void wake(struct serve *s) {
 
 /* ---------------------------------------------------------------------------------------------------------- the thread */
 
+static void set_bit(uint32_t *word, uint32_t bit) {
+  if ((__atomic_load_n(word, __ATOMIC_SEQ_CST) & bit) == 0) __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+}
+
 /* What is under way is known by its bit before it begins, and once more when it has ended. */
 static void touch(struct serve *s, uint64_t offset, uint64_t length) {
   uint64_t first = offset / s->rules.region_bytes, last = (offset + length - 1) / s->rules.region_bytes;
 
   for (uint64_t region = first; region <= last; region += 1) {
-    uint32_t *word = s->rules.touched + region / 32, bit = 1u << region % 32;
-    if ((__atomic_load_n(word, __ATOMIC_SEQ_CST) & bit) == 0) __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+    uint64_t word = region / 32;
+    set_bit(s->rules.touched + word, 1u << region % 32);
+    set_bit(s->rules.summary + word / 1024, 1u << word / 32 % 32);
   }
 }
 
@@ -96,10 +107,18 @@ static bool write_out(const struct serve *s, const uint8_t *data, uint64_t offse
   return true;
 }
 
+static uint64_t now_ns(void) {
+  struct timespec t;
+
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static void answer(struct serve *s, const uint8_t *cookie) {
   uint8_t *p = s->answers + s->answers_length;
   size_t length = s->structured ? CHUNK_BYTES : SIMPLE_REPLY_BYTES;
 
+  if (s->answers_length == 0) s->answered_at_ns = now_ns();
   memset(p, 0, length);
   if (s->structured) {
     put32(p, CHUNK_MAGIC);
@@ -118,7 +137,7 @@ static enum step serve_next(struct serve *s) {
   size_t left = s->fill - s->pos, head = REQUEST_BYTES + s->seal, whole;
   uint8_t *p = s->buffer + s->pos;
   uint64_t offset, length;
-  bool ours;
+  bool ours, well;
 
   s->need = head;
   if (left < head) return STEP_MORE;
@@ -134,8 +153,9 @@ static enum step serve_next(struct serve *s) {
   if (s->seal != 0 && !is_sealed(0, p + head, (size_t)length)) return STEP_OTHER;
   touch(s, offset, length);
   if (atomic_load(&s->ending)) return STEP_OTHER;
-  if (!write_out(s, p + head, offset, (size_t)length)) return STEP_OTHER;
+  well = write_out(s, p + head, offset, (size_t)length);
   touch(s, offset, length);
+  if (!well) return STEP_OTHER;
   answer(s, p + 8);
   atomic_fetch_add_explicit(&s->answered, 1, memory_order_relaxed);
   s->pos += whole;
@@ -143,7 +163,7 @@ static enum step serve_next(struct serve *s) {
   return STEP_SERVED;
 }
 
-/* False: they can not leave, nor will they. */
+/* False: they can not leave, nor will they; the socket's error is kept. */
 static bool send_answers(struct serve *s) {
   while (s->answers_sent < s->answers_length) {
     ssize_t n = send(s->fd, s->answers + s->answers_sent, s->answers_length - s->answers_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -152,7 +172,10 @@ static bool send_answers(struct serve *s) {
       atomic_fetch_add_explicit(&s->moved, (uint64_t)n, memory_order_relaxed);
     } else if (n < 0 && errno == EINTR) continue;
     else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
-    else return false;
+    else {
+      s->error = n < 0 ? errno : EIO;
+      return false;
+    }
   }
   s->answers_sent = 0;
   s->answers_length = 0;
@@ -161,7 +184,7 @@ static bool send_answers(struct serve *s) {
 
 static bool answers_full(const struct serve *s) { return s->answers_length + CHUNK_BYTES + SEAL_BYTES > sizeof s->answers; }
 
-/* False: the stream is over, or broken; the main thread will meet that itself. */
+/* False: the stream is over, which the main thread will meet itself, or broken, which the kernel tells once. */
 static bool receive(struct serve *s) {
   size_t left = s->fill - s->pos, ahead, limit;
   ssize_t n;
@@ -178,18 +201,24 @@ static bool receive(struct serve *s) {
   do {
     n = recv(s->fd, s->buffer + s->fill, limit, MSG_DONTWAIT);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
-  if (n == 0) return false;
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
+  if (n < 0) s->error = errno;
+  if (n <= 0) return false;
   s->fill += (size_t)n;
   atomic_fetch_add_explicit(&s->moved, (uint64_t)n, memory_order_relaxed);
   return true;
+}
+
+static void tell(struct serve *s) {
+  atomic_store(&s->e->serves_told, true);
+  uv_async_send(&s->e->async);
 }
 
 static void set(struct serve *s, bool *what) {
   pthread_mutex_lock(&s->lock);
   *what = true;
   pthread_mutex_unlock(&s->lock);
-  uv_async_send(&s->e->async);
+  tell(s);
 }
 
 /* Serves until the socket is to go back: with nothing unsent, unless nothing can be sent any more. */
@@ -202,8 +231,8 @@ static void serve_lent(struct serve *s) {
 
     while (!give_back && step == STEP_SERVED && !answers_full(s)) {
       step = serve_next(s);
-      /* Whoever waits for a long one has it before the next is begun. */
-      if (step == STEP_SERVED && s->last_body >= LONG_BODY_BYTES && !send_answers(s)) return;
+      if (step != STEP_SERVED || (s->last_body < LONG_BODY_BYTES && now_ns() - s->answered_at_ns < ANSWER_WAITS_NS)) continue;
+      if (!send_answers(s)) return;
     }
     give_back = give_back || step == STEP_OTHER || atomic_load(&s->ending);
     if (!quiet && atomic_load(&s->ending)) {
@@ -216,14 +245,24 @@ static void serve_lent(struct serve *s) {
     if (s->answers_length > 0) p[0].events |= POLLOUT;
     if (!give_back && !answers_full(s)) p[0].events |= POLLIN;
     atomic_store_explicit(&s->awaits, s->answers_length > 0 || s->fill > s->pos, memory_order_relaxed);
-    if (poll(p, 2, -1) < 0 && errno != EINTR) return;
+    if (poll(p, 2, -1) < 0 && errno != EINTR) {
+      s->error = errno;
+      return;
+    }
+    atomic_store_explicit(&s->awaits, false, memory_order_relaxed);
     if (p[1].revents != 0) {
       uint64_t count;
       /* `ending` is what it was written for. */
-      if (read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) return;
+      if (read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+        s->error = errno;
+        return;
+      }
     }
     if ((p[0].events & POLLIN) != 0 && p[0].revents != 0 && !receive(s)) give_back = true;
-    else if ((p[0].revents & (POLLERR | POLLHUP)) != 0 && (p[0].events & POLLIN) == 0) return;
+    else if ((p[0].revents & (POLLERR | POLLHUP)) != 0 && (p[0].events & POLLIN) == 0) {
+      s->error = ECONNRESET;
+      return;
+    }
   }
 }
 
@@ -232,13 +271,14 @@ static bool wait_for_socket(struct serve *s) {
   for (;;) {
     struct pollfd p = {.fd = s->wake, .events = POLLIN};
     uint64_t count;
-    bool lent;
+    /* First: what is lent before it ends is given back. */
+    bool lent, ending = atomic_load(&s->ending);
 
     pthread_mutex_lock(&s->lock);
     lent = s->lent;
     pthread_mutex_unlock(&s->lock);
     if (lent) return true;
-    if (atomic_load(&s->ending)) return false;
+    if (ending) return false;
     if (poll(&p, 1, -1) > 0 && read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) return false;
   }
 }
@@ -249,18 +289,17 @@ static void *serve_thread(void *argument) {
   pthread_setname_np(pthread_self(), "netraid-serve");
   while (wait_for_socket(s)) {
     serve_lent(s);
-    atomic_store_explicit(&s->awaits, false, memory_order_relaxed);
     pthread_mutex_lock(&s->lock);
     s->lent = false;
     s->back = true;
     pthread_mutex_unlock(&s->lock);
-    uv_async_send(&s->e->async);
+    tell(s);
   }
   pthread_mutex_lock(&s->lock);
   s->quiet = true;
   s->gone = true;
   pthread_mutex_unlock(&s->lock);
-  uv_async_send(&s->e->async);
+  tell(s);
   return NULL;
 }
 
@@ -423,7 +462,8 @@ static void take_back(struct serve *s) {
   if (c == NULL || c->serve != s) return;
   c->lent = false;
   if (atomic_load(&s->ending)) c->serve = NULL;
-  conn_resume(c, s->buffer + s->pos, s->fill - s->pos);
+  if (s->error != 0) conn_close(c, s->error);
+  else conn_resume(c, s->buffer + s->pos, s->fill - s->pos);
 }
 
 static void look(struct serve *s) {
@@ -438,10 +478,6 @@ static void look(struct serve *s) {
     s->back = false;
     pthread_mutex_unlock(&s->lock);
     if (back) take_back(s);
-    if (quiet && !s->silent) {
-      s->silent = true;
-      leg_release(e, s->leg);
-    }
     if (gone) {
       struct conn *c = conn_find(e, s->conn);
       if (c != NULL && c->serve == s) c->serve = NULL;
@@ -450,24 +486,38 @@ static void look(struct serve *s) {
       close_down(s);
       engine_let_go(e);
     }
+    s->silent = s->silent || quiet;
   }
-  if (!s->silent || s->op == 0) return;
-  event_done(e, s->op, 0, (double)atomic_load(&s->answered), 0, VALUE_NONE);
+  if (!s->silent) return;
+  if (s->op != 0) event_done(e, s->op, 0, (double)atomic_load(&s->answered), 0, VALUE_NONE);
   s->op = 0;
+  if (s->leg != NULL) {
+    struct leg *leg = s->leg;
+    s->leg = NULL;
+    leg_release(e, leg);
+  }
 }
 
-/* What the threads have told. */
+/* What the threads have told. JavaScript may be called meanwhile, and end another one. */
 void serves_look(struct engine *e) {
-  struct serve **at = &e->serves;
-
-  while (*at != NULL) {
-    struct serve *s = *at;
-    look(s);
-    if (s->joined && s->released) {
-      *at = s->next;
-      free(s);
-    } else at = &s->next;
+  if (e->serves_looking) {
+    e->serves_again = true;
+    return;
   }
+  e->serves_looking = true;
+  do {
+    e->serves_again = false;
+    atomic_store(&e->serves_told, false);
+    for (struct serve **at = &e->serves; *at != NULL;) {
+      struct serve *s = *at;
+      look(s);
+      if (s->joined && s->released && s->op == 0) {
+        *at = s->next;
+        free(s);
+      } else at = &s->next;
+    }
+  } while (e->serves_again);
+  e->serves_looking = false;
 }
 
 /* The environment is going: what is under way is finished. */
@@ -475,6 +525,8 @@ void serves_stop(struct engine *e) {
   for (struct serve *s = e->serves; s != NULL; s = s->next) {
     if (s->joined) continue;
     end(s);
+    /* It may be waiting for a peer that takes no answers. */
+    if (s->fd >= 0) (void)shutdown(s->fd, SHUT_RDWR);
     pthread_join(s->thread, NULL);
   }
 }

@@ -309,6 +309,8 @@ export class Claims {
   async #makeDurable(leg: LegInfo): Promise<boolean> {
     const { replica, keeper, env, tag } = this.#n;
     if (!replica.doubtful) return true;
+    // Only then is it known what was given to the leg.
+    await replica.endWithin(this.#n.record().definition.failureTimeoutMs);
     const marks = keeper.file?.map('intent').clone() ?? new DirtyBitmap(keeper.regions().regionCount);
     if (keeper.file === undefined) {
       env.log.warn('the bitmap file that says what the last session was writing is damaged: all of the own leg is written again', { tag });
@@ -317,7 +319,6 @@ export class Claims {
     const unsynced = replica.unsynced();
     if (unsynced !== undefined) addWithin(marks, unsynced);
     if (marks.count > 0) {
-      await replica.endWithin(this.#n.record().definition.failureTimeoutMs);
       env.log.info('writing again on the own leg what the last session was writing', { tag, regions: marks.count });
       // The kernel tells the first who syncs what it could not write back: of this leg all is in doubt already.
       if (this.#n.record().legInDoubt !== undefined) {

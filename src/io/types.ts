@@ -206,7 +206,7 @@ export interface ServeRules {
   sizeBytes: number;
   /** Those whose offset or length is no multiple are told. */
   blockBytes: number;
-  /** A bit for each region of `sizeBytes` (src/io/touched.ts): set before a write to it begins, and once more when it has ended. */
+  /** Of `sizeBytes` and `regionBytes` (src/io/touched.ts): set before a write to it begins, and once more when it has ended. */
   touched: Uint32Array;
   regionBytes: number;
 }
@@ -306,7 +306,7 @@ export interface Engine {
 
   /**
    * Server. From now on WRITEs without flags that keep the rules are executed and answered without being told; what else comes, one that fails, and
-   * one that came damaged, is REQUEST as ever. False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
+   * one that came damaged, is REQUEST as ever. Answers may still be on their way when the connection is closed, in order too. False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
    */
   serve(conn: ConnId, rules: ServeRules): boolean;
   /**

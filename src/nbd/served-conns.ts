@@ -11,8 +11,9 @@ import type { ConnId, LegId } from '../io/types.ts';
 
 interface ServedConn {
   state: 'served' | 'ending' | 'off';
-  /** Before it was served last. */
+  /** Before it was served last; while it is ending, what is known so far of that too. */
   answered: number;
+  known: number;
   open: boolean;
 }
 
@@ -26,6 +27,8 @@ export class ServedConns implements OpOwner {
   #underWay = 0;
   #stopped = false;
   #paused = false;
+  /** The engine has served one: whether it does at all is known then. */
+  #willing = false;
 
   /** `quiet`: called when `underWay` has become false. */
   constructor(hub: EngineHub, leg: LegId, touched: Touched, blockBytes: number, quiet: () => void) {
@@ -46,7 +49,7 @@ export class ServedConns implements OpOwner {
   }
 
   opened(conn: ConnId): void {
-    const c: ServedConn = { state: 'off', answered: 0, open: true };
+    const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true };
     this.#conns.set(conn, c);
     this.#begin(conn, c);
   }
@@ -63,7 +66,7 @@ export class ServedConns implements OpOwner {
   answeredOn(conn: ConnId): number {
     const c = this.#conns.get(conn);
     if (c === undefined) return 0;
-    return c.answered + (c.state === 'off' ? 0 : this.#hub.engine.served(conn));
+    return c.answered + (c.state === 'served' ? this.#hub.engine.served(conn) : c.known);
   }
 
   /** Nothing new is begun, for good. */
@@ -74,11 +77,8 @@ export class ServedConns implements OpOwner {
 
   /** Nothing new is begun before `resume`. */
   pause(): void {
-    for (const [conn, c] of this.#conns) {
-      if (c.state !== 'served') continue;
-      this.#paused = true;
-      this.#end(conn, c);
-    }
+    this.#paused = true;
+    for (const [conn, c] of this.#conns) if (c.state === 'served') this.#end(conn, c);
   }
 
   resume(): void {
@@ -86,21 +86,24 @@ export class ServedConns implements OpOwner {
     this.#paused = false;
     for (const [conn, c] of this.#conns) {
       if (c.state === 'off') this.#begin(conn, c);
-      else if (c.state === 'ending') this.#paused = true;
     }
+    // Those that could not begin again yet have another chance.
+    this.#paused = this.#willing && [...this.#conns.values()].some((c) => c.open && c.state !== 'served');
   }
 
   #begin(conn: ConnId, c: ServedConn): void {
-    if (this.#stopped || !c.open) return;
+    if (this.#stopped || this.#paused || !c.open) return;
     const { words, regionBytes, sizeBytes } = this.#touched;
     const rules = { leg: this.#leg, sizeBytes, blockBytes: this.#blockBytes, touched: words, regionBytes };
     if (!this.#hub.engine.serve(conn, rules)) return;
+    this.#willing = true;
     c.state = 'served';
     this.#underWay += 1;
   }
 
   #end(conn: ConnId, c: ServedConn): void {
     c.state = 'ending';
+    c.known = this.#hub.engine.served(conn);
     this.#hub.engine.unserve(this.#hub.start(this, conn), conn);
   }
 
@@ -109,6 +112,7 @@ export class ServedConns implements OpOwner {
     if (c?.state !== 'ending') throw new Error(`connection ${String(conn)} has left, and was not asked to`);
     c.state = 'off';
     c.answered += answered;
+    c.known = 0;
     if (!c.open) this.#conns.delete(conn);
     this.#underWay -= 1;
     if (this.#underWay === 0) this.#quiet();

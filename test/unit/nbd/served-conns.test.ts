@@ -80,6 +80,7 @@ test('one that closes while it is ending, or while it is off, is forgotten', () 
   served.pause();
   served.closed(1);
   engine.unserved(1, 5);
+  served.resume();
   served.opened(2);
   served.pause();
   engine.unserved(2, 5);
@@ -87,6 +88,41 @@ test('one that closes while it is ending, or while it is off, is forgotten', () 
   served.resume();
   expect(engine.servedNow.size).toBe(0);
   expect(served.answeredOn(1) + served.answeredOn(2)).toBe(0);
+});
+
+test('one that comes while all are paused waits for resume', () => {
+  const { engine, served } = setup();
+  served.pause();
+  served.opened(1);
+  expect(engine.servedNow.size).toBe(0);
+  expect(served.underWay).toBe(false);
+  served.resume();
+  expect(engine.servedNow.has(1)).toBe(true);
+});
+
+test('one that the engine can not take back yet is tried again with the next resume', () => {
+  const { engine, served } = setup();
+  served.opened(1);
+  served.pause();
+  engine.unserved(1, 2);
+  engine.serves = false;
+  served.resume();
+  expect(served.paused).toBe(true);
+  engine.serves = true;
+  served.resume();
+  expect(served.paused).toBe(false);
+  expect(engine.servedNow.has(1)).toBe(true);
+});
+
+test('counts do not fall while one is ending', () => {
+  const { engine, served } = setup();
+  served.opened(1);
+  engine.answered.set(1, 30);
+  served.pause();
+  engine.answered.set(1, 0);
+  expect(served.answeredOn(1)).toBe(30);
+  engine.unserved(1, 31);
+  expect(served.answeredOn(1)).toBe(31);
 });
 
 test('the end of what was not asked to end is a bug', () => {
