@@ -8,6 +8,8 @@ export class Damage {
   mismatches = 0;
   /** Of the last session: both nodes want checksums. Undefined: there was none, or the target is foreign. */
   checked: boolean | undefined;
+  /** Of the last session: all of its connections are in TLS. */
+  secured = false;
   readonly #log: LimitedLog;
   readonly #about: { tag: string; node: NodeName };
 
