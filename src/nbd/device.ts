@@ -60,8 +60,8 @@ export interface Device {
   trim(r: Replier, req: RequestId, offset: number, length: number, fua: boolean): void;
   writeZeroes(r: Replier, req: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void;
   blockStatus(r: Replier, req: RequestId, offset: number, length: number, oneExtent: boolean): void;
-  /** What came of a request did not match its checksum: it was not executed. */
-  damaged?(): void;
+  /** What came of a request did not match its checksum: it was not executed. `header`: nobody knows what it said, and its connection has ended. */
+  damaged?(header: boolean): void;
   /** Prefetch; a device may answer at once. */
   cache(r: Replier, req: RequestId, offset: number, length: number): void;
 }
