@@ -21,7 +21,7 @@ import { InboundLink } from './inbound-link.ts';
 import { type Hello, judgeHello } from './messages.ts';
 import type { Methods } from './methods.ts';
 import type { Peer } from './peer.ts';
-import { requireProof, secureAccepted } from './secure.ts';
+import { judgeProof, secureAccepted, type Standing, tellOfClear } from './secure.ts';
 
 /** Takes an admitted NBD connection over: paused, the ok already queued, and bytes that came early. Speaks first (NBDMAGIC). */
 export type NbdAccept = (socket: IoSocket, early: Uint8Array) => void;
@@ -149,17 +149,13 @@ export class Acceptor {
       return;
     }
     try {
-      this.#proven(secure, hello);
+      const standing = judgeProof(this.#ctx, secure, hello.node);
       if (hello.purpose === 'nbd') await this.#nbd(pull, hello);
-      else this.#link(pull, hello);
+      else this.#link(pull, hello, standing);
+      tellOfClear(this.#ctx, hello.node, 'inbound', standing);
     } catch (e: unknown) {
       this.#refuse(pull, hello, this.#refusal(hello, e));
     }
-  }
-
-  /** Throws ClusterError when it has not. */
-  #proven(secure: SecureSocket | null, hello: Hello): void {
-    requireProof(secure, hello.node);
   }
 
   /** Throws ClusterError when this hello may not go on. */
@@ -180,14 +176,14 @@ export class Acceptor {
     return { peer, protocol: verdict.protocol };
   }
 
-  #link(pull: PullSocket, hello: Hello): void {
+  #link(pull: PullSocket, hello: Hello, { secured }: Standing): void {
     const ctx = this.#ctx;
     const { peer, protocol } = this.#judge(hello);
     if (peer.inboundCount >= ctx.limits.inboundPerPeerMax) {
       throw new ClusterError(ClusterCode.BUSY, `${hello.node} has ${String(peer.inboundCount)} connections to ${ctx.self} already`);
     }
     const early = this.#handOver(pull, protocol);
-    const link: InboundLink = new InboundLink(ctx, peer.name, protocol, pull.socket, this.#methods, peer, {
+    const link: InboundLink = new InboundLink(ctx, peer.name, { protocol, secured }, pull.socket, this.#methods, peer, {
       onHeard: () => {
         peer.onHeard();
       },

@@ -100,6 +100,7 @@ export class Cluster {
       limits: { ...DEFAULT_LIMITS, ...o.limits },
       allow: o.allow ?? null,
       linkTls: o.linkTls ?? null,
+      inClear: new Set(),
       log: new LimitedLog(o.log, o.io.clock),
       factsFor: (peer) => this.#factsFor(peer),
       onFacts: (peer, facts, path, askedAt) => {

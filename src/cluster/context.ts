@@ -1,6 +1,6 @@
 /** What the parts of this room share: who we are, the outside world, and the limits. */
 import type { AddressRanges } from '../io/address-ranges.ts';
-import type { Tls } from '../io/tls.ts';
+import type { LinkTlsMode, Tls } from '../io/tls.ts';
 import type { Address, Chance, Clock, Net } from '../io/types.ts';
 import { encodeFrame, FrameError } from './frame.ts';
 import type { LimitedLog } from '../io/limited-log.ts';
@@ -33,9 +33,9 @@ export const HANDSHAKE_MAX_MS = 5000;
 /** How connections between nodes are secured. */
 export interface LinkTls {
   tls: Tls;
-  /** Those over loopback as well. */
-  everywhere: boolean;
-  /** Some peer is reached over loopback: from there a connection in clear is taken, unless `everywhere`. */
+  /** `required`: those over loopback as well. */
+  mode: Exclude<LinkTlsMode, 'off'>;
+  /** Some peer is reached over loopback: from there a connection in clear is taken with `auto`. */
   peersHere: boolean;
 }
 
@@ -55,6 +55,8 @@ export interface ClusterContext {
   readonly allow: AddressRanges | null;
   /** Null: they are not. */
   readonly linkTls: LinkTls | null;
+  /** Ways to and from peers that are in clear and have been told of: see `tellOfClear`. */
+  readonly inClear: Set<string>;
   readonly log: LimitedLog;
   /** The shortest silence from which anybody here takes that peer, or without one any peer, for lost; at most the daemon's own. */
   timeoutOf(peer?: string): number;

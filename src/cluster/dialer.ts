@@ -16,7 +16,7 @@ import { type ClusterContext, pathName } from './context.ts';
 import { DialedLink } from './dialed-link.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { type Greeting, greet } from './handshake.ts';
-import { secureDialed } from './secure.ts';
+import { type Opened, openWay, type Standing, tellOfClear } from './secure.ts';
 
 const BACKOFF_MIN_MS = 100;
 
@@ -33,7 +33,7 @@ type State =
   | { kind: 'idle' }
   | { kind: 'connecting'; plain: IoSocket | undefined; pull: PullSocket | undefined }
   | { kind: 'waiting'; timer: Timer }
-  | { kind: 'up'; link: DialedLink; since: number };
+  | { kind: 'up'; link: DialedLink; since: number; secured: boolean };
 
 /** For people. */
 export interface PathStatus {
@@ -42,6 +42,8 @@ export interface PathStatus {
   /** Up: for how long, and how long the last heartbeat took. */
   upForMs?: number;
   roundTripMs?: number;
+  /** Up: by TLS, and the peer has proved who it is. */
+  secured?: boolean;
   /** Not up: why the last attempt or connection ended. */
   lastError?: { code: string; message: string };
 }
@@ -114,6 +116,7 @@ export class Dialer {
     const s: PathStatus = { path: this.path, state: this.#state.kind };
     if (this.#state.kind === 'up') {
       s.upForMs = now - this.#state.since;
+      s.secured = this.#state.secured;
       if (this.#state.link.roundTripMs !== undefined) s.roundTripMs = this.#state.link.roundTripMs;
     } else if (this.#lastError !== undefined) {
       s.lastError = { code: this.#lastError.code, message: this.#lastError.message };
@@ -128,19 +131,20 @@ export class Dialer {
   }
 
   async #connect(state: State & { kind: 'connecting' }): Promise<void> {
-    const { clock, net } = this.#ctx;
-    let socket: IoSocket;
-    let deadline: number;
+    let opened: Opened;
     try {
-      state.plain = await net.connect(this.address, this.#patienceMs());
-      // TLS and hello together.
-      deadline = clock.now() + this.#patienceMs();
-      socket = await secureDialed(this.#ctx, state.plain, this.#peer, this.address, deadline - clock.now());
+      opened = await openWay(this.#ctx, this.#peer, this.address, this.#patienceMs(), {
+        opened: (plain) => {
+          state.plain = plain;
+        },
+        givenUp: () => this.#state !== state,
+      });
     } catch (e: unknown) {
       const why = asClusterError(e, `connecting to ${this.path}`);
       if (this.#state === state) this.#failed(why);
       return;
     }
+    const { socket, deadline } = opened;
     if (this.#state !== state) {
       socket.destroy();
       return;
@@ -164,7 +168,7 @@ export class Dialer {
       pull.destroy();
       this.#failed(new ClusterError(ClusterCode.DUPLICATE, `a second daemon named ${this.#peer} answers at ${this.path}; the first one is alive`));
     } else {
-      this.#up(socket, greeting, early);
+      this.#up(socket, opened, greeting, early);
     }
   }
 
@@ -187,7 +191,7 @@ export class Dialer {
     return Math.min(this.#ctx.handshakeTimeoutMs, this.#ctx.timeoutOf(this.#peer));
   }
 
-  #up(socket: IoSocket, greeting: Greeting, early: Uint8Array): void {
+  #up(socket: IoSocket, standing: Standing, greeting: Greeting, early: Uint8Array): void {
     const ctx = this.#ctx;
     const link = new DialedLink(ctx, this.#peer, this.path, greeting.protocol, socket, {
       onHeard: () => {
@@ -203,9 +207,10 @@ export class Dialer {
         this.#owner.onChange();
       },
     });
-    this.#state = { kind: 'up', link, since: ctx.clock.now() };
+    this.#state = { kind: 'up', link, since: ctx.clock.now(), secured: standing.secured };
     this.#lastError = undefined;
     ctx.log.log.info('connected', { peer: this.#peer, path: this.path, protocol: greeting.protocol });
+    tellOfClear(ctx, this.#peer, this.path, standing);
     this.#owner.onHeard();
     link.start(early);
     this.#owner.onChange();

@@ -20,6 +20,8 @@ export interface InboundLinkEvents {
 export class InboundLink {
   readonly path: string;
   readonly protocol: number;
+  /** By TLS, and the peer has proved who it is. */
+  readonly secured: boolean;
   readonly #ctx: ClusterContext;
   readonly #peer: string;
   readonly #methods: Methods;
@@ -32,7 +34,7 @@ export class InboundLink {
   constructor(
     ctx: ClusterContext,
     peer: string,
-    protocol: number,
+    way: { protocol: number; secured: boolean },
     socket: IoSocket,
     methods: Methods,
     running: RunningCount,
@@ -41,7 +43,8 @@ export class InboundLink {
     this.#ctx = ctx;
     this.#peer = peer;
     this.path = `from ${socket.remote}`;
-    this.protocol = protocol;
+    this.protocol = way.protocol;
+    this.secured = way.secured;
     this.#methods = methods;
     this.#running = running;
     this.#heardAt = ctx.clock.now();

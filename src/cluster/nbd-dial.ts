@@ -4,7 +4,7 @@ import type { Address, IoSocket } from '../io/types.ts';
 import { type ClusterContext, pathName } from './context.ts';
 import { asClusterError, ClusterCode, ClusterError } from './errors.ts';
 import { greet } from './handshake.ts';
-import { secureDialed } from './secure.ts';
+import { openWay, tellOfClear } from './secure.ts';
 
 export interface NbdSocket {
   /** Paused; its next owner calls `start` and `resume`. */
@@ -13,6 +13,8 @@ export interface NbdSocket {
   early: Uint8Array;
   /** Of the peer that answered (M5: proofs hold within one daemon start). */
   daemonStart: string;
+  /** By TLS, and the peer has proved who it is. */
+  secured: boolean;
 }
 
 export interface NbdDialLimits {
@@ -52,9 +54,8 @@ async function dialPath(
   answerMs: number,
   limits: NbdDialLimits,
 ): Promise<NbdSocket> {
-  const plain = await ctx.net.connect(address, answerMs);
-  const deadline = ctx.clock.now() + answerMs;
-  const socket = await secureDialed(ctx, plain, peer, address, answerMs);
+  const opened = await openWay(ctx, peer, address, answerMs, { opened: () => undefined, givenUp: () => limits.stopped() });
+  const { socket, deadline } = opened;
   if (limits.stopped()) {
     socket.destroy();
     throw new ClusterError(ClusterCode.CLOSED, `${ctx.self} is stopping`);
@@ -73,7 +74,9 @@ async function dialPath(
       params: params ?? null,
     };
     const greeting = await greet(pull, ctx.clock, hello, deadline);
-    return { socket, early: pull.detach(), daemonStart: greeting.daemonStart };
+    const early = pull.detach();
+    tellOfClear(ctx, peer, pathName(address), opened);
+    return { socket, early, daemonStart: greeting.daemonStart, secured: opened.secured };
   } catch (e: unknown) {
     pull.destroy();
     throw e;

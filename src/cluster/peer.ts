@@ -23,7 +23,7 @@ export interface PeerStatus {
   daemonStart?: string;
   protocol?: number;
   paths: PathStatus[];
-  inbound: { path: string; silentForMs: number }[];
+  inbound: { path: string; silentForMs: number; secured: boolean }[];
 }
 
 export class Peer implements DialerOwner {
@@ -193,7 +193,7 @@ export class Peer implements DialerOwner {
       peer: this.name,
       connected: this.#connected,
       paths: [...this.#dialers.values()].map((d) => d.status(now)),
-      inbound: [...this.#inbound].map((l) => ({ path: l.path, silentForMs: l.silentMs(now) })),
+      inbound: [...this.#inbound].map((l) => ({ path: l.path, silentForMs: l.silentMs(now), secured: l.secured })),
     };
     const silentForMs = this.silentForMs(now);
     const protocol = this.#links()[0]?.protocol ?? [...this.#inbound][0]?.protocol;

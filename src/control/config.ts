@@ -187,7 +187,7 @@ const schema = z.strictObject({
   listen: address.optional(),
   peers: z.record(z.string(), field(ADDRESSES_ALLOWED, addresses)).default({}),
   allow: ranges.optional(),
-  tls: oneOf<LinkTlsMode>('auto', ['auto', 'required', 'off']),
+  tls: oneOf<LinkTlsMode>('auto', ['auto', 'required', 'allowed', 'off']),
   exports: exportsSchema.prefault({}),
   failureTimeout: duration(2000, FAILURE_TIMEOUT_MIN_MS, FAILURE_TIMEOUT_MAX_MS),
   connectionsPerTarget: count(4, 1, 16),

@@ -1,4 +1,5 @@
 /** What a node can say to people about itself and its mirrors. Reads, never changes. */
+import type { PeerStatus } from '../cluster/peer.ts';
 import { isOverruled } from '../failover/arbiter.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import type { Decision } from '../failover/types.ts';
@@ -9,20 +10,32 @@ import { peerState } from '../failover/views.ts';
 import { checkpointContext } from '../mirror/dirty-contexts.ts';
 import type { ResyncProgress } from '../mirror/legs.ts';
 import type { Daemon } from './daemon.ts';
-import type { Actions, CheckpointStatus, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
+import type { Actions, CheckpointStatus, LinkInfo, MirrorStatus, Progress, ResyncRecord, TargetStatus } from './types.ts';
 
 export function nodeInfo(d: Daemon, version: string): Actions['info']['result'] {
   const { env, mirrors, broken } = d;
   const { node, cluster } = d.options;
-  const peers = Object.fromEntries(env.cluster.peers().map((n) => [n, { reachable: env.cluster.connected(n) }]));
+  const peers = Object.fromEntries(env.cluster.status().map((p) => [p.peer, { reachable: p.connected, links: linksOf(d, p) }]));
   return { node, cluster, version, peers, mirrors: [...mirrors.keys()], broken: [...broken.values()], refused: d.refused(), tls: tlsInfo(d) };
 }
+
+function linksOf(d: Daemon, { peer, paths, inbound }: PeerStatus): LinkInfo[] {
+  const links = paths.flatMap((p): LinkInfo[] => (p.secured === undefined ? [] : [{ path: p.path, tls: p.secured }]));
+  links.push(...inbound.map((l) => ({ path: l.path, tls: l.secured })));
+  for (const [tag, { source }] of d.mirrors) {
+    const link = source?.links.get(peer);
+    if (link?.foreign === false && link.leg.inSession) links.push({ path: `replication of ${tag}`, tls: link.damage.secured });
+  }
+  return links;
+}
+
+const NODES_SECURED = { auto: 'beyond-loopback', required: 'all', allowed: 'allowed' } as const;
 
 function tlsInfo({ options }: Daemon): Actions['info']['result']['tls'] {
   const { linkTls, exportTls } = options;
   const state = (linkTls ?? exportTls)?.tls.state;
   if (state === undefined) return null;
-  const nodes = linkTls === null || linkTls === undefined ? 'off' : linkTls.everywhere ? 'all' : 'beyond-loopback';
+  const nodes = linkTls === null || linkTls === undefined ? 'off' : NODES_SECURED[linkTls.mode];
   return { nodes, clients: exportTls?.mode ?? 'off', by: state.by, expires: state.expires };
 }
 

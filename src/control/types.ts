@@ -168,6 +168,14 @@ export class ControlError extends Error {
   }
 }
 
+/** A connection with another node. */
+export interface LinkInfo {
+  /** The address dialed, `from` that of one that the peer dialed, or `replication of TAG` for all that carry its data to the peer. */
+  path: string;
+  /** It is in TLS, and the peer has proved who it is. */
+  tls: boolean;
+}
+
 /** Every action: parameters and result. Sizes in bytes. `tag` is always the mirror's. */
 export interface Actions {
   info: {
@@ -176,14 +184,15 @@ export interface Actions {
       node: NodeName;
       cluster: string;
       version: string;
-      peers: Record<NodeName, { reachable: boolean }>;
+      /** `links`: what is open to and from it. */
+      peers: Record<NodeName, { reachable: boolean; links: LinkInfo[] }>;
       mirrors: string[];
       /** Mirrors of this node whose state can't be used, which `list` does not have. */
       broken: BrokenMirror[];
       /** Connections of NBD clients, and to the address for nodes, that since the daemon started were refused something for their address, or for what they have not proved; sessions of sources whose epoch is over. */
       refused: { clients: number; nodes: number; sessions: number };
-      /** Null: no connection of this node is secured. `nodes`: beyond loopback, or all; `expires`: when its certificate ends, ISO 8601. */
-      tls: { nodes: 'off' | 'beyond-loopback' | 'all'; clients: ExportTlsMode; by: TlsState['by']; expires: string | null } | null;
+      /** Null: no connection of this node is secured. `nodes`: beyond loopback, all, or where both ends can; `expires`: when its certificate ends, ISO 8601. */
+      tls: { nodes: 'off' | 'beyond-loopback' | 'all' | 'allowed'; clients: ExportTlsMode; by: TlsState['by']; expires: string | null } | null;
     };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };

@@ -4,6 +4,7 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import type { IoSocket } from '../io/types.ts';
 import type { NbdServer } from '../nbd/server.ts';
+import { isSame } from './epoch.ts';
 import type { MirrorNode } from './node.ts';
 import { definitionSchema, methods, nbdParamsSchema } from './protocol.ts';
 import { answerResolve } from './resolve.ts';
@@ -86,6 +87,11 @@ export function registerHandlers(
   cluster.handle('session.out', methods['session.out'], async (_peer, p) => {
     await mirror(p.tag).asTarget(p.epoch, (t) => t.out(p));
     return true;
+  });
+  cluster.handle('session.damaged', methods['session.damaged'], (peer, p) => {
+    const { source } = mirror(p.tag);
+    if (source !== undefined && isSame(source.epoch, p.epoch)) source.links.get(peer)?.damage.met();
+    return Promise.resolve(true);
   });
   cluster.handle('witness', methods.witness, async (peer, p) => {
     const node = mirror(p.tag);

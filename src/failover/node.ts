@@ -81,7 +81,7 @@ export class MirrorNode implements Claimant {
     this.tag = store.record.definition.tag;
     this.#onChanged = onChanged;
     this.#startedAt = env.io.clock.now();
-    this.replica = new Replica(env, store.record.definition.nodes[env.self]?.leg ?? '', {
+    this.replica = new Replica(this, store.record.definition.nodes[env.self]?.leg ?? '', {
       ...endedInDoubt(store.record, env.io.bootId),
       regions: () => this.#bitmap.regions(),
       onSyncFailed: (s) => {

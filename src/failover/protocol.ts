@@ -104,6 +104,8 @@ export const methods = {
    * `holds`: all members know it now.
    */
   witness: z.object({ tag: name, createId: hex, epoch: epochSchema, generation: hex, holds: z.boolean() }),
+  /** The header of a request of the caller's source came damaged, so that its connection was ended. An older node has no such method. */
+  'session.damaged': z.object({ tag: name, epoch: epochSchema }),
   /** The source stops on purpose. */
   'session.stop': z.object({ tag: name, epoch: epochSchema, session: hex }),
   /** The source's own leg is behind this target from now on. */

@@ -14,6 +14,8 @@ import { LimitedLog } from '../io/limited-log.ts';
 import { Errno, errnoName, type Handle, IoError, type LegInfo } from '../io/types.ts';
 import { Unsynced } from '../mirror/unsynced.ts';
 import { LegDevice } from '../nbd/leg-device.ts';
+import type { NodeContext } from './context.ts';
+import { tellOfDamage } from './damage.ts';
 import type { NodeEnv } from './env.ts';
 import type { Epoch, NodeName } from './types.ts';
 import { endsWithin } from './within.ts';
@@ -42,6 +44,7 @@ export interface ReplicaOptions {
 const CLOSE_MAX_MS = 5000;
 
 export class Replica {
+  readonly #ctx: NodeContext;
   readonly #env: NodeEnv;
   readonly #path: string;
   readonly #onSyncFailed: (s: ReplicaSession | undefined) => void;
@@ -63,7 +66,9 @@ export class Replica {
   /** Of the session that ended last: whoever ends it too waits for the same. */
   #ending: Promise<void> = Promise.resolve();
 
-  constructor(env: NodeEnv, legPath: string, o: ReplicaOptions) {
+  constructor(ctx: NodeContext, legPath: string, o: ReplicaOptions) {
+    const { env } = ctx;
+    this.#ctx = ctx;
     this.#env = env;
     this.#path = legPath;
     this.doubtful = o.doubtful;
@@ -161,10 +166,12 @@ export class Replica {
             this.doubtful = true;
             this.#onSyncFailed(s);
           },
-          damaged: () => {
+          damaged: (header) => {
             this.#mismatches += 1;
             const about = { leg: this.#path, from: o.from, mismatches: this.#mismatches };
             this.#limitedLog.warn(o.from, 'what a source sent did not match its checksum, and was not written', about);
+            // Its source, which gets no answer, does not know why the connection has ended.
+            if (header) void tellOfDamage(this.#ctx, s);
           },
         },
       },

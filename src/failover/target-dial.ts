@@ -41,6 +41,7 @@ export async function dialNode(
   const params = { tag: ctx.tag, epoch: s.epoch, session: o.id, kind, generation: r.generation, definition: r.definition, rewrites, checksums };
   const opened = sessionAnswerSchema.parse(await open(s, node, params));
   damage.checked = checksums && opened.checksums;
+  damage.secured = true;
   const onMismatch = (): void => {
     damage.met();
   };
@@ -52,7 +53,11 @@ export async function dialNode(
     connectTimeoutMs: s.timeoutMs * DIAL_STEPS_MAX,
     replyTimeoutMs: s.timeoutMs,
     ...(damage.checked ? { checksums: { onMismatch } } : {}),
-    open: async () => await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs),
+    open: async () => {
+      const socket = await ctx.env.cluster.dialNbd(node, { tag: ctx.tag, token: opened.token }, s.timeoutMs);
+      damage.secured &&= socket.secured;
+      return socket;
+    },
   });
 }
 

@@ -59,8 +59,11 @@ export interface ClientTls {
   connect(s: IoSocket, server: ServerProof, timeoutMs: number): Promise<IoSocket>;
 }
 
-/** Connections between nodes. `auto`: all but those over loopback are secured. */
-export type LinkTlsMode = 'auto' | 'required' | 'off';
+/**
+ * Connections between nodes. `auto`: all but those over loopback are secured. `allowed`: those that both ends can secure; while nodes
+ * are moved from one of the others to another, for whoever is in between can see to it that none is.
+ */
+export type LinkTlsMode = 'auto' | 'required' | 'allowed' | 'off';
 
 /** NBD clients over TCP: STARTTLS is not offered, offered, or needed. */
 export type ExportTlsMode = 'off' | 'allowed' | 'required';

@@ -68,7 +68,8 @@ const AGE_MAX = 10;
  * it was sent, or from the last answer to an older one, whichever is later. Of all that are out, the oldest is the one waited for
  * longest, so that one number a connection stands for all. An answer to a younger one is none to it: it may hang for itself.
  *
- * All that has an end: a disk that answers one by one, each of them just in time, is not waited for without one (M14).
+ * All that has an end: a disk that answers one by one, each of them just in time, is not waited for without one (M14). Nor is a piece
+ * whose answers come damaged: it is sent again from its old place, with nothing of its time given back.
  */
 export class Link {
   readonly conn: ConnId;

@@ -266,9 +266,11 @@ export class Pipeline {
 
   #transmit(p: Piece, r: Request, link: Link): void {
     const { hub, clock } = this.#o;
-    const now = clock.now();
-    link.add(p, now);
-    this.#deadline.sent(now);
+    // What is sent again keeps its place, and so its deadline: a damaged answer is none, and whoever asked waits no longer for it (M14).
+    if (p.sent === 0) {
+      link.add(p, clock.now());
+      this.#deadline.sent(p.sentAt);
+    }
     p.sent += 1;
     // A block status that names its context says the length of its range in its payload.
     const length = (r.flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 ? statusPayloadBytes(1) : p.length;
@@ -292,8 +294,8 @@ export class Pipeline {
     if (r === undefined || link === undefined) throw new Error(`piece ${String(index)} was done twice`);
     const asked = p.length;
     const { mismatches } = this.#o;
-    link.remove(p, this.#o.clock.now());
     if (errno === Errno.EBADMSG && mismatches !== undefined && this.#lost === undefined && this.#sentAgain(p, r, link)) return;
+    link.remove(p, this.#o.clock.now());
     if (errno === 0) mismatches?.answeredWell();
     this.#pieces.give(p);
     r.piecesOut -= 1;

@@ -65,8 +65,8 @@ export interface Device {
   closed?(conn: ConnId): void;
   /** Its requests that the device was not told of. */
   servedOn?(conn: ConnId): number;
-  /** What came of a request did not match its checksum: it was not executed. */
-  damaged?(): void;
+  /** What came of a request did not match its checksum: it was not executed. `header`: nobody knows what it said, and its connection has ended. */
+  damaged?(header: boolean): void;
   /** Prefetch; a device may answer at once. */
   cache(r: Replier, req: RequestId, offset: number, length: number): void;
 }

@@ -43,8 +43,8 @@ export interface LegWatch {
   syncEnds(well: boolean): void;
   /** Once, before the answer: nothing on the leg is called durable any more. */
   syncFailed(): void;
-  /** A request came damaged, and was not executed. */
-  damaged(): void;
+  /** A request came damaged, and was not executed. `header`: nobody knows what it said, and its connection has ended. */
+  damaged(header: boolean): void;
 }
 
 type Kind = 'read' | 'change' | 'durable-change' | 'flush' | 'block-status';
@@ -114,8 +114,8 @@ export class LegDevice implements Device, OpOwner {
     return this.#info;
   }
 
-  damaged(): void {
-    this.#watch?.damaged();
+  damaged(header: boolean): void {
+    this.#watch?.damaged(header);
   }
 
   /** After the leg was resized; clients learn of it when they connect again. */

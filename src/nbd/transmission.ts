@@ -165,7 +165,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
     this.#open.add(req);
     if (cmd === CMD_DAMAGED && this.#checksums) {
       this.#drop(h);
-      this.device.damaged?.();
+      this.device.damaged?.(false);
       if (this.#take(req)) this.#hub.engine.reply(this.#watch(), req, CHECKSUM_EBADMSG, 0, 0, 0);
       return;
     }
@@ -305,7 +305,7 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
 
   onClosed(errno: number): void {
     this.#state = 'gone';
-    if (errno === Errno.EPROTO && this.#checksums) this.device.damaged?.();
+    if (errno === Errno.EPROTO && this.#checksums) this.device.damaged?.(true);
     this.#deadline?.cancel();
     this.#open.clear();
     this.#asked.clear();

@@ -169,7 +169,7 @@ describe('a peer of another cluster', () => {
       );
       const said = n.logged(/is of cluster/);
       expect(said.every((l) => l.includes('wrong-cluster') && l.includes('interop') && l.includes('elsewhere'))).toBe(true);
-      expect((await n.control.call('info', {})).peers[stranger.name]).toEqual({ reachable: false });
+      expect((await n.control.call('info', {})).peers[stranger.name]).toEqual({ reachable: false, links: [] });
     }
     await daemons.untilTarget('server1', TAG, 'server2', 'is not heard', (t) => t.state === 'Unknown');
     expect((await other.control.call('status', { tag: TAG })).inService).toBe(false);

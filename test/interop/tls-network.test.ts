@@ -93,6 +93,67 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
     });
   });
 
+  describe('nodes that are moved to TLS', () => {
+    it('one at a time replicate at each step, and show which connections are not in TLS yet', async () => {
+      const all = await Daemons.start({
+        nodes: NODES,
+        config: { server1: { ...addresses(0), tls: 'off' }, server2: { ...addresses(1), tls: 'allowed' } },
+        within: { server1: networks.within(0), server2: networks.within(1) },
+        prepare: (node, root) => {
+          cpSync(join(folder, node), join(root, 'etc', 'tls'), { recursive: true });
+          return Promise.resolve();
+        },
+      });
+      const config = (node: NodeProcess): string => join(node.root, 'etc', 'netraid.yaml');
+      const move = async (name: (typeof NODES)[number], to: string): Promise<void> => {
+        const n = all.node(name);
+        await n.stop();
+        writeFileSync(config(n), readFileSync(config(n), 'utf8').replace(/^tls: .*$/m, `tls: ${to}`));
+        await n.start();
+        await all.until('both hear each other', async () => {
+          const infos = await Promise.all(all.nodes().map((x) => x.control.call('info', {})));
+          return infos.every((i) => Object.values(i.peers).every((p) => p.reachable));
+        });
+        await all.untilInSync('server1', TAG);
+      };
+      /** Whether each connection of that node is in TLS: those that carry data, and the others. */
+      const secured = async (name: (typeof NODES)[number]): Promise<{ data: boolean[]; others: boolean[] }> => {
+        const info = await all.node(name).control.call('info', {});
+        const links = Object.values(info.peers).flatMap((p) => p.links);
+        const of = (data: boolean): boolean[] => links.filter((l) => (l.path === `replication of ${TAG}`) === data).map((l) => l.tls);
+        return { data: of(true), others: of(false) };
+      };
+      const written = async (): Promise<void> => {
+        writeFileSync(image, randomBytes(SIZE));
+        await runOk('nbdcopy', ['--flush', image, all.node('server1').uri(TAG)]);
+        expect(await all.verify('server1', TAG)).toMatchObject({ differingBytes: 0 });
+      };
+      try {
+        await all.createMirror({ tag: TAG, sizeBytes: SIZE, legs: { server1: all.path('leg1'), server2: all.path('leg2') } });
+        await written();
+        expect(await secured('server1')).toEqual({ data: [false], others: [false, false] });
+        expect(await secured('server2')).toEqual({ data: [], others: [false, false] });
+        const told = all.node('server2').logged(/a connection between nodes is not secured/);
+        expect(told).toHaveLength(2);
+        await move('server1', 'allowed');
+        await written();
+        for (const n of NODES) expect((await secured(n)).others).toEqual([true, true]);
+        expect((await secured('server1')).data).toEqual([true]);
+        await move('server2', 'required');
+        await written();
+        await move('server1', 'required');
+        await written();
+        expect(await secured('server1')).toEqual({ data: [true], others: [true, true] });
+        const shown = await all.node('server1').cli('netraid', ['info']);
+        expect(shown.stdout).toMatch(/server2 {2}reachable {2}10\.77\.0\.2:7788 TLS, from 10\.77\.0\.2:\d+ TLS, replication of data TLS/);
+        expect(shown.stdout).not.toContain('in clear');
+        expect(all.node('server1').logged(/a connection between nodes is not secured/)).toEqual([]);
+      } finally {
+        await all.close();
+      }
+    });
+  });
+
   describe('who is not taken', () => {
     let made = 0;
 
@@ -166,7 +227,7 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
         await expect.poll(() => refusedNodes(near), { timeout: 20_000 }).toBeGreaterThan(2);
         const lines = near.logged(/a connection was not taken/);
         expect(lines).toEqual([expect.stringMatching(why)]);
-        for (const n of [near, far]) expect(Object.values((await n.control.call('info', {})).peers)).toEqual([{ reachable: false }]);
+        for (const n of [near, far]) expect(Object.values((await n.control.call('info', {})).peers)).toEqual([{ reachable: false, links: [] }]);
       } finally {
         await Promise.all([near.kill(), far.kill()]);
       }

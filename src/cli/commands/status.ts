@@ -1,5 +1,5 @@
 /** What there is, and how it is: one mirror, all mirrors, the node. */
-import type { Actions, BrokenMirror, MirrorStatus } from '../../control/types.ts';
+import type { Actions, BrokenMirror, LinkInfo, MirrorStatus } from '../../control/types.ts';
 import { ExitCode, oneLine, UsageError } from '../exit.ts';
 import { answer, pollPause } from '../output.ts';
 import { mirrorLines, mirrorTable, plainTable } from '../render.ts';
@@ -63,7 +63,12 @@ async function watch(ctx: CommandContext, look: () => Promise<Shown>): Promise<n
 
 type TlsInfo = Actions['info']['result']['tls'];
 
-const nodesText = { off: 'not between nodes', 'beyond-loopback': 'between nodes (but for loopback)', all: 'between nodes' } as const;
+const nodesText = {
+  off: 'not between nodes',
+  'beyond-loopback': 'between nodes (but for loopback)',
+  all: 'between nodes',
+  allowed: 'between nodes that both can',
+} as const;
 const clientsText = { off: 'not for clients', allowed: 'for clients that want it', required: 'for clients' } as const;
 
 function tlsText(t: TlsInfo): string {
@@ -73,7 +78,8 @@ function tlsText(t: TlsInfo): string {
 
 export async function info(ctx: CommandContext): Promise<number> {
   const i = await ctx.client.call('info', {});
-  const peers = Object.entries(i.peers).map(([n, p]) => [n, p.reachable ? 'reachable' : 'silent']);
+  const links = (p: { links: LinkInfo[] }): string => p.links.map((l) => `${l.path} ${l.tls ? 'TLS' : 'in clear'}`).join(', ');
+  const peers = Object.entries(i.peers).map(([n, p]) => [n, p.reachable ? 'reachable' : 'silent', links(p)]);
   answer(ctx, i, [
     `Node: ${i.node}`,
     `Cluster: ${i.cluster}`,
@@ -87,7 +93,7 @@ export async function info(ctx: CommandContext): Promise<number> {
           `Refused for their address, for who they are or for want of proof: ${String(i.refused.clients)} connections of clients, ${String(i.refused.nodes)} of nodes; of sources whose time is over: ${String(i.refused.sessions)} sessions; the log of the daemon says which`,
         ]),
     `TLS: ${tlsText(i.tls)}`,
-    ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE'], peers).map((l) => `  ${l}`)]),
+    ...(peers.length === 0 ? ['Peers: none'] : ['Peers:', ...plainTable(['NODE', 'STATE', 'CONNECTIONS'], peers).map((l) => `  ${l}`)]),
   ]);
   return ExitCode.OK;
 }

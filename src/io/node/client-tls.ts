@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { connect, type ConnectionOptions, createSecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTls, SecureSocket, ServerProof } from '../tls.ts';
 import { type Clock, Errno, type Files, IoError, type IoSocket } from '../types.ts';
-import { certificateVerdict, contextOf, inTime, isPsk, NodeSecureSocket, PSK_CIPHERS, released, shaken, type Verdict } from './tls.ts';
+import { contextOf, PSK_CIPHERS } from './tls-contexts.ts';
+import { certificateVerdict, inTime, isPsk, NodeSecureSocket, released, shaken, type Verdict } from './tls.ts';
 import { checkedPart, listsIn, parsePsk, readClientFiles, readPsk } from './tls-files.ts';
 
 export interface ClientTlsOptions {

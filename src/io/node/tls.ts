@@ -1,6 +1,7 @@
 /**
  * TLS by Node: certificates and keys out of a folder, read again when a connection comes and they have changed, so that a
- * renewal needs no restart. A new set that can not be used is said aloud, and the one before it stays.
+ * renewal needs no restart. A new set that can not be used is said aloud, and the one before it stays. What Node makes of a set is
+ * kept with it (tls-contexts.ts).
  *
  * Invariants
  * - TLS 1.2 or later; no session is taken up again, so that whoever has been revoked is refused the next time
@@ -8,14 +9,14 @@
  */
 import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { constants } from 'node:crypto';
-import { connect, type ConnectionOptions, createServer, DEFAULT_CIPHERS, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import type { Log } from '../log.ts';
 import type { SecureSocket, Tls, TlsPeer, TlsState } from '../tls.ts';
 import { type Clock, Errno, type Files, IoError, type IoSocket, type Timer } from '../types.ts';
 import { errnoOf } from './errors.ts';
 import { NodeSocket } from './socket.ts';
-import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, type TlsMaterial, tlsMaterial } from './tls-files.ts';
+import { TlsContexts } from './tls-contexts.ts';
+import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, tlsMaterial } from './tls-files.ts';
 import { refusalOf, tlsErrorText } from './tls-words.ts';
 
 /** Files are not looked at more often. */
@@ -24,15 +25,6 @@ const RELOAD_MS = 1000;
 const LOOK_MAX_MS = 200;
 const DAY_MS = 24 * 3_600_000;
 const WARN_BEFORE_MS = 30 * DAY_MS;
-/** Those with forward secrecy first; all of them say PSK in their name, and all are of TLS 1.2. */
-export const PSK_CIPHERS =
-  'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256';
-
-/** Node's own choice, which rules out PSK for good. */
-const CERTIFICATE_CIPHERS = DEFAULT_CIPHERS.split(':')
-  .filter((c) => c !== '!PSK')
-  .join(':');
-
 export interface Verdict {
   peer: TlsPeer | null;
   refusal: string;
@@ -56,7 +48,7 @@ export class NodeTls implements Tls {
   readonly #clock: Clock;
   readonly #log: Log;
   #bytes: TlsFileBytes;
-  #material: TlsMaterial;
+  #inUse: TlsContexts;
   #lookedAt: number;
   #looking: Promise<void> | undefined;
 
@@ -67,7 +59,7 @@ export class NodeTls implements Tls {
     this.#clock = o.clock;
     this.#log = o.log;
     this.#bytes = bytes;
-    this.#material = tlsMaterial(bytes, o.folder, o.node);
+    this.#inUse = new TlsContexts(tlsMaterial(bytes, o.folder, o.node));
     this.#lookedAt = o.clock.now();
     this.#watchEnd();
   }
@@ -78,7 +70,7 @@ export class NodeTls implements Tls {
   }
 
   get state(): TlsState {
-    const { x509, psk } = this.#material;
+    const { x509, psk } = this.#inUse.material;
     const by: TlsPeer['by'][] = [];
     if (x509 !== null) by.push('certificate');
     if (psk !== null) by.push('psk');
@@ -94,38 +86,24 @@ export class NodeTls implements Tls {
   }
 
   async #accept(s: IoSocket, early: Uint8Array): Promise<SecureSocket> {
-    const { x509, psk } = await this.#current();
+    const contexts = await this.#current();
     const raw = await released(s, early);
     let user = '';
-    const server = createServer({
-      ...(x509 === null ? {} : contextOf(x509)),
-      requestCert: x509 !== null,
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
-      // No ticket and no session of ours: nobody comes in with what was proved earlier.
-      secureOptions: constants.SSL_OP_NO_TICKET,
-      ...(psk === null
-        ? {}
-        : {
-            maxVersion: 'TLSv1.2' as const,
-            dhparam: 'auto',
-            ciphers: x509 === null ? PSK_CIPHERS : `${PSK_CIPHERS}:${CERTIFICATE_CIPHERS}`,
-            pskCallback: (_socket: TLSSocket, identity: string) => {
-              user = identity;
-              return psk.get(identity) ?? null;
-            },
-          }),
-    });
     const secure = await shaken(raw, s.remote, (done, failed) => {
-      server.on('secureConnection', done);
-      server.on('tlsClientError', failed);
-      server.emit('connection', raw);
+      contexts.accept(raw, {
+        done: (t, named) => {
+          user = named;
+          done(t);
+        },
+        failed,
+      });
     });
     return new NodeSecureSocket(secure, s.remote, clientVerdict(secure, user));
   }
 
   async #connect(s: IoSocket, node: string): Promise<SecureSocket> {
-    const { x509, psk } = await this.#current();
+    const contexts = await this.#current();
+    const { x509, psk } = contexts.material;
     const key = psk?.get(this.#node);
     if (x509 === null && key === undefined) {
       s.destroy();
@@ -133,17 +111,10 @@ export class NodeTls implements Tls {
     }
     const raw = await released(s, new Uint8Array(0));
     const proof: ConnectionOptions =
-      x509 !== null
-        ? contextOf(x509)
-        : {
-            ciphers: PSK_CIPHERS,
-            maxVersion: 'TLSv1.2',
-            minDHSize: 1024,
-            pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }),
-          };
+      x509 !== null ? {} : { minDHSize: 1024, pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }) };
     const secure = await shaken(raw, s.remote, (done, failed) => {
       // Names are compared below: a node's is no host's.
-      const t = connect({ socket: raw, ...proof, minVersion: 'TLSv1.2', rejectUnauthorized: false, checkServerIdentity: () => undefined });
+      const t = connect({ socket: raw, secureContext: contexts.client(), ...proof, rejectUnauthorized: false, checkServerIdentity: () => undefined });
       t.on('secureConnect', () => {
         done(t);
       });
@@ -156,8 +127,8 @@ export class NodeTls implements Tls {
   }
 
   /** What is in the folder now, when it can be used, and as far as the disk answers: nodes hear each other also while it does not. */
-  async #current(): Promise<TlsMaterial> {
-    if (this.#clock.now() - this.#lookedAt < RELOAD_MS) return this.#material;
+  async #current(): Promise<TlsContexts> {
+    if (this.#clock.now() - this.#lookedAt < RELOAD_MS) return this.#inUse;
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
       this.#lookedAt = this.#clock.now();
@@ -168,7 +139,7 @@ export class NodeTls implements Tls {
     });
     await Promise.race([this.#looking, enough]);
     timer?.cancel();
-    return this.#material;
+    return this.#inUse;
   }
 
   /** Also of a daemon that runs for years, and to whom nobody new connects. */
@@ -180,7 +151,7 @@ export class NodeTls implements Tls {
   }
 
   #warnOfEnd(): void {
-    const { x509 } = this.#material;
+    const { x509 } = this.#inUse.material;
     if (x509 === null || x509.expires - this.#clock.wallNow() > WARN_BEFORE_MS) return;
     this.#log.warn("this node's certificate ends soon, or has ended: netraid pki renew", { ends: this.state.expires });
   }
@@ -191,9 +162,9 @@ export class NodeTls implements Tls {
       if (sameFiles(bytes, this.#bytes)) return;
       this.#bytes = bytes;
       // A list that is away while it is being replaced would let in whom it is there to keep out.
-      const gone = bytes.crl === null && (this.#material.x509?.crl.length ?? 0) > 0;
+      const gone = bytes.crl === null && (this.#inUse.material.x509?.crl.length ?? 0) > 0;
       if (gone) throw new Error(`ca-crl.pem is gone from ${this.#folder}; to do without it, start the daemon anew`);
-      this.#material = tlsMaterial(bytes, this.#folder, this.#node);
+      this.#inUse = new TlsContexts(tlsMaterial(bytes, this.#folder, this.#node));
       this.#log.info('new certificates or keys are in use', { folder: this.#folder });
       this.#warnOfEnd();
     } catch (e: unknown) {
@@ -241,15 +212,6 @@ export function shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket)
 export async function released(s: IoSocket, early: Uint8Array): Promise<Socket> {
   if (!(s instanceof NodeSocket)) throw new Error('TLS takes sockets of the node world alone');
   return await s.release(early);
-}
-
-/** A client may have no certificate of its own. */
-type Context = Pick<NonNullable<TlsMaterial['x509']>, 'ca' | 'crl'> & { cert: Uint8Array | null; key: Uint8Array | null };
-
-export function contextOf(x: Context): SecureContextOptions {
-  const buffer = (b: Uint8Array): Buffer => Buffer.from(b.buffer, b.byteOffset, b.byteLength);
-  const own = x.cert === null || x.key === null ? {} : { cert: buffer(x.cert), key: buffer(x.key) };
-  return { ca: buffer(x.ca), ...own, ...(x.crl.length === 0 ? {} : { crl: x.crl.map(buffer) }) };
 }
 
 export const isPsk = (t: TLSSocket): boolean => t.getCipher().name.includes('PSK');

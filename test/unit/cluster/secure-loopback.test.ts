@@ -7,7 +7,7 @@ import { at, makeNode, type Node, Stranger } from './harness.ts';
 const HOST = { a: '127.0.0.1', b: '127.0.0.2' } as const;
 
 interface Way {
-  everywhere: boolean;
+  mode: 'auto' | 'required';
   peersHere: boolean;
 }
 
@@ -30,7 +30,7 @@ async function started(world: FakeWorld, ...nodes: { node: Node }[]): Promise<vo
 describe('nodes on one machine', () => {
   it('speak in clear where peers are there', async () => {
     const world = new FakeWorld();
-    const way = { everywhere: false, peersHere: true };
+    const way: Way = { mode: 'auto', peersHere: true };
     const [a, b] = [nodeHere(world, 'a', way), nodeHere(world, 'b', way)];
     await started(world, a, b);
     expect([a.node.cluster.connected('b'), b.node.cluster.connected('a')]).toEqual([true, true]);
@@ -40,7 +40,7 @@ describe('nodes on one machine', () => {
 
   it('speak TLS where that is required', async () => {
     const world = new FakeWorld();
-    const way = { everywhere: true, peersHere: true };
+    const way: Way = { mode: 'required', peersHere: true };
     const [a, b] = [nodeHere(world, 'a', way), nodeHere(world, 'b', way)];
     await started(world, a, b);
     expect([a.node.cluster.connected('b'), b.node.cluster.connected('a')]).toEqual([true, true]);
@@ -48,8 +48,8 @@ describe('nodes on one machine', () => {
   });
 
   it.each<[string, Way]>([
-    ['is required', { everywhere: true, peersHere: true }],
-    ['is for all peers, none of whom is here', { everywhere: false, peersHere: false }],
+    ['is required', { mode: 'required', peersHere: true }],
+    ['is for all peers, none of whom is here', { mode: 'auto', peersHere: false }],
   ])('are not taken in clear where TLS %s, and that is logged once and counted', async (_what, way) => {
     const world = new FakeWorld();
     const [a, b] = [nodeHere(world, 'a', way), nodeHere(world, 'b')];
@@ -61,7 +61,7 @@ describe('nodes on one machine', () => {
 
   it('may be dialed by TLS from elsewhere as well, which is then to be proved', async () => {
     const world = new FakeWorld();
-    const a = nodeHere(world, 'a', { everywhere: false, peersHere: true });
+    const a = nodeHere(world, 'a', { mode: 'auto', peersHere: true });
     await started(world, a);
     const call = async (from: string, name: string): Promise<Stranger> => {
       const io = world.io(from);
@@ -79,7 +79,7 @@ describe('nodes on one machine', () => {
 
   it('take a hello in clear from loopback alone', async () => {
     const world = new FakeWorld();
-    const a = nodeHere(world, 'a', { everywhere: false, peersHere: true });
+    const a = nodeHere(world, 'a', { mode: 'auto', peersHere: true });
     await started(world, a);
     const far = await Stranger.call(world, '10.0.0.9', HOST.a);
     far.hello('b', 'a');

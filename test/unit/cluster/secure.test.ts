@@ -6,12 +6,7 @@ import { codeOf, makeNode, type Node, Stranger } from './harness.ts';
 
 /** A node that proves to be what it is called, or something else. */
 function secureNode(world: FakeWorld, self: string, peer: string, identity: FakeIdentity = { names: [self] }): Node {
-  return makeNode(
-    world,
-    self,
-    { [peer]: [peer] },
-    { linkTls: { tls: new FakeTls(identity, world.io(self).clock), everywhere: false, peersHere: true } },
-  );
+  return makeNode(world, self, { [peer]: [peer] }, { linkTls: { tls: new FakeTls(identity, world.io(self).clock), mode: 'auto', peersHere: true } });
 }
 
 async function started(world: FakeWorld, a: Node, b: Node): Promise<void> {

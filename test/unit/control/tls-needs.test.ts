@@ -13,6 +13,7 @@ describe('what is to be secured', () => {
     ['a node by itself', '', false, false],
     ['nodes on one machine', HERE, false, false],
     ['nodes on one machine, where it is required', `${HERE}tls: required\n`, true, false],
+    ['nodes on one machine, where it is allowed', `${HERE}tls: allowed\n`, true, false],
     ['nodes on several', AWAY, true, false],
     ['nodes on several, where it is off', `${AWAY}tls: off\n`, false, false],
     ['one peer elsewhere', 'listen: 127.0.0.1:7000\npeers: {b: other.example.org:7000}\n', true, false],
@@ -27,10 +28,11 @@ describe('what is to be secured', () => {
     const tls = new FakeTls({ names: ['a'] }, new ManualClock());
     const required = `${AWAY}tls: required\nexports: {listen: 10.0.0.1:10809, tls: required}\n`;
     expect(securedParts(config(required), tls)).toEqual({
-      linkTls: { tls, everywhere: true, peersHere: false },
+      linkTls: { tls, mode: 'required', peersHere: false },
       exportTls: { tls, mode: 'required' },
     });
-    expect(securedParts(config(AWAY), tls)).toEqual({ linkTls: { tls, everywhere: false, peersHere: false }, exportTls: null });
+    expect(securedParts(config(`${AWAY}tls: allowed\n`), tls).linkTls).toEqual({ tls, mode: 'allowed', peersHere: false });
+    expect(securedParts(config(AWAY), tls)).toEqual({ linkTls: { tls, mode: 'auto', peersHere: false }, exportTls: null });
     expect(securedParts(config('listen: 10.0.0.1:7000\npeers: {b: 10.0.0.2:7000, c: localhost:7002}\n'), tls).linkTls?.peersHere).toBe(true);
     expect(securedParts(config(`${HERE}exports: {listen: 127.0.0.1:10809, tls: allowed}\n`), tls)).toEqual({
       linkTls: null,

@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { methods, sessionAnswerSchema } from '../../../src/failover/protocol.ts';
+import type { MirrorNode } from '../../../src/failover/node.ts';
 import { REGION, Sim } from '../control/sim.ts';
 
 const WRITES = 60;
 
 /** Messages between nodes are shorter, and few of these are headers. */
 const PAYLOAD_BYTES = 16_384;
+
+const mirrorOf = (sim: Sim, node: string): MirrorNode | undefined => sim.daemon(node).mirrors.get('t');
 
 /** Writes one after the other while bits are flipped in some of the payloads between the nodes. */
 async function writeThrough(sim: Sim, share: number): Promise<void> {
@@ -27,6 +30,30 @@ describe('damage on the way between a source and its target', () => {
       const mismatches = (await sim.status('server1')).targets[0]?.checksums.mismatches ?? 0;
       expect(mismatches).toBeGreaterThan(0);
       expect((await sim.status('server2')).mismatchesReceived).toBe(mismatches);
+    });
+  });
+
+  it('of a header, which nobody answers, is told to the source and counted there too', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const headerDamaged = (): void => mirrorOf(sim, 'server2')?.replica.session?.device.damaged(true);
+      const counted = async (): Promise<unknown[]> => [
+        (await sim.status('server1')).targets[0]?.checksums.mismatches,
+        (await sim.status('server2')).mismatchesReceived,
+      ];
+      headerDamaged();
+      await sim.until('the source knows', async () => (await counted())[0] === 1);
+      expect(await counted()).toEqual([1, 1]);
+      // Of another term it is none of this source's.
+      const { epoch } = mirrorOf(sim, 'server1')?.source ?? { epoch: { number: 0, owner: '', random: '' } };
+      const earlier = { tag: 't', epoch: { ...epoch, number: epoch.number - 1 } };
+      expect(await sim.daemon('server2').env.cluster.request('server1', 'session.damaged', earlier, 1000)).toBe(true);
+      expect(await counted()).toEqual([1, 1]);
+      // A source that can not be told: nothing else comes of it.
+      sim.crash('server1');
+      headerDamaged();
+      await sim.world.sleep(5000);
+      expect((await sim.status('server2')).mismatchesReceived).toBe(2);
     });
   });
 

@@ -6,6 +6,9 @@ import type { InRig } from './engine-conformance.ts';
 import { MemoryLeg } from './memory-leg.ts';
 import { begin, Connection, expectBytes, handleOf, joined, pattern, rawRequest, ROOMY, SIMPLE, WAIT_MS } from './engine-rig.ts';
 
+/** More than sockets hold of it at once. */
+const HALF_BYTES = 1024 * 1024;
+
 export function describeServerClosing(inRig: InRig): void {
   describe('the end of a server connection', () => {
     it(
@@ -21,6 +24,39 @@ export function describeServerClosing(inRig: InRig): void {
         expect(conn.closed).toBe(0);
         expect(conn.history).toEqual(['request', 'closed']);
         expect(hub.engine.usage()).toMatchObject({ handles: 0, connections: 0 });
+      }),
+    );
+
+    it(
+      'by half comes to the peer after all that was answered, however slowly it reads; what was not answered is forgotten',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const { conn, peer } = await rig.server(hub);
+        const bytes = pattern(HALF_BYTES, 3);
+        const heads = [rawRequest({ cmd: NBD_CMD_READ, length: HALF_BYTES }), rawRequest({ cmd: NBD_CMD_READ, length: HALF_BYTES })];
+        peer.write(joined([...heads, rawRequest({ cmd: NBD_CMD_FLUSH })]));
+        await rig.until(() => conn.requests.length === 3);
+        const replies = [0, 1].map((i) => {
+          const h = handleOf(hub, bytes);
+          const sent = begin(hub, (op) => {
+            hub.engine.reply(op, conn.request(i).req, 0, h, 0, HALF_BYTES);
+          });
+          hub.engine.release(h);
+          return sent;
+        });
+        peer.end();
+        for (let i = 0; i < 2; i += 1) {
+          const answer = await peer.read(SIMPLE_REPLY.SIZE + HALF_BYTES, WAIT_MS);
+          expectBytes(answer.subarray(SIMPLE_REPLY.SIZE), bytes);
+        }
+        expect(await Promise.all(replies.map((r) => r.promise))).toMatchObject([{ errno: 0 }, { errno: 0 }]);
+        await rig.until(() => conn.closed !== undefined);
+        expect(conn.closed).toBe(0);
+        await expect(peer.read(1, WAIT_MS)).rejects.toThrow();
+        const late = await hub.run((op) => {
+          hub.engine.reply(op, conn.request(2).req, 0, 0, 0, 0);
+        });
+        expect(late.errno).not.toBe(0);
       }),
     );
 

@@ -46,11 +46,12 @@ function serve(extendedHeaders: boolean, sizeBytes: number, o: LegDeviceOptions 
 }
 
 /** A connection with checksums; how often damage was told of. */
-function withChecksums(): () => number {
-  let told = 0;
+/** Answers what was told of: whether each was a header. */
+function withChecksums(): () => boolean[] {
+  const told: boolean[] = [];
   const nothing = (): void => undefined;
-  const damaged = (): void => {
-    told += 1;
+  const damaged = (header: boolean): void => {
+    told.push(header);
   };
   serve(false, 1 << 20, { checksums: true, watch: { changed: nothing, syncBegins: nothing, syncEnds: nothing, syncFailed: nothing, damaged } });
   return () => told;
@@ -383,7 +384,7 @@ describe('a request that came damaged, as the engine says', () => {
     const req = damaged();
     expect(engine.replies).toMatchObject([{ req, errno: Errno.EBADMSG }]);
     expect(engine.ops).toEqual([]);
-    expect(told()).toBe(1);
+    expect(told()).toEqual([false]);
     write();
     expect(engine.ops).toMatchObject([{ what: 'write' }]);
   });
@@ -391,7 +392,7 @@ describe('a request that came damaged, as the engine says', () => {
   test('as a header ends the connection, and is told of too', () => {
     const told = withChecksums();
     engine.closed(CONN, Errno.EPROTO);
-    expect([closedWith, told()]).toEqual([Errno.EPROTO, 1]);
+    expect([closedWith, told()]).toEqual([Errno.EPROTO, [true]]);
   });
 
   test('is no such thing on a plain connection: that command does not exist', () => {

@@ -7,7 +7,16 @@ const info = (): Actions['info']['result'] => ({
   node: 'server1',
   cluster: 'lab',
   version: '0.1.0',
-  peers: { server2: { reachable: true }, server3: { reachable: false } },
+  peers: {
+    server2: {
+      reachable: true,
+      links: [
+        { path: '10.0.0.2:7788', tls: true },
+        { path: 'from 10.0.0.2:41000', tls: false },
+      ],
+    },
+    server3: { reachable: false, links: [] },
+  },
   mirrors: ['a', 'b'],
   broken: [],
   refused: { clients: 0, nodes: 0, sessions: 0 },
@@ -111,8 +120,8 @@ describe('netraid status and info', () => {
       'Mirrors: a, b',
       'TLS: none',
       'Peers:',
-      '  NODE     STATE',
-      '  server2  reachable',
+      '  NODE     STATE      CONNECTIONS',
+      '  server2  reachable  10.0.0.2:7788 TLS, from 10.0.0.2:41000 in clear',
       '  server3  silent',
     ]);
   });
