@@ -4,7 +4,7 @@ import type { Clock } from './types.ts';
 
 const KEYS_MAX = 256;
 
-export interface LogLimits {
+interface LogLimits {
   everyMs: number;
   /** Lines of one key in that time. */
   linesMax: number;

@@ -10,7 +10,7 @@ import { errnoOf } from './errors.ts';
 import { loadShim } from './native-shim.ts';
 import { NodeSocket } from './socket.ts';
 
-export interface NativeDoor {
+interface NativeDoor {
   /** During `onCome`, the descriptors of those that have come; -1 is put in the place of one that is taken, the others are closed. */
   readonly fds: Int32Array;
   close(): void;
@@ -35,11 +35,11 @@ function isDoors(shim: object): shim is Doors {
   return 'openDoor' in shim && typeof shim.openDoor === 'function';
 }
 
-/** Takes the place of a server that listens, which is closed. Undefined, and the server goes on, where its descriptor is not to be had. */
+/** Takes the place of a server that listens, which is closed, also when this throws for want of memory. Undefined, and the server goes on, where its descriptor is not to be had. */
 export function replaceByDoor(doors: Doors, server: Server, onConnection: (s: IoSocket) => void, mayEnter: MayEnter): NativeDoor | undefined {
   const fd = descriptorOf(server);
   if (fd === undefined) return undefined;
-  const door = doors.openDoor(fd, (remotes) => {
+  const onCome = (remotes: readonly string[]): void => {
     for (const [i, remote] of remotes.entries()) {
       if (!mayEnter(remote)) continue;
       const socket = socketOn(door.fds[i] ?? -1);
@@ -47,8 +47,13 @@ export function replaceByDoor(doors: Doors, server: Server, onConnection: (s: Io
       door.fds[i] = -1;
       onConnection(new NodeSocket(socket, remote));
     }
-  });
-  server.close();
+  };
+  let door: NativeDoor;
+  try {
+    door = doors.openDoor(fd, onCome);
+  } finally {
+    server.close();
+  }
   return door;
 }
 
