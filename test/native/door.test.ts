@@ -100,12 +100,11 @@ describe.skipIf(doors === undefined)('a door', () => {
   });
 
   it('names peers as Node does, those of IPv4 on a socket of IPv6 too', async () => {
-    for (const host of ['127.0.0.1', '::', 'localhost']) {
+    for (const host of ['127.0.0.1', '::']) {
       const named: string[] = [];
       for (const through of [net, nodeNet]) {
         const h = await house(() => true, host, through);
-        const g = await guest(h.port).catch(() => undefined);
-        if (g === undefined) continue;
+        const g = await guest(h.port);
         await until(() => h.come.length === 1);
         expect(h.asked).toEqual(h.come.map((s) => s.remote));
         named.push(h.asked[0]?.replace(`:${String(g.port)}`, ':PORT') ?? '');
@@ -116,12 +115,11 @@ describe.skipIf(doors === undefined)('a door', () => {
   });
 
   it('takes no more once it is closed, even by somebody who has just come in, and those inside stay', async () => {
-    let h: House | undefined = undefined as House | undefined;
-    h = await house(() => {
-      void h?.listener.close();
+    const closed: Promise<void>[] = [];
+    const { port, come, listener } = await house(() => {
+      closed.push(listener.close());
       return true;
     });
-    const { port, come } = h;
     const inside = await guest(port);
     await until(() => come.length === 1);
     const late = connect({ host: '127.0.0.1', port });
@@ -133,7 +131,7 @@ describe.skipIf(doors === undefined)('a door', () => {
     ).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     come[0]?.write(Uint8Array.of(9));
     await until(() => inside.received.length > 0);
-    await h.listener.close();
+    await Promise.all(closed);
   });
 
   it('lets a flood wait for those who are inside: never more of them at a time than a turn has room for', async () => {
