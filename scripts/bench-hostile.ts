@@ -3,10 +3,13 @@
  *
  *   two daemons in sync -> [ fio alone -> the crowd comes -> fio beside it -> the crowd goes ] x rounds
  *
- * The crowd comes over TCP from many addresses of this machine, in a process of its own; the application by the unix socket.
+ * The crowd comes over TCP from many addresses of this machine, in a process of its own; the application by the unix socket. A real crowd
+ * would be on other machines: what it takes of this one is told apart, and it leaves the others the cores as far as its priority says.
+ * That it kept its pace nevertheless is a limit too: else a crowd that is held up would pass for one that costs nothing.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { Daemons, freePort, type NodeProcess } from '../test/support/daemons.ts';
@@ -25,6 +28,8 @@ const HELP = `scripts/bench-hostile [options]
   --idle N         connections that do nothing (default 2000)
   --misbehaving N  connections that take no replies, leave requests in half, flood, trickle, send garbage, come and go (default 200)
   --places N       connections that the source takes, in all and from one address (default 2048; what it does without a word: 256 and 64)
+  --nice N         priority of the crowd's own process, from 0 to 19 (default 10): it stands for other machines
+  --pace X         what the crowd must have done of what it was to do (default 0.9)
   --limit X        what the application's rate must be, beside its rate without the crowd (default 0.9)
   --memory MIB     what the source's memory may be (default 700)
   --json           prints the results as JSON
@@ -52,6 +57,8 @@ interface Sample {
   opsPerSec: number;
   cpuMicrosPerOp: number;
   memoryMiB: number;
+  /** Of the crowd's own process. */
+  crowdCores: number;
 }
 
 const values = scriptOptions(NAME, HELP, {
@@ -60,6 +67,8 @@ const values = scriptOptions(NAME, HELP, {
   idle: { type: 'string', default: '2000' },
   misbehaving: { type: 'string', default: '200' },
   places: { type: 'string', default: '2048' },
+  nice: { type: 'string', default: '10' },
+  pace: { type: 'string', default: '0.9' },
   limit: { type: 'string', default: '0.9' },
   memory: { type: 'string', default: '700' },
   json: { type: 'boolean', default: false },
@@ -81,29 +90,76 @@ function memoryMiB(pid: number): number {
   return Number(m[1]) / 1024;
 }
 
-async function sample(source: NodeProcess, seconds: number): Promise<Sample> {
+async function sample(source: NodeProcess, seconds: number, crowd: readonly number[] = []): Promise<Sample> {
   const uri = `nbd+unix:///${TAG}?socket=${path.join(source.root, 'run', 'nbd.sock')}`;
   const before = cpuMicros([source.pid]);
+  const crowdBefore = cpuMicros(crowd);
+  const began = performance.now();
   const args = nbdArguments(CELL, uri, { seconds, touchedBytes: SIZE_BYTES, latencies: false });
   const fio = await run('timeout', ['-k', '5', String(seconds + 60), 'fio', ...args]);
   const cpu = cpuMicros([source.pid]) - before;
+  const crowdCores = (cpuMicros(crowd) - crowdBefore) / 1000 / (performance.now() - began);
   if (fio.code !== 0) throw new Error(`fio: ${fio.stderr.trim().split('\n').at(-1) ?? ''}\n${source.log(40)}`);
   const r = parseFio(fio.stdout, CELL);
-  return { opsPerSec: r.opsPerSec, cpuMicrosPerOp: cpu / r.ops, memoryMiB: memoryMiB(source.pid) };
+  return { opsPerSec: r.opsPerSec, cpuMicrosPerOp: cpu / r.ops, memoryMiB: memoryMiB(source.pid), crowdCores };
 }
 
-/** Resolves when as many of the crowd as can be are in transmission, and no more come. */
-async function gathered(crowd: ChildProcess): Promise<Record<string, number>> {
-  if (crowd.stdout === null) throw new Error('the crowd has no output');
-  const deadline = performance.now() + CROWD_MAX_MS;
-  let last = -1;
-  for await (const line of createInterface({ input: crowd.stdout })) {
-    const counts = JSON.parse(line) as Record<string, number>;
-    const now = counts['inTransmission'] ?? 0;
-    if ((now > 0 && now === last) || performance.now() > deadline) return counts;
-    last = now;
+type Counts = Record<string, number>;
+
+/** What the crowd says of itself, the newest last. */
+class Crowd {
+  readonly #child: ChildProcess;
+  readonly pid: number;
+  #last: Counts = {};
+  #wake: (() => void) | undefined;
+  #gone = false;
+
+  constructor(program: readonly string[]) {
+    const child = spawn(process.execPath, program, { stdio: ['pipe', 'pipe', 'inherit'] });
+    if (child.pid === undefined) throw new Error('the crowd could not be started');
+    this.#child = child;
+    this.pid = child.pid;
+    createInterface({ input: child.stdout })
+      .on('line', (line) => {
+        this.#last = JSON.parse(line) as Counts;
+        this.#wake?.();
+      })
+      .on('close', () => {
+        this.#gone = true;
+        this.#wake?.();
+      });
   }
-  throw new Error('the crowd went before it had come');
+
+  async next(): Promise<Counts> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      if (this.#gone) resolve();
+    });
+    if (this.#gone) throw new Error('the crowd went before its time');
+    return this.#last;
+  }
+
+  /** Resolves when as many as can be are in transmission, and no more come. */
+  async gathered(): Promise<Counts> {
+    const deadline = performance.now() + CROWD_MAX_MS;
+    for (let last = -1; ; ) {
+      const counts = await this.next();
+      const now = counts['inTransmission'] ?? 0;
+      if ((now > 0 && now === last) || performance.now() > deadline) return counts;
+      last = now;
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin?.end();
+    await ended(this.#child);
+  }
+}
+
+/** Of what was to be done between two counts. */
+function paceBetween(a: Counts, b: Counts): number {
+  const of = (name: string): number => (b[name] ?? Number.NaN) - (a[name] ?? Number.NaN);
+  return of('turns') / of('turnsDue');
 }
 
 function ended(child: ChildProcess): Promise<void> {
@@ -122,6 +178,8 @@ async function main(): Promise<void> {
   const idle = number('idle', values.idle, 0, 10_000);
   const misbehaving = number('misbehaving', values.misbehaving, 0, 10_000);
   const places = number('places', values.places, 1, 2048);
+  const nice = number('nice', values.nice, 0, 19);
+  const paceMin = number('pace', values.pace, 0, 1);
   const limit = number('limit', values.limit, 0, 10);
   const memoryMax = number('memory', values.memory, 1, 100_000);
   const port = await freePort();
@@ -133,28 +191,29 @@ async function main(): Promise<void> {
   const all = await Daemons.start({ nodes: ['server1', 'server2'], config: { server1: { exports } } });
   const quiet: Sample[] = [];
   const crowded: Sample[] = [];
+  const paces: number[] = [];
   try {
     await all.createMirror({ tag: TAG, sizeBytes: SIZE_BYTES, legs: { server1: all.path('a.img'), server2: all.path('b.img') } });
     const source = all.node('server1');
     await sample(source, 1);
     for (let i = 1; i <= rounds; i += 1) {
       const alone = await sample(source, seconds);
-      const program = ['--import', 'tsx', 'scripts/hostile-peers.ts', String(port), TAG, String(idle), String(misbehaving)];
-      const crowd = spawn(process.execPath, program, { stdio: ['pipe', 'pipe', 'inherit'] });
+      const program = ['--import', 'tsx', 'scripts/hostile-peers.ts', String(port), TAG, String(idle), String(misbehaving), String(nice)];
+      const crowd = new Crowd(program);
       try {
-        const counts = await gathered(crowd);
-        crowd.stdout.resume();
-        const beside = await sample(source, seconds);
+        const counts = await crowd.gathered();
+        const beside = await sample(source, seconds, [crowd.pid]);
+        const pace = paceBetween(counts, await crowd.next());
+        paces.push(pace);
         quiet.push(alone);
         crowded.push(beside);
         const cost = `${alone.cpuMicrosPerOp.toFixed(1)} and ${beside.cpuMicrosPerOp.toFixed(1)} us of CPU each`;
         const memory = `memory ${alone.memoryMiB.toFixed(0)} and ${beside.memoryMiB.toFixed(0)} MiB`;
         say(
-          `round ${String(i)}: ${alone.opsPerSec.toFixed(0)}/s alone, ${beside.opsPerSec.toFixed(0)}/s beside the crowd (${(beside.opsPerSec / alone.opsPerSec).toFixed(2)}), ${cost}, ${memory}; the crowd: ${JSON.stringify(counts)}`,
+          `round ${String(i)}: ${alone.opsPerSec.toFixed(0)}/s alone, ${beside.opsPerSec.toFixed(0)}/s beside the crowd (${(beside.opsPerSec / alone.opsPerSec).toFixed(2)}), ${cost}, ${memory}; the crowd: ${JSON.stringify(counts)}, its pace ${pace.toFixed(2)}, its own process ${beside.crowdCores.toFixed(2)} cores`,
         );
       } finally {
-        crowd.stdin.end();
-        await ended(crowd);
+        await crowd.end();
       }
     }
     await all.untilInSync('server1', TAG, CROWD_MAX_MS);
@@ -167,12 +226,22 @@ async function main(): Promise<void> {
   say(
     `the application's rate beside ${String(idle)} idle and ${String(misbehaving)} misbehaving connections: ${ratio.toFixed(2)} of its rate without (median of ${String(rounds)})`,
   );
+  const crowdCores = median(crowded.map((s) => s.crowdCores));
+  const pace = median(paces);
+  say(
+    `the crowd's own process, on the same ${String(cpus().length)} cores at nice ${String(nice)}, took ${crowdCores.toFixed(2)} of a core, which is in that rate, and kept ${pace.toFixed(2)} of its pace`,
+  );
   say(
     `CPU of the source for each operation: ${cpu.alone.toFixed(1)} us alone, ${cpu.beside.toFixed(1)} us beside them; its memory at most ${memory.toFixed(0)} MiB`,
   );
-  if (values.json) process.stdout.write(`${JSON.stringify({ idle, misbehaving, places, ratio, cpu, memoryMiB: memory, quiet, crowded })}\n`);
+  if (values.json)
+    process.stdout.write(`${JSON.stringify({ idle, misbehaving, places, ratio, cpu, memoryMiB: memory, nice, pace, crowdCores, quiet, crowded })}\n`);
   if (ratio < limit) {
     process.stderr.write(`${NAME}: the rate is ${ratio.toFixed(2)} of what it is without the crowd; allowed: at least ${String(limit)}\n`);
+    process.exitCode = 1;
+  }
+  if (pace < paceMin) {
+    process.stderr.write(`${NAME}: the crowd was held up, and did ${pace.toFixed(2)} of what it was to do; needed: at least ${String(paceMin)}\n`);
     process.exitCode = 1;
   }
   if (memory > memoryMax) {

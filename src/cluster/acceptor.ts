@@ -55,9 +55,13 @@ export class Acceptor {
 
   /** Rejects with IoError when the address cannot be bound. */
   async listen(at: Address): Promise<void> {
-    const listener = await this.#ctx.net.listen(at, (socket) => {
-      this.#accept(socket);
-    });
+    const listener = await this.#ctx.net.listen(
+      at,
+      (socket) => {
+        this.#accept(socket);
+      },
+      (remote) => this.#mayEnter(remote),
+    );
     if (this.#stopped) await listener.close();
     else this.#listener = listener;
   }
@@ -88,15 +92,17 @@ export class Acceptor {
     await this.#listener?.close();
   }
 
+  /** Asked before anything is made of a connection, and once more when it has come. */
+  #mayEnter(remote: string): boolean {
+    if (this.#ctx.allow?.has(remote) !== false) return true;
+    this.#refused += 1;
+    const from = hostOf(remote);
+    this.#ctx.log.warn(`inbound ${from} address`, 'a connection was not taken', { from, why: 'that address is not in the ranges that allow has' });
+    return false;
+  }
+
   #accept(socket: IoSocket): void {
-    if (this.#stopped) {
-      socket.destroy();
-      return;
-    }
-    if (this.#ctx.allow?.has(socket.remote) === false) {
-      this.#refused += 1;
-      const from = hostOf(socket.remote);
-      this.#ctx.log.warn(`inbound ${from} address`, 'a connection was not taken', { from, why: 'that address is not in the ranges that allow has' });
+    if (this.#stopped || !this.#mayEnter(socket.remote)) {
       socket.destroy();
       return;
     }

@@ -127,9 +127,9 @@ export interface IoSocket {
   destroy(): void;
 }
 
+/** `mayEnter`: see door.ts. `connect`: ETIMEDOUT after `timeoutMs`; TCP_NODELAY is set. */
 export interface Net {
-  listen(at: Address, onConnection: (s: IoSocket) => void): Promise<Listener>;
-  /** ETIMEDOUT after `timeoutMs`. TCP_NODELAY is set. */
+  listen(at: Address, onConnection: (s: IoSocket) => void, mayEnter?: (remote: string) => boolean): Promise<Listener>;
   connect(to: Address, timeoutMs: number): Promise<IoSocket>;
 }
 

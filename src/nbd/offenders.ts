@@ -1,13 +1,14 @@
 /**
  * Addresses whose connections fail again and again before or in their handshake: for a while what comes from there is closed as soon
- * as it is accepted, so that it costs next to nothing. An honest client that is set up wrongly does not try that often.
+ * as it is accepted, so that it costs next to nothing. An honest client that is set up wrongly does not try that often. Whoever goes
+ * on trying, twice as often as it takes, stays barred: else a crowd would be let in anew at the end of each time.
  */
 import type { Clock } from '../io/types.ts';
 
 export interface OffenderLimits {
   /** From here on an address is barred. */
   misdeedsMax: number;
-  /** Counted, and barred, for so long. */
+  /** After each such time so many are forgiven. */
   withinMs: number;
 }
 
@@ -16,7 +17,7 @@ const ADDRESSES_MAX = 4096;
 export class Offenders {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #limits: OffenderLimits;
-  /** In the order in which their time began. */
+  /** In the order in which they were first known. */
   readonly #known = new Map<string, { since: number; misdeeds: number }>();
 
   constructor(clock: Pick<Clock, 'now'>, limits: OffenderLimits) {
@@ -30,10 +31,12 @@ export class Offenders {
     return k !== undefined && k.misdeeds >= this.#limits.misdeedsMax ? k.misdeeds : undefined;
   }
 
+  /** Also of one that comes while it is barred. */
   note(address: string): void {
     const k = this.#current(address);
     if (k !== undefined) {
-      k.misdeeds += 1;
+      // No more than what bars it for this time and the next: however long it went on, its end is soon forgotten.
+      k.misdeeds = Math.min(k.misdeeds + 1, 2 * this.#limits.misdeedsMax);
       return;
     }
     if (this.#known.size >= ADDRESSES_MAX) {
@@ -44,8 +47,14 @@ export class Offenders {
   }
 
   #current(address: string): { since: number; misdeeds: number } | undefined {
+    const { misdeedsMax, withinMs } = this.#limits;
     const k = this.#known.get(address);
-    if (k === undefined || this.#clock.now() - k.since < this.#limits.withinMs) return k;
+    if (k === undefined) return undefined;
+    const times = Math.floor((this.#clock.now() - k.since) / withinMs);
+    if (times === 0) return k;
+    k.since += times * withinMs;
+    k.misdeeds -= times * misdeedsMax;
+    if (k.misdeeds > 0) return k;
     this.#known.delete(address);
     return undefined;
   }

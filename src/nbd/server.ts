@@ -5,7 +5,7 @@
  *
  * Invariants:
  * - connections are counted from accept to CLOSED; beyond `connectionsMax`, or what one address may have, one is ended before its
- *   greeting. Those of this machine, by a unix socket, are counted apart: no crowd from outside takes their places
+ *   greeting, and mostly before it is a socket (admission.ts)
  * - a handshake holds one of `handshakesMax` places: the oldest of the address that has most makes room for a new one
  * - a connection belongs to one device from the moment its client is told that it may use it, so that `closeExport` misses
  *   none, not even one between handshake and transmission
@@ -18,25 +18,19 @@ import { type Log, nullLog } from '../io/log.ts';
 import { PullSocket } from '../io/pull-socket.ts';
 import { type Address, type ConnLimits, Errno, type Io, type IoSocket, type Listener } from '../io/types.ts';
 import type { ExportAccess, ExportTls } from './access.ts';
+import { Admission, type AdmissionLimits, isLocal, NOT_FOR_IT } from './admission.ts';
 import { ClientWatch, type ClientWatchLimits, type WatchedClient } from './client-watch.ts';
 import type { Device } from './device.ts';
 import type { ExportDirectory } from './export-directory.ts';
 import { DEFAULT_HANDSHAKE_LIMITS, endPolitely, type HandshakeLimits, type HandshakeOutcome, serveHandshake } from './handshake-server.ts';
-import { type OffenderLimits, Offenders } from './offenders.ts';
 import { Transmission } from './transmission.ts';
 import { NBD_ESHUTDOWN } from './wire/constants.ts';
 
 export type { ExportDirectory } from './export-directory.ts';
 
-export interface NbdServerLimits {
-  /** In transmission, from outside; and as many by unix sockets. */
-  connectionsMax: number;
-  /** In transmission, from one address. */
-  connectionsPerAddressMax: number;
+export interface NbdServerLimits extends AdmissionLimits {
   /** Handshakes under way, from outside. */
   handshakesMax: number;
-  /** Addresses whose handshakes fail. */
-  offenders: OffenderLimits;
   /** Of those from outside: a program of this machine may stand still as long as it likes. */
   clients: ClientWatchLimits;
   handshake: HandshakeLimits;
@@ -61,10 +55,9 @@ export const DEFAULT_NBD_SERVER_LIMITS: NbdServerLimits = {
   disconnectTimeoutMs: 30_000,
 };
 
-const NOT_FOR_IT = 'it is not for that client';
 const ENDED = { stalled: 'it takes no replies, or does not end its request', idle: 'it asked for nothing' } as const;
-/** Of a name that anybody may make up. */
-const NAME_SHOWN = 80;
+/** Clients come and go: so many lines a minute of those from one address, then one that sums up. */
+const COMINGS_LOGGED = { linesMax: 10 };
 
 export interface NbdServerOptions {
   io: Io;
@@ -112,11 +105,9 @@ export class NbdServer {
   readonly #serving = new Set<Serving>();
   readonly #limitedLog: LimitedLog;
   readonly #watch: ClientWatch;
-  readonly #offenders: Offenders;
-  /** Connections in transmission by where they come from, all of those by unix sockets as one. */
-  readonly #servingBy = new Map<string, number>();
-  #servingOutside = 0;
-  #forbidden = 0;
+  readonly #admission: Admission;
+  /** Apart, so that a crowd leaves the clients of this machine their lines. */
+  readonly #comings: Record<'local' | 'outside', LimitedLog>;
   #closing = false;
 
   constructor(o: NbdServerOptions) {
@@ -128,14 +119,20 @@ export class NbdServer {
     this.#log = o.log ?? nullLog;
     this.#limitedLog = new LimitedLog(this.#log, o.io.clock);
     this.#watch = new ClientWatch(o.io.clock, this.#limits.clients);
-    this.#offenders = new Offenders(o.io.clock, this.#limits.offenders);
+    this.#admission = new Admission(this.#limits, o.io.clock, this.#limitedLog);
+    const comings = (): LimitedLog => new LimitedLog(this.#log, o.io.clock, COMINGS_LOGGED);
+    this.#comings = { local: comings(), outside: comings() };
   }
 
   /** May be called for several addresses. `access`: judges who connects there; absent: all may do all. `tls`: absent, it is not offered. Rejects with IoError when the address cannot be had. */
   async listen(address: Address, access?: ExportAccess, tls?: ExportTls): Promise<Listener> {
-    const listener = await this.#io.net.listen(address, (s) => {
-      void this.serve(s, new Uint8Array(0), access, tls);
-    });
+    const listener = await this.#io.net.listen(
+      address,
+      (s) => {
+        void this.serve(s, new Uint8Array(0), access, tls);
+      },
+      (remote) => this.#admission.mayEnter(remote, access) && this.#admission.hasPlace(remote),
+    );
     if (this.#closing) await listener.close();
     else this.#listeners.add(listener);
     return listener;
@@ -147,24 +144,14 @@ export class NbdServer {
    */
   async serve(socket: IoSocket, early: Uint8Array = new Uint8Array(0), access?: ExportAccess, tls?: ExportTls): Promise<boolean> {
     const { remote } = socket;
-    if (access?.toAny(remote) === false) {
-      this.#forbid(remote, '', NOT_FOR_IT);
-      socket.destroy();
-      return false;
-    }
-    const misdeeds = this.#offenders.barred(hostOf(remote));
-    if (misdeeds !== undefined) {
-      this.#limitedLog.warn(`barred ${hostOf(remote)}`, 'nbd connection refused', {
-        remote,
-        why: `${String(misdeeds)} handshakes from that address have failed of late`,
-      });
+    const admission = this.#admission;
+    if (!admission.mayEnter(remote, access)) {
       socket.destroy();
       return false;
     }
     const pull = new PullSocket(socket, this.#io.clock, early);
-    const full = this.#closing ? 'shutting down' : this.#full(remote);
-    if (full !== undefined) {
-      this.#limitedLog.warn(`full ${hostOf(remote)}`, 'nbd connection refused', { remote, why: full });
+    if (this.#closing) admission.turnedAway(remote, 'shutting down');
+    if (this.#closing || !admission.hasPlace(remote)) {
       endPolitely(pull, this.#io.clock, this.#limits.handshake.lingerMs);
       return false;
     }
@@ -173,7 +160,7 @@ export class NbdServer {
     const shaking: Shaking = { pull, device: undefined, cancelled: false, forbidden: false };
     this.#shaking.add(shaking);
     const forbid = (name: string, why: string): void => {
-      if (!shaking.forbidden) this.#forbid(remote, name, why);
+      if (!shaking.forbidden) admission.forbid(remote, name, why);
       shaking.forbidden = true;
     };
     const outcome = await serveHandshake(pull, {
@@ -209,7 +196,7 @@ export class NbdServer {
     if (outcome.kind === 'closed') {
       if (!outcome.orderly && !shaking.forbidden) {
         this.#limitedLog.warn(`handshake ${hostOf(remote)}`, 'nbd handshake failed', { remote, why: outcome.why });
-        if (!isLocal(remote)) this.#offenders.note(hostOf(remote));
+        admission.misdeed(remote);
       }
       return false;
     }
@@ -218,33 +205,12 @@ export class NbdServer {
       return false;
     }
     // Others may have been quicker.
-    const taken = this.#full(remote);
-    if (taken !== undefined) {
-      this.#limitedLog.warn(`full ${hostOf(remote)}`, 'nbd connection refused', { remote, why: taken });
+    if (!admission.hasPlace(remote)) {
       outcome.socket.destroy();
       return false;
     }
     this.#adopt(outcome);
     return true;
-  }
-
-  /** Why no more connections from there are taken. */
-  #full(remote: string): string | undefined {
-    const { connectionsMax, connectionsPerAddressMax } = this.#limits;
-    const local = isLocal(remote);
-    const host = hostOf(remote);
-    const fromThere = this.#servingBy.get(host) ?? 0;
-    const all = local ? fromThere : this.#servingOutside;
-    if (all >= connectionsMax) return `too many connections: ${String(all)}`;
-    return !local && fromThere >= connectionsPerAddressMax ? `too many connections from that address: ${String(fromThere)}` : undefined;
-  }
-
-  #count(remote: string, by: 1 | -1): void {
-    const host = hostOf(remote);
-    const now = (this.#servingBy.get(host) ?? 0) + by;
-    if (now > 0) this.#servingBy.set(host, now);
-    else this.#servingBy.delete(host);
-    if (!isLocal(remote)) this.#servingOutside += by;
   }
 
   #makePlace(remote: string): void {
@@ -254,26 +220,17 @@ export class NbdServer {
     if (outside.length < this.#limits.handshakesMax) return;
     const out = crowdedOut(outside, (s) => hostOf(s.pull.socket.remote));
     if (out === undefined) return;
-    const from = hostOf(out.pull.socket.remote);
+    const { remote: crowded } = out.pull.socket;
+    const from = hostOf(crowded);
     this.#limitedLog.warn(`crowd ${from}`, 'too many handshakes at a time: the oldest is ended', { from, handshakes: outside.length });
-    this.#offenders.note(from);
+    this.#admission.misdeed(crowded);
     this.#shaking.delete(out);
     cancel(out);
   }
 
   /** Connections that were refused something for where they come from, or for what they have not proved. */
   get forbidden(): number {
-    return this.#forbidden;
-  }
-
-  #forbid(remote: string, exportName: string, why: string): void {
-    this.#forbidden += 1;
-    const from = hostOf(remote);
-    this.#limitedLog.warn(`forbidden ${from}`, 'nbd connection refused', {
-      remote,
-      exportName: exportName.slice(0, NAME_SHOWN),
-      why,
-    });
+    return this.#admission.forbidden;
   }
 
   get connectionCount(): number {
@@ -328,6 +285,7 @@ export class NbdServer {
   #adopt(agreed: Extract<HandshakeOutcome, { kind: 'transmission' }>): void {
     const { device, exportName, structuredReplies, extendedHeaders, readOnly, socket } = agreed;
     const { remote } = socket;
+    const comings = this.#comings[isLocal(remote) ? 'local' : 'outside'];
     let hasClosed: () => void;
     const closed = new Promise<void>((resolve) => {
       hasClosed = resolve;
@@ -343,15 +301,20 @@ export class NbdServer {
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
       onClosed: (errno) => {
         this.#serving.delete(serving);
-        this.#count(remote, -1);
+        this.#admission.count(remote, -1);
         this.#watch.remove(watched);
-        this.#log.info('nbd client disconnected', { remote, exportName, errno, requests: transmission.requestsTotal });
+        comings.info(`disconnected ${hostOf(remote)}`, 'nbd client disconnected', {
+          remote,
+          exportName,
+          errno,
+          requests: transmission.requestsTotal,
+        });
         hasClosed();
       },
     });
     const serving: Serving = { remote, exportName, transmission, closed };
     this.#serving.add(serving);
-    this.#count(remote, 1);
+    this.#admission.count(remote, 1);
     const watched: WatchedClient = {
       awaited: () => transmission.awaited(),
       get requestsTotal() {
@@ -370,12 +333,8 @@ export class NbdServer {
     const wire = { structuredReplies, extendedHeaders, payloadMaxBytes, checksums };
     transmission.attach(this.#hub.engine.adopt(socket, 'server', wire, this.#limits.connection, agreed.early));
     const contexts = agreed.metaContexts.map((c) => c.name);
-    this.#log.info('nbd client connected', { remote, exportName, structuredReplies, extendedHeaders, contexts });
+    comings.info(`connected ${hostOf(remote)}`, 'nbd client connected', { remote, exportName, structuredReplies, extendedHeaders, contexts });
   }
-}
-
-function isLocal(remote: string): boolean {
-  return remote.startsWith('unix:');
 }
 
 function cancel(s: Shaking): void {

@@ -1,6 +1,9 @@
 /**
  * NBD clients that do no good, by plain sockets and bytes: idle ones, and such as do each one thing that no honest client does.
  * Each comes from one of many addresses of this machine (127.x.y.z), and comes again when it has been ended.
+ *
+ * A crowd on other machines would not cost this one the time to make what it sends: that is made beforehand, and what one peer sends at
+ * a time leaves by one call. Whoever was held up makes up for it, and counts tell whether all was done that was to be.
  */
 import { connect, type Socket } from 'node:net';
 import * as wire from '../../src/nbd/wire/constants.ts';
@@ -13,6 +16,8 @@ type Misdeed = (typeof MISDEEDS)[number];
 type Kind = 'silent' | 'idle' | Misdeed;
 
 const TICK_MS = 100;
+/** Made up for at once when the process was held up; what is beyond that is not done, and counted. */
+const TICKS_LATE_MAX = 10;
 const MiB = 1024 * 1024;
 const READS = 64;
 const READ_BYTES = 1 * MiB;
@@ -33,6 +38,9 @@ export interface HostileCounts {
   inTransmission: number;
   /** Times one was ended, or not let in. */
   ended: number;
+  /** Turns in which each did what it does, and those that there was time for since the beginning: less when the process was held up. */
+  turns: number;
+  turnsDue: number;
 }
 
 function request(cmd: number, flags: number, cookie: number, offset: number, length: number): Uint8Array {
@@ -45,6 +53,18 @@ const HELLO = Buffer.concat([
   hs.encodeClientFlags(wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES),
   hs.encodeOption(wire.NBD_OPT_STRUCTURED_REPLY, new Uint8Array(0)),
 ]);
+const UNREAD = Buffer.concat(Array.from({ length: READS }, (_, i) => request(wire.NBD_CMD_READ, 0, i, i * READ_BYTES, READ_BYTES)));
+const HALF = Buffer.concat([request(wire.NBD_CMD_WRITE, 0, 1, 0, PROMISED_BYTES), new Uint8Array(1024)]);
+/** For 64 turns, 64 bytes each. */
+const GARBAGE = Buffer.from(Array.from({ length: 64 * 64 }, (_, i) => ((i % 64) * 37 + Math.floor(i / 64) * 101) & 255));
+const OPTIONS = Buffer.concat(Array.from({ length: 20 }, () => hs.encodeOption(wire.NBD_OPT_LIST, new Uint8Array(0))));
+const REFUSED = Buffer.concat(
+  Array.from({ length: 5 }, (_, i) => [
+    request(wire.NBD_CMD_READ, 0, i, 2 ** 50, 4096),
+    request(77, 0xffff, i, 0, 4096),
+    request(wire.NBD_CMD_TRIM, 0, i, 1, 3),
+  ]).flat(),
+);
 
 class Peer {
   readonly #kind: Kind;
@@ -82,8 +102,8 @@ class Peer {
     });
     s.on('connect', () => {
       if (this.#kind === 'silent' || this.#kind === 'garbage' || this.#kind === 'trickle' || this.#kind === 'churn') return;
-      s.write(HELLO);
-      if (this.#kind !== 'options') s.write(hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest(this.#o.exportName, [])));
+      if (this.#kind === 'options') s.write(HELLO);
+      else s.write(Buffer.concat([HELLO, hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest(this.#o.exportName, []))]));
     });
     // Being ended is what it is here for.
     s.on('error', () => undefined);
@@ -120,19 +140,18 @@ class Peer {
       case 'unread':
         if (!this.inTransmission || s.isPaused()) return;
         s.pause();
-        for (let i = 0; i < READS; i += 1) s.write(request(wire.NBD_CMD_READ, 0, i, i * READ_BYTES, READ_BYTES));
+        s.write(UNREAD);
         return;
       case 'half':
         if (!this.inTransmission || this.#step > 1000) return;
         this.#step = 1001;
-        s.write(request(wire.NBD_CMD_WRITE, 0, 1, 0, PROMISED_BYTES));
-        s.write(new Uint8Array(1024));
+        s.write(HALF);
         return;
       case 'garbage':
-        s.write(Buffer.from(Array.from({ length: 64 }, (_, i) => (i * 37 + this.#step * 101) & 255)));
+        s.write(GARBAGE.subarray((this.#step % 64) * 64).subarray(0, 64));
         return;
       case 'options':
-        for (let i = 0; i < 20; i += 1) s.write(hs.encodeOption(wire.NBD_OPT_LIST, new Uint8Array(0)));
+        s.write(OPTIONS);
         return;
       case 'trickle':
         s.write(HELLO.subarray(this.#step % HELLO.length, (this.#step % HELLO.length) + 1));
@@ -141,12 +160,7 @@ class Peer {
         s.resetAndDestroy();
         return;
       case 'refused':
-        if (!this.inTransmission) return;
-        for (let i = 0; i < 5; i += 1) {
-          s.write(request(wire.NBD_CMD_READ, 0, i, 2 ** 50, 4096));
-          s.write(request(77, 0xffff, i, 0, 4096));
-          s.write(request(wire.NBD_CMD_TRIM, 0, i, 1, 3));
-        }
+        if (this.inTransmission) s.write(REFUSED);
     }
   }
 }
@@ -154,7 +168,10 @@ class Peer {
 export class HostilePeers {
   readonly #peers: Peer[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #begunMs = 0;
   #ticks = 0;
+  #skipped = 0;
+  #begun = 0;
 
   constructor(o: HostileOptions) {
     for (let i = 0; i < o.idle; i += 1) this.#peers.push(new Peer(i % 3 === 0 ? 'silent' : 'idle', i, o));
@@ -164,13 +181,23 @@ export class HostilePeers {
   }
 
   start(): void {
-    let next = 0;
+    this.#begunMs = performance.now();
     this.#timer = setInterval(() => {
-      this.#ticks += 1;
-      // Not all at once: the listener's queue is no part of what is tried.
-      for (let i = 0; i < 200 && next < this.#peers.length; i += 1, next += 1) this.#peers[next]?.begin();
-      for (let i = 0; i < next; i += 1) this.#peers[i]?.tick(this.#ticks + i);
+      const late = this.#due() - this.#ticks - this.#skipped;
+      this.#skipped += Math.max(0, late - TICKS_LATE_MAX);
+      for (let i = Math.min(late, TICKS_LATE_MAX); i > 0; i -= 1) this.#tick();
     }, TICK_MS);
+  }
+
+  #due(): number {
+    return Math.floor((performance.now() - this.#begunMs) / TICK_MS);
+  }
+
+  #tick(): void {
+    this.#ticks += 1;
+    // Not all at once: the listener's queue is no part of what is tried.
+    for (let i = 0; i < 200 && this.#begun < this.#peers.length; i += 1, this.#begun += 1) this.#peers[this.#begun]?.begin();
+    for (let i = 0; i < this.#begun; i += 1) this.#peers[i]?.tick(this.#ticks + i);
   }
 
   counts(): HostileCounts {
@@ -178,6 +205,8 @@ export class HostilePeers {
       connected: this.#peers.filter((p) => p.connected).length,
       inTransmission: this.#peers.filter((p) => p.inTransmission).length,
       ended: this.#peers.reduce((n, p) => n + p.ended, 0),
+      turns: this.#ticks,
+      turnsDue: this.#due(),
     };
   }
 

@@ -2,13 +2,14 @@
 import { rm } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { type Address, Errno, IoError, type IoSocket, type Listener, type Net } from '../types.ts';
+import { behindDoor, type MayEnter } from '../door.ts';
+import { type Doors, KEEP_ALIVE_AFTER_MS, replaceByDoor } from './door.ts';
 import { errnoOf, toIoError, withIoErrors } from './errors.ts';
 import { NodeSocket } from './socket.ts';
 
 /** How long a socket file left behind is asked whether somebody listens. */
 const STALE_PROBE_MS = 1000;
-/** A peer whose machine has gone without a word holds its place no longer: probed after so long a silence, ten times a second apart. */
-const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 60_000 };
+const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_AFTER_MS };
 
 export function describeAddress(a: Address): string {
   return a.kind === 'unix' ? `unix:${a.path}` : `${a.host.includes(':') ? `[${a.host}]` : a.host}:${String(a.port)}`;
@@ -59,8 +60,9 @@ async function removeStale(path: string): Promise<boolean> {
   return true;
 }
 
-async function listen(at: Address, onConnection: (s: IoSocket) => void): Promise<Listener> {
+async function listen(doors: Doors | undefined, at: Address, onConnection: (s: IoSocket) => void, mayEnter?: MayEnter): Promise<Listener> {
   const name = describeAddress(at);
+  const come = behindDoor(onConnection, mayEnter);
   const server = createServer({ noDelay: true, ...KEEP_ALIVE }, (socket) => {
     // It has gone already: nobody may be judged by our own address.
     if (at.kind === 'tcp' && socket.remoteAddress === undefined) {
@@ -68,7 +70,7 @@ async function listen(at: Address, onConnection: (s: IoSocket) => void): Promise
       return;
     }
     const from = socket.remoteAddress === undefined ? name : `${socket.remoteAddress}:${String(socket.remotePort)}`;
-    onConnection(new NodeSocket(socket, from));
+    come(new NodeSocket(socket, from));
   });
   return await withIoErrors(name, async () => {
     try {
@@ -82,16 +84,27 @@ async function listen(at: Address, onConnection: (s: IoSocket) => void): Promise
     server.on('error', () => undefined);
     const bound = server.address();
     const address: Address = at.kind === 'tcp' && typeof bound === 'object' && bound !== null ? { ...at, port: bound.port } : at;
+    const door = at.kind === 'tcp' && doors !== undefined ? replaceByDoor(doors, server, onConnection, mayEnter ?? all) : undefined;
     return {
       address,
       close: () =>
         new Promise<void>((resolve) => {
           // Node calls back when the connections have ended too; the listening socket itself is closed at once.
-          server.close();
+          if (door === undefined) server.close();
+          else door.close();
           setImmediate(resolve);
         }),
     };
   });
 }
 
-export const nodeNet: Net = { listen, connect };
+function all(): boolean {
+  return true;
+}
+
+/** `doors`: of the native shim; without them Node accepts. */
+export function createNodeNet(doors?: Doors): Net {
+  return { listen: (at, onConnection, mayEnter) => listen(doors, at, onConnection, mayEnter), connect };
+}
+
+export const nodeNet: Net = createNodeNet();

@@ -3,13 +3,14 @@ import { PortableEngine } from '../portable-engine.ts';
 import type { Clock, Engine, Files, Io } from '../types.ts';
 import { nodeChance } from './chance.ts';
 import { nodeClock } from './clock.ts';
+import { loadDoors } from './door.ts';
 import { nodeFiles } from './files.ts';
 import { readBootId } from './boot-id.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { NativeEngine } from './native-engine.ts';
 import { memoryShield } from './memory-shield.ts';
 import { loadNativeEngine, type NativeEngineShim } from './native-shim.ts';
-import { nodeNet } from './net.ts';
+import { createNodeNet } from './net.ts';
 import { nodePrograms } from './programs.ts';
 
 export interface NodeIoOptions {
@@ -54,5 +55,6 @@ export function createNodeIo(o: NodeIoOptions = {}): Io {
   const bare = (): Engine => (shim === undefined ? new PortableEngine({ clock: nodeClock, legs }) : new NativeEngine(telling(shim)));
   const { wrapEngine } = o;
   const createEngine = wrapEngine === undefined ? bare : (): Engine => wrapEngine(bare(), nodeFiles, nodeClock);
-  return { clock: nodeClock, chance: nodeChance, files: nodeFiles, net: nodeNet, bootId: readBootId(), programs: nodePrograms, createEngine };
+  const net = createNodeNet(shim === undefined ? undefined : loadDoors());
+  return { clock: nodeClock, chance: nodeChance, files: nodeFiles, net, bootId: readBootId(), programs: nodePrograms, createEngine };
 }

@@ -5,6 +5,7 @@
  *                   -- powerFail -> dark      nobody is told, unsynced data goes as the seed says
  *                   -- freeze ----> frozen -- thaw --> running
  */
+import { behindDoor } from '../door.ts';
 import type { Clock, Io, Timer } from '../types.ts';
 import { createSimEngine } from './engine.ts';
 import type { Counters } from './counters.ts';
@@ -242,7 +243,8 @@ export class SimNode {
       chance: new Stream(seed, `chance of ${name}`),
       files: new SimFiles(disk),
       net: {
-        listen: (at, onConnection) => process.call('net.listen', 0.01, () => network.listen(process, this.name, at, onConnection)),
+        listen: (at, onConnection, mayEnter) =>
+          process.call('net.listen', 0.01, () => network.listen(process, this.name, at, behindDoor(onConnection, mayEnter))),
         connect: (to, timeoutMs) => network.connect(process, this.name, to, timeoutMs),
       },
       bootId: `${this.name} ${String(this.#powerFailures)}`,

@@ -3,10 +3,13 @@ import { LimitedLog } from '../../../src/io/limited-log.ts';
 import { nullLog } from '../../../src/io/log.ts';
 import { HandClock } from '../cluster/hand-clock.ts';
 
-function limited(): { clock: HandClock; log: LimitedLog; said: [string, Record<string, unknown> | undefined][] } {
+function limited(linesMax = 1): { clock: HandClock; log: LimitedLog; said: [string, Record<string, unknown> | undefined][] } {
   const clock = new HandClock();
   const said: [string, Record<string, unknown> | undefined][] = [];
-  const log = new LimitedLog({ ...nullLog, warn: (m, f) => said.push([m, f]) }, clock, 1000);
+  const log = new LimitedLog({ ...nullLog, warn: (m, f) => said.push([m, f]), info: (m, f) => said.push([m, f]) }, clock, {
+    everyMs: 1000,
+    linesMax,
+  });
   return { clock, log, said };
 }
 
@@ -39,4 +42,13 @@ it('strangers without number cost bounded memory and lines: it speaks of no more
     ['garbage', { othersNotLogged: 44 }],
     ['garbage', {}],
   ]);
+});
+
+it('where so many lines are allowed, those beyond them are summed up in the first of the next time', () => {
+  const { clock, log, said } = limited(3);
+  for (let i = 0; i < 8; i += 1) log.info('k', 'connected', { n: i });
+  expect(said.map(([, f]) => f)).toEqual([{ n: 0 }, { n: 1 }, { n: 2 }]);
+  clock.jump(1000);
+  for (let i = 8; i < 10; i += 1) log.info('k', 'connected', { n: i });
+  expect(said.slice(3).map(([, f]) => f)).toEqual([{ n: 8, notLogged: 5 }, { n: 9 }]);
 });

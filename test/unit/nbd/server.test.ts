@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { EngineHub } from '../../../src/io/hub.ts';
+import { nullLog } from '../../../src/io/log.ts';
 import { PullSocket } from '../../../src/io/pull-socket.ts';
 import { type Address, Errno, type Io, type IoSocket, type Listener } from '../../../src/io/types.ts';
 import type { Device } from '../../../src/nbd/device.ts';
@@ -16,7 +17,8 @@ let clock: ManualClock;
 let device: LegDevice;
 let other: LegDevice;
 let server: NbdServer;
-let listening: { address: Address; accept: (s: IoSocket) => void; closed: boolean }[];
+let listening: { address: Address; accept: (s: IoSocket) => void; mayEnter: ((remote: string) => boolean) | undefined; closed: boolean }[];
+let said: [string, Record<string, unknown> | undefined][];
 
 function forbidden(): never {
   throw new Error('the NBD server has no business here');
@@ -26,6 +28,7 @@ beforeEach(() => {
   engine = new FakeEngine();
   clock = new ManualClock();
   listening = [];
+  said = [];
   const hub = new EngineHub(engine);
   device = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
   other = new LegDevice(hub, { leg: 2, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
@@ -44,8 +47,8 @@ beforeEach(() => {
     },
     net: {
       connect: forbidden,
-      listen(address, accept): Promise<Listener> {
-        const l = { address, accept, closed: false };
+      listen(address, accept, mayEnter): Promise<Listener> {
+        const l = { address, accept, mayEnter, closed: false };
         listening.push(l);
         return Promise.resolve({
           address,
@@ -65,6 +68,7 @@ beforeEach(() => {
     hub,
     exports: { list: () => [], find: (name): Device | undefined => (name === 'a' ? device : name === 'b' ? other : undefined) },
     limits: { connectionsMax: 3, connectionsPerAddressMax: 2, handshakesMax: 4, clients: { stalledMs: 1000, idleMs: 0 } },
+    log: { ...nullLog, info: (m, f) => said.push([m, f]) },
   });
 });
 
@@ -201,6 +205,36 @@ describe('an address whose handshakes fail again and again', () => {
     clock.advance(withinMs);
     await go('a', '10.0.0.1:1');
   });
+
+  test('is turned away at the door of a listener, and so is whoever has no place', async () => {
+    await server.listen({ kind: 'tcp', host: '10.0.0.100', port: 10809 });
+    const mayEnter = (remote: string): boolean => listening[0]?.mayEnter?.(remote) === true;
+    for (let i = 0; i < DEFAULT_NBD_SERVER_LIMITS.offenders.misdeedsMax; i += 1) {
+      expect(mayEnter('10.0.0.1:1')).toBe(true);
+      const c = connect(Uint8Array.of(255, 255, 255, 255), '10.0.0.1:1');
+      expect(await c.inTransmission).toBe(false);
+    }
+    expect([mayEnter('10.0.0.1:1'), mayEnter('10.0.0.2:1')]).toEqual([false, true]);
+    for (let i = 0; i < 3; i += 1) await go('a');
+    expect(mayEnter('10.0.0.2:1')).toBe(false);
+    engine.closed(1);
+    expect(mayEnter('10.0.0.2:1')).toBe(true);
+  });
+});
+
+test('clients that come and go without end fill no log: ten lines a minute of an address, then how many there were', async () => {
+  for (let i = 1; i <= 40; i += 1) {
+    await go('a', '10.0.0.1:1');
+    engine.closed(i);
+  }
+  const lines = (message: string): unknown[] => said.filter(([m]) => m === message);
+  expect([lines('nbd client connected').length, lines('nbd client disconnected').length]).toEqual([10, 10]);
+  await go('a', 'unix:/run/nbd.sock');
+  await go('a', '10.0.0.2:1');
+  expect(lines('nbd client connected')).toHaveLength(12);
+  clock.advance(60_000);
+  await go('a', '10.0.0.1:1');
+  expect(lines('nbd client connected').at(-1)).toMatchObject(['nbd client connected', { notLogged: 30 }]);
 });
 
 describe('a client that takes no reply', () => {
