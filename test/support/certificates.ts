@@ -25,6 +25,8 @@ const newKey = (out: string): string[] => ['-newkey', 'ec', '-pkeyopt', 'ec_para
 export class CertificateMaker {
   readonly #dir: string;
   #made = 0;
+  /** Its files are for one at a time. */
+  #signing: Promise<unknown> = Promise.resolve();
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -135,7 +137,10 @@ export class CertificateMaker {
   }
 
   async #ca(...args: string[]): Promise<void> {
-    await runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]);
+    const signed = this.#signing.then(() => runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]));
+    // Who comes next does not fail for this one.
+    this.#signing = signed.catch(() => undefined);
+    await signed;
   }
 }
 
