@@ -6,6 +6,7 @@
  */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { Mutex } from '../../src/failover/mutex.ts';
 import { runOk } from './programs.ts';
 
 export interface CertificateOptions {
@@ -26,7 +27,7 @@ export class CertificateMaker {
   readonly #dir: string;
   #made = 0;
   /** Its files are for one at a time. */
-  #signing: Promise<unknown> = Promise.resolve();
+  readonly #signing = new Mutex();
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -137,10 +138,7 @@ export class CertificateMaker {
   }
 
   async #ca(...args: string[]): Promise<void> {
-    const signed = this.#signing.then(() => runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]));
-    // Who comes next does not fail for this one.
-    this.#signing = signed.catch(() => undefined);
-    await signed;
+    await this.#signing.run(() => runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]));
   }
 }
 
