@@ -4,12 +4,12 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { ClusterError } from '../cluster/errors.ts';
 import type { IoSocket } from '../io/types.ts';
 import type { NbdServer } from '../nbd/server.ts';
-import { isSame } from './epoch.ts';
+import { isHigher, isSame } from './epoch.ts';
 import type { MirrorNode } from './node.ts';
 import { definitionSchema, methods, nbdParamsSchema } from './protocol.ts';
 import { answerResolve } from './resolve.ts';
 import { answerSwitchover } from './switchover-preview.ts';
-import type { MirrorDefinition, NodeName } from './types.ts';
+import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
 
 /** Of a map sent in one answer. */
 const PIECE_BYTES = 192 * 1024;
@@ -35,6 +35,11 @@ function definitionOf(x: unknown): MirrorDefinition {
 
 /** A session that is not the current source's, or not of this mirror. */
 const NOT_OURS: ReadonlySet<string> = new Set(['superseded', 'split-brain', 'unrelated', 'refused']);
+
+/** Whether a source asks whose time is over, of a node that may serve itself by now: that answers the same to a source of its own time. */
+function isNotOurs(e: ClusterError, epoch: Epoch, seen: Epoch | null | undefined): boolean {
+  return NOT_OURS.has(e.code) || (e.code === 'in-service' && isHigher(seen ?? null, epoch));
+}
 
 export function registerHandlers(
   cluster: Cluster,
@@ -71,7 +76,7 @@ export function registerHandlers(
       if (own.regionSizeBytes !== definition.regionSizeBytes) throw new ClusterError('region-size', `mirror ${p.tag} here has another region size`);
       return await node.asTarget(p.epoch, (t) => t.open(peer, { ...p, definition }));
     } catch (e: unknown) {
-      if (e instanceof ClusterError && NOT_OURS.has(e.code)) refused(p.tag, peer, e);
+      if (e instanceof ClusterError && isNotOurs(e, p.epoch, mirrors.get(p.tag)?.record().epochSeen)) refused(p.tag, peer, e);
       throw e;
     }
   });

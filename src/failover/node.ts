@@ -503,7 +503,7 @@ export class MirrorNode implements Claimant {
     const source = this.#source;
     if (source === undefined || source.stopped) return;
     if (compareEpoch(epoch, source.epoch) === 'higher') this.superseded(epoch, `${epoch.owner} serves in epoch ${String(epoch.number)}`, false);
-    throw new ClusterError('in-service', `${this.env.self} is in service itself`);
+    throw new ClusterError('in-service', `${this.env.self} is in service itself, in epoch ${String(source.epoch.number)}`);
   }
 
   #replicaSyncFailed(s: ReplicaSession | undefined): void {

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { type Daemons, storedBytes } from '../support/daemons.ts';
-import { ELSEWHERE, ENGINES, MIB, SIZE, Stage, startEngines } from '../support/foreign-stage.ts';
+import { ELSEWHERE, ENGINES, MIB, PATIENT_MS, SIZE, Stage, startEngines } from '../support/foreign-stage.ts';
 import { expectIdentical } from '../support/machine.ts';
 import { runOk, testWith } from '../support/programs.ts';
 
@@ -14,7 +14,7 @@ const FILE = ['file', 'IMAGE'];
 let daemons: Daemons;
 
 beforeAll(async () => {
-  daemons = await startEngines();
+  daemons = await startEngines({ failureTimeoutMs: PATIENT_MS });
 });
 
 afterAll(async () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { CertificateMaker, type CertificateOptions, writeKeys } from '../support/certificates.ts';
 import { type Daemons, storedBytes } from '../support/daemons.ts';
-import { ENGINES, MIB, SIZE, Stage, startEngines } from '../support/foreign-stage.ts';
+import { ENGINES, MIB, PATIENT_MS, SIZE, Stage, startEngines } from '../support/foreign-stage.ts';
 import { findProgram, temporaryFolder, testWith } from '../support/programs.ts';
 
 const ENOUGH = 60;
@@ -38,7 +38,7 @@ describe.skipIf(lacking)(`foreign targets by TLS${lacking ? ' (lacks openssl)' :
     mkdirSync(at('keys'));
     writeKeys(at('keys/keys.psk'), KEYS);
     writeKeys(at('wrong'), { alice: KEYS.native });
-    daemons = await startEngines({ prepare: (node, root) => ca.node(join(root, 'etc/tls'), node) });
+    daemons = await startEngines({ failureTimeoutMs: PATIENT_MS, prepare: (node, root) => ca.node(join(root, 'etc/tls'), node) });
   });
 
   afterAll(async () => {

@@ -1,10 +1,11 @@
 /**
  * Snapshots of a mirror that is written to without a pause, read by programs that nobody here wrote, with both engines.
  *
- *   our client, 16 writes in flight -> data        nbdcopy, qemu-img -> data@NAME
+ *   our client or fio, 16 writes in flight -> data        nbdcopy, nbdsh, qemu-img -> data@NAME
  */
+import { type ChildProcess } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mountFilesystem, unmount } from '../../src/attach/filesystem.ts';
@@ -15,7 +16,7 @@ import { Chance } from '../support/chance.ts';
 import { Cleanup } from '../support/cleanup.ts';
 import { Daemons } from '../support/daemons.ts';
 import { expectIdentical, lackingForDevices } from '../support/machine.ts';
-import { findProgram, run, runOk, testWith, until } from '../support/programs.ts';
+import { findProgram, nbdsh, run, runOk, start, testWith, until } from '../support/programs.ts';
 
 const MIB = 1024 * 1024;
 const SIZE = 32 * MIB;
@@ -58,9 +59,6 @@ class Writer {
   written = 0;
   readonly #running: Promise<unknown>;
 
-  /** It writes below this. */
-  limit = SIZE;
-
   private constructor(client: NbdClient) {
     this.#client = client;
     this.#running = Promise.all(Array.from({ length: IN_FLIGHT }, () => this.#write()));
@@ -83,7 +81,7 @@ class Writer {
         continue;
       }
       const bytes = new Uint8Array(4096 * (1 + this.#random.below(8))).fill(1 + this.#random.below(255));
-      const offset = 4096 * this.#random.below((this.limit - bytes.length) / 4096);
+      const offset = 4096 * this.#random.below((SIZE - bytes.length) / 4096);
       this.#underWay += 1;
       await this.#client.writeBytes(offset, bytes);
       this.#underWay -= 1;
@@ -95,14 +93,6 @@ class Writer {
   async pause(): Promise<void> {
     this.#paused = true;
     await until('the writer rests', () => this.#underWay === 0);
-  }
-
-  /** Resolves when all that is under way lies below `limit`, and is durable: before that it counts as written since a checkpoint. */
-  async below(limit: number): Promise<void> {
-    this.limit = limit;
-    await this.pause();
-    await this.#client.flushNow();
-    this.resume();
   }
 
   resume(): void {
@@ -163,44 +153,108 @@ describe.each(['native', 'portable'])('with the %s engine', (engine) => {
   );
 });
 
-interface Extent {
-  offset: number;
-  length: number;
-  type: number;
+/** fio writes to the first quarter of the device without a pause, until it is told to end; any error ends the test. */
+class Fio {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number | null>;
+  #said = '';
+  #running = true;
+
+  constructor() {
+    const load = ['--rw=randwrite', '--bsrange=4k-32k', '--iodepth=16', `--size=${String(SIZE / 4)}`, '--time_based', '--runtime=100'];
+    // Its nbd engine spins for ever when its server goes.
+    const args = ['-k', '5', '110', 'fio', '--name=w', '--ioengine=nbd', `--uri=${uri()}`, '--randseed=7', '--refill_buffers', ...load];
+    this.#child = start('timeout', args, { cwd: daemons.folder });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#said += text;
+      });
+    }
+    this.#ended = new Promise((resolve) => {
+      this.#child.on('close', (code) => {
+        this.#running = false;
+        resolve(code);
+      });
+    });
+    cleanup.add('fio', async () => {
+      this.#child.kill('SIGKILL');
+      await this.#ended;
+    });
+  }
+
+  /** Until it has written, since that checkpoint, to what was clean. */
+  async writesSince(checkpoint: string): Promise<void> {
+    const { control } = daemons.node('server1');
+    await daemons.until(`fio writes on after ${checkpoint}`, async () => {
+      if (!this.#running) throw new Error(`fio has ended: ${this.#said}`);
+      const { checkpoints } = await control.call('status', { tag: TAG });
+      return (checkpoints.find((c) => c.name === checkpoint)?.dirtyRegions ?? 0) > IN_FLIGHT;
+    });
+  }
+
+  /** It has written all the time, and without an error. */
+  async end(): Promise<void> {
+    if (!this.#running) throw new Error(`fio has ended: ${this.#said}`);
+    // It writes its report then, and ends as one that was interrupted.
+    this.#child.kill('SIGINT');
+    await this.#ended;
+    if (!/err= 0/.test(this.#said)) throw new Error(`fio: ${this.#said}`);
+  }
 }
 
+/** Reads what is dirty by a checkpoint out of an export, into an image: block status and reads, as a backup program has them. */
+const INCREMENTAL = `
+import os
+context = os.environ["CONTEXT"]
+h.add_meta_context(context)
+h.connect_uri(os.environ["URI"])
+image = open(os.environ["IMAGE"], "r+b")
+size, at, copied = h.get_size(), 0, 0
+while at < size:
+    entries = []
+    h.block_status(min(size - at, 1 << 30), at, lambda name, offset, e, error: entries.extend(e) if name == context else None)
+    for length, flags in zip(entries[::2], entries[1::2]):
+        for o in range(at, at + length if flags & 1 else at, 1 << 20):
+            part = h.pread(min(1 << 20, at + length - o), o)
+            image.seek(o)
+            image.write(part)
+            copied += len(part)
+        at += length
+image.close()
+print(copied)
+`;
+
 testWith(
-  ['nbdcopy', 'nbdinfo', 'qemu-img'],
-  'an incremental backup by qemu:dirty-bitmap restores, with the full one, to what its snapshot had, while writes go on',
+  ['nbdcopy', 'nbdinfo', 'nbdsh', 'qemu-img', 'fio', 'timeout'],
+  'an incremental backup by qemu:dirty-bitmap restores, with the full one, to what its snapshot had, while fio writes',
   async () => {
     await mirror('native');
-    const w = await Writer.start();
-    await w.more(500);
-    // A part of the device, so that an incremental backup is less than all of it.
-    await w.below(SIZE / 4);
+    await runOk('qemu-io', ['-f', 'raw', '-c', `write -P 7 0 ${String(SIZE)}`, '-c', 'flush', uri()]);
+    await daemons.node('server1').control.call('checkpoint-create', { tag: TAG, name: 'c0' });
+    const fio = new Fio();
+    await fio.writesSince('c0');
     await snapshot('full', '--space', '100%', '--checkpoint', 'c1');
     const image = await nbdcopy(`${TAG}@full`, 'backup');
-    await w.more(50);
+    await fio.writesSince('c1');
     await snapshot('next', '--space', '100%', '--checkpoint', 'c2');
-    const map = JSON.parse(await runOk('nbdinfo', ['--json', '--map=qemu:dirty-bitmap:c1', uri(`${TAG}@next`)])) as Extent[];
-    const dirty = map.filter((e) => e.type === 1);
-    const next = await Writer.connect(`${TAG}@next`);
-    const backup = await open(image, 'r+');
-    for (const e of dirty)
-      for (let at = 0; at < e.length; at += MIB) {
-        const bytes = await next.readBytes(e.offset + at, Math.min(MIB, e.length - at));
-        await backup.write(bytes, 0, bytes.length, e.offset + at);
-      }
-    await backup.close();
-    await next.disconnect();
-    await w.more(50);
+    const env = { CONTEXT: 'qemu:dirty-bitmap:c1', IMAGE: image };
+    const read = Number(await nbdsh(uri(`${TAG}@next`), INCREMENTAL, { env }));
+    await fio.writesSince('c2');
     await expectIdentical([image, await nbdcopy(`${TAG}@next`, 'whole')]);
-    await w.end();
-    const read = dirty.reduce((n, e) => n + e.length, 0);
+    await fio.end();
     expect(read).toBeGreaterThan(0);
+    // fio has written to a part of the device, and only that can be dirty.
     expect(read).toBeLessThanOrEqual(SIZE / 4);
+    for (const [older, newer] of [
+      ['full', 'next'],
+      ['next', ''],
+    ] as const) {
+      const names = [older, newer].map((n) => (n === '' ? TAG : `${TAG}@${n}`));
+      expect((await run('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', ...names.map(uri)])).code, names.join(' and ')).toBe(1);
+    }
     const contexts = JSON.parse(await runOk('nbdinfo', ['--json', uri(`${TAG}@next`)])) as { exports: { contexts: string[] }[] };
-    expect(contexts.exports[0]?.contexts).toEqual(['base:allocation', 'qemu:dirty-bitmap:c1']);
+    expect(contexts.exports[0]?.contexts).toEqual(['base:allocation', 'qemu:dirty-bitmap:c0', 'qemu:dirty-bitmap:c1']);
+    await expectIdentical([file('leg1'), file('leg2')]);
   },
 );
 

@@ -12,7 +12,7 @@ import { FlippingRelay } from '../support/flipping-relay.ts';
 import { findProgram, nbdsh, type Ran, run, runOk, temporaryFolder, testWith } from '../support/programs.ts';
 
 const MIB = 1024 * 1024;
-const SIZE = 64 * MIB;
+const SIZE = 32 * MIB;
 const NODES = ['server1', 'server2'];
 const KEYS = { alice: 'a1'.repeat(32), mallory: 'b2'.repeat(32) };
 
@@ -46,7 +46,8 @@ describe.skipIf(lacking).each(['native', 'portable'])(`clients by TLS, in the %s
     mkdirSync(at('keys'));
     writeKeys(at('keys/keys.psk'), KEYS);
     writeKeys(at('keys/wrong.psk'), { alice: KEYS.mallory });
-    const exports = { listen: `127.0.0.1:${String(port)}`, tls: 'required', mirrors: { t: { clients: ['backup', 'alice'] } } };
+    const mirrors = { t: { clients: ['backup', 'alice'] } };
+    const exports = { listen: `127.0.0.1:${String(port)}`, tls: 'required', allow: '127.0.0.0/27', mirrors };
     all = await Daemons.start({
       nodes: NODES,
       env: Object.fromEntries(NODES.map((n) => [n, { NETRAID_ENGINE: engine }])),
@@ -96,6 +97,14 @@ describe.skipIf(lacking).each(['native', 'portable'])(`clients by TLS, in the %s
     }
   });
 
+  testWith(['nbdinfo'], 'nbdinfo reads size and flags, by certificate and by key', async () => {
+    for (const uri of [x509('backup'), psk('alice', 'keys/keys.psk')]) {
+      const told = JSON.parse(await runOk('nbdinfo', ['--json', uri])) as { TLS: boolean; exports: Record<string, unknown>[] };
+      expect(told.TLS, uri).toBe(true);
+      expect(told.exports[0], uri).toMatchObject({ 'export-size': SIZE, can_multi_conn: true, can_fua: true, is_read_only: false });
+    }
+  });
+
   testWith(['nbd-client'], 'nbd-client lists the mirror by certificate, and nothing without', async () => {
     const list = (...more: string[]): Promise<Ran> => run('nbd-client', ['-l', 'localhost', String(port), ...more]);
     const file = (f: string): string => join(at('backup'), f);
@@ -113,6 +122,8 @@ describe.skipIf(lacking).each(['native', 'portable'])(`clients by TLS, in the %s
       ['127.0.0.13', (to) => x509('bare', to), /it showed no certificate/],
       ['127.0.0.14', (to) => x509('stranger', to), /it is not for that client/],
       ['127.0.0.15', (to) => psk('mallory', 'keys/keys.psk', to), /it is not for that client/],
+      // Hung up on before it names an export.
+      ['127.0.0.32', (to) => x509('backup', to), /exportName="" why="it is not for that client"/],
     ];
     const before = await refused();
     for (const [from, uri, why] of cases) {

@@ -45,9 +45,9 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
   });
 
   const other = (side: 0 | 1): 0 | 1 => (side === 0 ? 1 : 0);
-  const addresses = (side: 0 | 1): Record<string, unknown> => ({
-    listen: `${networks.hosts[side]}:${String(PORT)}`,
-    peers: { [NODES[other(side)]]: `${networks.hosts[other(side)]}:${String(PORT)}` },
+  const addresses = (side: 0 | 1, port = PORT): Record<string, unknown> => ({
+    listen: `${networks.hosts[side]}:${String(port)}`,
+    peers: { [NODES[other(side)]]: `${networks.hosts[other(side)]}:${String(port)}` },
   });
 
   describe('what is heard on the wire', () => {
@@ -154,24 +154,36 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
     });
   });
 
-  describe('who is not taken', () => {
-    let made = 0;
+  // Beside each other, each at a port of its own: who is refused waits before it tries again.
+  describe.concurrent('who is not taken', () => {
+    let nextPort = PORT;
+    const freshPort = (): number => {
+      nextPort += 1;
+      return nextPort;
+    };
 
     /** A node's own root, with these fields and what `tls` has, or nothing. */
-    function prepared(side: 0 | 1, tls: string | undefined, fields: Readonly<Record<string, unknown>>): NodeProcess {
-      made += 1;
+    function prepared(port: number, side: 0 | 1, tls: string | undefined, fields: Readonly<Record<string, unknown>>): NodeProcess {
       const name = NODES[side];
-      const at = join(folder, `${name}-${String(made)}`);
+      const at = join(folder, `${name}-${String(port)}`);
       const root = join(at, name);
       mkdirSync(join(root, 'etc'), { recursive: true });
-      writeFileSync(join(root, 'etc', 'netraid.yaml'), stringify({ version: 1, cluster: 'interop', node: name, ...addresses(side), ...fields }));
+      writeFileSync(
+        join(root, 'etc', 'netraid.yaml'),
+        stringify({ version: 1, cluster: 'interop', node: name, ...addresses(side, port), ...fields }),
+      );
       if (tls !== undefined) cpSync(tls, join(root, 'etc', 'tls'), { recursive: true });
-      return new NodeProcess(name, at, PORT, root, {}, undefined, networks.within(side));
+      return new NodeProcess(name, at, port, root, {}, undefined, networks.within(side));
     }
 
     const refusedNodes = async (n: NodeProcess): Promise<number> => (await n.control.call('info', {})).refused.nodes;
+    /** As people are told. */
+    const toldRefused = async (n: NodeProcess): Promise<Record<string, number>> => {
+      const told = await n.cli('netraid', ['info', '--json']);
+      return (JSON.parse(told.stdout) as { refused: Record<string, number> }).refused;
+    };
 
-    it('a node without certificates does not start, and says which file is missing', async () => {
+    it('a node without certificates does not start, and says which file is missing', async ({ expect }) => {
       for (const [gone, said] of [
         ['node-cert.pem', /node-cert\.pem is missing/],
         ['ca-cert.pem', /ca-cert\.pem is missing/],
@@ -179,7 +191,7 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
         const lame = join(folder, `without-${gone}`);
         cpSync(join(folder, 'server1'), lame, { recursive: true });
         rmSync(join(lame, gone));
-        const n = prepared(0, gone === 'node-cert.pem' ? undefined : lame, {});
+        const n = prepared(freshPort(), 0, gone === 'node-cert.pem' ? undefined : lame, {});
         await expect(n.start()).rejects.toThrow('did not start');
         expect(n.log()).toMatch(said);
         expect(n.log()).toMatch(/tls: off.* in netraid\.yaml does without/);
@@ -207,6 +219,14 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
         /TLS from server2: its certificate was not issued by our CA/,
       ],
       [
+        'of another cluster, with a certificate of our CA',
+        async (into) => {
+          await ca.node(into, 'server2');
+          return { cluster: 'another' };
+        },
+        /code="wrong-cluster" why="node server2 is of cluster another/,
+      ],
+      [
         'that speaks no TLS',
         async (into) => {
           await ca.node(into, 'server2');
@@ -216,34 +236,38 @@ describe.skipIf(lacking !== '')(`nodes on two networks${lacking === '' ? '' : ` 
       ],
     ];
 
-    it.each(strangers)('a node %s is not heard, is logged once and counted', async (_what, prepare, why) => {
-      const into = join(folder, `stranger${String(made)}`);
+    it.for(strangers)('a node %s is not heard, is logged once and counted', async ([, prepare, why], { expect }) => {
+      const port = freshPort();
+      const into = join(folder, `stranger${String(port)}`);
       const fields = await prepare(into);
-      const near = prepared(0, join(folder, 'server1'), {});
-      const far = prepared(1, into, fields);
+      const near = prepared(port, 0, join(folder, 'server1'), {});
+      const far = prepared(port, 1, into, fields);
       try {
         await near.start();
         await far.start();
         await expect.poll(() => refusedNodes(near), { timeout: 20_000 }).toBeGreaterThan(2);
         const lines = near.logged(/a connection was not taken/);
         expect(lines).toEqual([expect.stringMatching(why)]);
+        const { clients, nodes, sessions } = await toldRefused(near);
+        expect([clients, sessions]).toEqual([0, 0]);
+        expect(nodes).toBeGreaterThan(2);
         for (const n of [near, far]) expect(Object.values((await n.control.call('info', {})).peers)).toEqual([{ reachable: false, links: [] }]);
       } finally {
         await Promise.all([near.kill(), far.kill()]);
       }
     });
 
-    it('an address outside of `allow` is hung up on before a word, logged once and counted', async () => {
+    it('an address outside of `allow` is hung up on before a word, logged once and counted', async ({ expect }) => {
       await networks.address(0, '10.88.0.1/24');
       await networks.address(1, '10.88.0.2/24');
-      const near = prepared(0, join(folder, 'server1'), { allow: '10.77.0.0/24' });
+      const port = freshPort();
+      const near = prepared(port, 0, join(folder, 'server1'), { allow: '10.77.0.0/24' });
       try {
         await near.start();
-        for (let i = 0; i < 3; i += 1) expect(await networks.dial(1, '10.88.0.2', networks.hosts[0], PORT)).toBe('');
+        for (let i = 0; i < 3; i += 1) expect(await networks.dial(1, '10.88.0.2', networks.hosts[0], port)).toBe('');
         expect(await refusedNodes(near)).toBe(3);
         expect(near.logged(/a connection was not taken/)).toEqual([expect.stringContaining('10.88.0.2')]);
-        const told = await near.cli('netraid', ['info', '--json']);
-        expect((JSON.parse(told.stdout) as { refused: unknown }).refused).toEqual({ clients: 0, nodes: 3, sessions: 0 });
+        expect(await toldRefused(near)).toEqual({ clients: 0, nodes: 3, sessions: 0 });
       } finally {
         await near.kill();
       }

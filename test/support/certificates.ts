@@ -6,6 +6,7 @@
  */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { Mutex } from '../../src/failover/mutex.ts';
 import { runOk } from './programs.ts';
 
 export interface CertificateOptions {
@@ -25,6 +26,8 @@ const newKey = (out: string): string[] => ['-newkey', 'ec', '-pkeyopt', 'ec_para
 export class CertificateMaker {
   readonly #dir: string;
   #made = 0;
+  /** Its files are for one at a time. */
+  readonly #signing = new Mutex();
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -135,7 +138,7 @@ export class CertificateMaker {
   }
 
   async #ca(...args: string[]): Promise<void> {
-    await runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]);
+    await this.#signing.run(() => runOk('openssl', ['ca', '-batch', '-config', this.#config, ...args]));
   }
 }
 

@@ -22,17 +22,19 @@ export const MIB = 1024 * 1024;
 export const SIZE = 8 * MIB;
 const REGION = 64 * 1024;
 export const FAILURE_TIMEOUT_MS = 1500;
+/** Where no server is to fail by its silence: a busy machine keeps an honest one waiting. */
+export const PATIENT_MS = 4000;
 /** Names of the daemons, which are those of their engines. */
 export const ENGINES = ['native', 'portable'] as const;
 export type Engine = (typeof ENGINES)[number];
 /** Name of the foreign target. */
 export const ELSEWHERE = 'elsewhere';
 
-export function startEngines(o: Pick<DaemonsOptions, 'prepare'> = {}): Promise<Daemons> {
+export function startEngines(o: Pick<DaemonsOptions, 'prepare' | 'failureTimeoutMs'> = {}): Promise<Daemons> {
   return Daemons.start({
     nodes: ENGINES,
-    ...o,
     failureTimeoutMs: FAILURE_TIMEOUT_MS,
+    ...o,
     tunables: { LKDR_SPEED_LIMIT_MIN: 500_000 },
     env: Object.fromEntries(ENGINES.map((e) => [e, { NETRAID_ENGINE: e }])),
   });

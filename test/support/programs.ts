@@ -107,7 +107,7 @@ export function temporaryFolder(): string {
 
 /** Python for libnbd's shell, which wants the system's own interpreter first in PATH. */
 export async function nbdsh(uri: string, script: string, o: RunOptions = {}): Promise<string> {
-  return await runOk('nbdsh', ['-c', '-'], { ...o, env: { PATH: '/usr/bin:/bin', URI: uri }, stdin: script });
+  return await runOk('nbdsh', ['-c', '-'], { ...o, env: { PATH: '/usr/bin:/bin', URI: uri, ...o.env }, stdin: script });
 }
 
 /** Waits for a condition, looking again in later turns; fails with what it waited for. */

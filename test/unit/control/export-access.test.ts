@@ -108,4 +108,22 @@ describe('a session of a source whose time is over', () => {
       expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });
+
+  it('is refused by a node that serves itself now, and counted and logged, but not one that is as new', async () => {
+    await Sim.run({ nodes: ['server1', 'server2'] }, async (sim) => {
+      await sim.mirror();
+      const { env, mirrors } = sim.daemon('server2');
+      const r = mirrors.get('t')?.record();
+      if (r?.epochSeen === null || r === undefined) throw new Error('server2 has no epoch');
+      const { number } = r.epochSeen;
+      const open = { tag: 't', session: '0123456789abcdef', kind: 'none', generation: r.generation, definition: r.definition, rewrites: true };
+      for (const n of [number - 1, number, number - 1]) {
+        const epoch = { number: n, owner: 'server2', random: '0123456789abcdef' };
+        await expect(env.cluster.request('server1', 'session.open', { ...open, epoch }, 1000)).rejects.toMatchObject({ code: 'in-service' });
+      }
+      expect((await sim.call('server1', 'info', {})).refused).toEqual({ clients: 0, nodes: 0, sessions: 2 });
+      expect(sim.warnings.filter((w) => w === 'server1: a session was refused')).toHaveLength(1);
+      await sim.inSync('server1', 'server2');
+    });
+  });
 });
