@@ -10,13 +10,14 @@
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { type Timer } from '../io/types.ts';
+import { Errno, IoError, type Timer } from '../io/types.ts';
 import { provenEpoch, termOf } from './account.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
 import { bitmapDamaged } from './checkpoints.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
 import { definitionHeard } from './definition.ts';
+import { endTerm, stopClean } from './end-of-term.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
@@ -38,6 +39,7 @@ import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './
 import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
+import { endsWithin } from './within.ts';
 
 type Command = Facts['command'];
 
@@ -345,7 +347,7 @@ export class MirrorNode implements Claimant {
   async #look(): Promise<void> {
     const source = this.#source;
     if (source !== undefined) {
-      if (source.device.stopped && !source.stopped) {
+      if (source.device.stopped && !source.stopped && !source.endingInOrder) {
         this.superseded(source.epoch, 'the device stopped answering after a failure', false);
         return;
       }
@@ -435,11 +437,17 @@ export class MirrorNode implements Claimant {
     const source = this.#source;
     if (source === undefined) return;
     await Promise.all([this.env.exports.remove(this.tag, source.export, clean ? 5000 : 200), source.snapshots.end()]);
-    let end = { clean: handedOver, agreed: false };
+    let end: { clean: boolean; told: readonly NodeName[] | null } = { clean: handedOver, told: null };
     try {
-      if (clean && !handedOver) end = await source.stopClean();
-      await source.abort();
-      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed }));
+      if (clean && !handedOver) end = await stopClean(source);
+      const { quiet, rest } = await endTerm(source);
+      if (!quiet) this.#notQuiet(source, rest);
+      end.clean &&= quiet;
+      const { told } = end;
+      await this.store.update((r) => {
+        const agreed = told !== null && r.inSync.every((n) => n === r.node || told.includes(n));
+        return { ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && agreed };
+      });
       if (dropOwnership) await this.own.setLastOwner(false);
     } finally {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.
@@ -451,6 +459,16 @@ export class MirrorNode implements Claimant {
     const rule = clean ? 'stopped-on-purpose' : 'superseded';
     this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean, rule });
     this.changed();
+  }
+
+  /** The leg has not done with what this term gave it: whoever uses it next waits for that (M4), and hears of a sync that failed (M3). */
+  #notQuiet(source: SourceRole, rest: Promise<void>): void {
+    this.env.log.error('out of service, and the leg does not answer: nothing else uses it until it does', { tag: this.tag });
+    this.replica.follow(
+      rest.then(() => {
+        if (source.device.local.syncFailed) this.replica.doubtful = true;
+      }),
+    );
   }
 
   /** Another node's claim: written down, with our in-sync marks for the old source and for ourselves cleared, before it is answered. */
@@ -540,13 +558,19 @@ export class MirrorNode implements Claimant {
       await this.replica.endWithin(this.record().definition.failureTimeoutMs);
       // Also what was written in a session that has ended: nobody may know of it any more.
       const unsynced = (this.replica.unsynced()?.count ?? 0) > 0;
-      if (clean && !this.replica.doubtful && (wasTarget !== undefined || unsynced)) await this.replica.sync();
+      const { failureTimeoutMs } = this.record().definition;
+      if (clean && !this.replica.doubtful && (wasTarget !== undefined || unsynced)) await this.replica.syncWithin(failureTimeoutMs);
       if (clean && !this.replica.doubtful && wasTarget !== undefined) {
         await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
       }
     } finally {
-      await this.replica.close().finally(() => this.#bitmap.close());
+      await this.replica.close().finally(() => this.#closeBitmap());
     }
+  }
+
+  async #closeBitmap(): Promise<void> {
+    if (await endsWithin(this.env.io.clock, this.#bitmap.close(), this.record().definition.failureTimeoutMs)) return;
+    throw new IoError(Errno.EIO, 'the bitmap file could not be closed in time');
   }
 
   /** Another size, if `allowed` does not throw; see `resize`. */

@@ -141,7 +141,8 @@ export class TargetLink {
   readonly #now = (): number => this.#s.ctx.env.io.clock.now();
 
   #alive(): boolean {
-    return !this.#ended && !this.#s.stopped;
+    // Of a device that has stopped no session begins any more: a target that was told of a clean stop would take it back.
+    return !this.#ended && !this.#s.stopped && !this.#s.device.stopped;
   }
 
   async #once(): Promise<void> {
