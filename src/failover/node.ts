@@ -10,14 +10,14 @@
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import { ClusterError } from '../cluster/errors.ts';
-import { Errno, IoError, type Timer } from '../io/types.ts';
+import { type Timer } from '../io/types.ts';
 import { provenEpoch, termOf } from './account.ts';
 import { BitmapKeeper } from './bitmap-keeper.ts';
 import { bitmapDamaged } from './checkpoints.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
 import { definitionHeard } from './definition.ts';
-import { endTerm, stopClean } from './end-of-term.ts';
+import { endNode, endTerm, stopClean } from './end-of-term.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
@@ -39,7 +39,6 @@ import type { Decision, Epoch, Facts, NodeName, NodeView, StateRecord } from './
 import { Switchovers } from './switchover.ts';
 import { OwnFlags } from './own-flags.ts';
 import { ownView } from './own-view.ts';
-import { endsWithin } from './within.ts';
 
 type Command = Facts['command'];
 
@@ -440,9 +439,7 @@ export class MirrorNode implements Claimant {
     let end: { clean: boolean; told: readonly NodeName[] | null } = { clean: handedOver, told: null };
     try {
       if (clean && !handedOver) end = await stopClean(source);
-      const { quiet, rest } = await endTerm(source);
-      if (!quiet) this.#notQuiet(source, rest);
-      end.clean &&= quiet;
+      end.clean = (await endTerm(source, this.replica)) && end.clean;
       const { told } = end;
       await this.store.update((r) => {
         const agreed = told !== null && r.inSync.every((n) => n === r.node || told.includes(n));
@@ -459,16 +456,6 @@ export class MirrorNode implements Claimant {
     const rule = clean ? 'stopped-on-purpose' : 'superseded';
     this.env.emit(this.tag, 'out-of-service', `out of service on ${this.env.self}${end.clean ? '' : ' (not cleanly)'}`, { clean: end.clean, rule });
     this.changed();
-  }
-
-  /** The leg has not done with what this term gave it: whoever uses it next waits for that (M4), and hears of a sync that failed (M3). */
-  #notQuiet(source: SourceRole, rest: Promise<void>): void {
-    this.env.log.error('out of service, and the leg does not answer: nothing else uses it until it does', { tag: this.tag });
-    this.replica.follow(
-      rest.then(() => {
-        if (source.device.local.syncFailed) this.replica.doubtful = true;
-      }),
-    );
   }
 
   /** Another node's claim: written down, with our in-sync marks for the old source and for ourselves cleared, before it is answered. */
@@ -545,32 +532,10 @@ export class MirrorNode implements Claimant {
     await this.#roles.run(async () => {
       allowed?.();
       end();
-      await this.#end(clean).catch((e: unknown) => {
+      await endNode(this, clean).catch((e: unknown) => {
         this.env.log.error('a mirror could not be stopped in order', { tag: this.tag, error: String(e) });
       });
     });
-  }
-
-  async #end(clean: boolean): Promise<void> {
-    try {
-      if (this.#source !== undefined) await this.leaveService(clean, false);
-      const wasTarget = this.replica.session;
-      await this.replica.endWithin(this.record().definition.failureTimeoutMs);
-      // Also what was written in a session that has ended: nobody may know of it any more.
-      const unsynced = (this.replica.unsynced()?.count ?? 0) > 0;
-      const { failureTimeoutMs } = this.record().definition;
-      if (clean && !this.replica.doubtful && (wasTarget !== undefined || unsynced)) await this.replica.syncWithin(failureTimeoutMs);
-      if (clean && !this.replica.doubtful && wasTarget !== undefined) {
-        await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
-      }
-    } finally {
-      await this.replica.close().finally(() => this.#closeBitmap());
-    }
-  }
-
-  async #closeBitmap(): Promise<void> {
-    if (await endsWithin(this.env.io.clock, this.#bitmap.close(), this.record().definition.failureTimeoutMs)) return;
-    throw new IoError(Errno.EIO, 'the bitmap file could not be closed in time');
   }
 
   /** Another size, if `allowed` does not throw; see `resize`. */

@@ -281,8 +281,8 @@ export class Resync {
     }
     if (r === undefined || r.errno === 0) return r ?? 'hole';
     const why = `read of the local leg${shownRange(offset, length)} during a resync: ${errnoName(r.errno)}`;
-    // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from.
-    if (this.#d.settings.localErrors === 'leave') this.#d.localFailed(why, true);
+    // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from, or memory is there.
+    if (this.#d.settings.localErrors === 'leave' && r.errno !== Errno.ENOMEM) this.#d.localFailed(why, true);
     this.#noGoodCopy(`no good copy to resync ${this.#t.node} from: ${why}`);
     return undefined;
   }

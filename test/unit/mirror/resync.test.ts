@@ -332,6 +332,16 @@ describe('resync', () => {
       expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
     });
 
+    it('for want of memory costs no leg: only this resync ends', async () => {
+      const rig = await lacking([2], {}, { targets: { b: 'sync', c: 'sync' } });
+      rig.join('c');
+      rig.engine.leg.failing.set('read', Errno.ENOMEM);
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: why.replace('EIO', 'ENOMEM') });
+      await rig.endAll();
+      expect([rig.host.ownLeg, rig.target('c').phase, rig.local.state]).toEqual([[], 'in-sync', 'in']);
+      staysOut(rig);
+    });
+
     it('with the setting pass-on asks nobody, and only this resync ends', async () => {
       const rig = await lacking([2], {}, { targets: { b: 'sync', c: 'sync' }, settings: { ...settings(), localErrors: 'pass-on' } });
       rig.join('c');
