@@ -376,6 +376,9 @@ export class Resync {
       return false;
     }
     if (here.errno !== 0) return false;
+    const locked = (start: number, end: number): Promise<number> => this.#locked(start, end);
+    await punchAgain(this.#d, zeroed, locked, (offset, bytes) => this.#toTarget(offset, bytes, 0, true));
+    if (this.#t.session !== this.#session) return false;
     if (local.state === 'in' && local.syncFailed) {
       this.cancel('a sync of the local leg has failed: replace the leg');
       return false;
@@ -383,8 +386,6 @@ export class Resync {
     const marks = this.#marks();
     for (const c of copied) marks.clearRange(c.first, c.last);
     this.#o.onProgress();
-    const locked = (start: number, end: number): Promise<number> => this.#locked(start, end);
-    await punchAgain(this.#d, zeroed, locked, (offset, bytes) => this.#toTarget(offset, bytes, 0, true));
     return this.#alive();
   }
 }

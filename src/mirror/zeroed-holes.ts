@@ -2,9 +2,10 @@
  * Holes that were copied to a leg in doubt as zeroes, since to punch where a hole is seen already changes nothing (M3). Once a sync has made
  * the zeroes certain, they become holes again, so that a sparse leg does not stay allocated in full.
  *
- *   copied as zeroes --noted--> synced there --taken--> range lock, still a hole here --> punched there
+ *   copied as zeroes --noted--> synced there --taken--> range lock, still a hole here --> punched there --> the mark goes
  *
- * Invariant: what is punched reads as zeroes on both legs before, after and in between; so no mark is needed, and none goes by it.
+ * Invariants: what is punched reads as zeroes on both legs before, after and in between, so that no sync need follow it; its region is
+ * marked until then, as of any write (M1).
  */
 import type { MirrorDevice } from './device.ts';
 import { isHole } from './own-leg.ts';

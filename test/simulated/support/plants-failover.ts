@@ -207,9 +207,26 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     only: 'cuts,aimed,hiccup',
     edits: [
       {
-        file: 'src/failover/source.ts',
-        find: '    await this.#end();\n    await this.device.idle();\n',
-        replace: '    await this.#end();\n',
+        file: 'src/failover/end-of-term.ts',
+        find: 'Promise.all([s.prover.idle(), s.inherited, s.device.idle()])',
+        replace: 'Promise.all([s.prover.idle(), s.inherited])',
+      },
+    ],
+  },
+  {
+    name: 'a generation is committed although nobody has written down that it exists',
+    only: 'cuts,crash',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/failover/members.ts',
+        find: '      if (enough()) return true;',
+        replace: '      return true;',
+      },
+      {
+        file: 'src/failover/members.ts',
+        find: 'if (!enough()) await this.#tellWitnesses(next, knowing, harmless, enough);',
+        replace: 'if (enough.length > 0) await this.#tellWitnesses(next, knowing, harmless, enough);',
       },
     ],
   },
