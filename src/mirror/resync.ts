@@ -232,7 +232,8 @@ export class Resync {
     if (read === 'hole' && !this.#t.rewriteAll) return this.#toTarget(offset, length, 0, true);
     if (read === 'hole') {
       const written = await this.#toTarget(offset, length, 0, false);
-      if (written) this.#zeroed.note(offset, length);
+      // Of any other server it is not known whether that would spare anything.
+      if (written && !this.#t.foreign) this.#zeroed.note(offset, length);
       return written;
     }
     try {
