@@ -213,21 +213,4 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
       },
     ],
   },
-  {
-    name: 'a generation is committed although nobody has written down that it exists',
-    only: 'cuts,crash',
-    nodes: 3,
-    edits: [
-      {
-        file: 'src/failover/members.ts',
-        find: '      if (enough()) return true;',
-        replace: '      return true;',
-      },
-      {
-        file: 'src/failover/members.ts',
-        find: 'if (!enough()) await this.#tellWitnesses(next, knowing, harmless, enough);',
-        replace: 'if (enough.length > 0) await this.#tellWitnesses(next, knowing, harmless, enough);',
-      },
-    ],
-  },
 ];

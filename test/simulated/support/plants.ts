@@ -87,6 +87,18 @@ export const PLANTS: readonly Plant[] = [
     ],
   },
   {
+    name: 'a hole is made again on a leg in doubt when its mark has gone',
+    only: 'cuts,crash',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/mirror/resync.ts',
+        find: '    await punchAgain(',
+        replace: '    for (const c of copied) this.#marks().clearRange(c.first, c.last);\n    await punchAgain(',
+      },
+    ],
+  },
+  {
     name: 'a mark cleared over a broken session',
     only: 'crash,power,slow,sync',
     edits: [
