@@ -12,9 +12,10 @@
  * - the journal is appended to only by the process that made the file's base or opened a file without a journal; any other
  *   file is made anew when it is opened, so that nothing is trusted that a dead process wrote and did not see synced
  */
+import { exists } from '../io/atomic-file.ts';
 import { Errno, type Files, IoError, type IoFile } from '../io/types.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
-import { closeAfter, exists, openExisting, ReplaceFailed, replaceFile, writeAll } from './file-steps.ts';
+import { closeAfter, openExisting, ReplaceFailed, replaceFile, writeAll } from './file-steps.ts';
 import { type Loaded, load } from './load.ts';
 import { isMapName, MAPS_MAX, RecordWriter } from './records.ts';
 import { RegionMap } from './regions.ts';
@@ -100,9 +101,8 @@ export class BitmapFile {
   }
 
   /**
-   * Makes the file with the maps that `fill` gives it; durable when it resolves, and never on disk without them. EEXIST when
-   * there is one and `replace` is not said: a damaged file is replaced on purpose only (M13). RegionRangeError for an
-   * impossible geometry or id.
+   * Makes the file with the maps that `fill` gives it; durable when it resolves, and never on disk without them. EEXIST when there is one and
+   * `replace` is not said: a damaged file is replaced on purpose only (M13). RegionRangeError for an impossible geometry or id.
    */
   static async create(
     files: Files,

@@ -44,16 +44,6 @@ export async function replaceFile(files: Files, path: string, parts: readonly Ui
   }
 }
 
-export async function exists(files: Files, path: string): Promise<boolean> {
-  try {
-    await files.stat(path);
-    return true;
-  } catch (e: unknown) {
-    if (e instanceof IoError && e.errno === Errno.ENOENT) return false;
-    throw e;
-  }
-}
-
 /** DamagedBitmapError when it is absent or can not be read: nothing is silently made anew (M13). */
 export async function openExisting(files: Files, path: string, write: boolean): Promise<IoFile> {
   try {

@@ -83,7 +83,7 @@ export class DaemonControl implements ControlClient {
       const m = this.#mirror(p.tag);
       if (!m.inService) throw new ControlError('refused', `mirror ${p.tag} is not in service on ${this.#d.options.node}`);
       await m.goOutOfService(true);
-      return this.#status(m);
+      return { ...this.#status(m), clean: m.record().session.clean };
     },
     pause: (p) => this.#pause(p.tag, p.nodes),
     resume: (p) => this.#resume(p.tag, p.nodes),

@@ -121,11 +121,12 @@ function targetStatus(node: MirrorNode, source: SourceRole, link: TargetLink, no
   const r = node.record();
   const map = source.marks.outOfSync(link.node);
   // Of a foreign target that is paused nobody knows whether it can be heard.
-  const silent = link.foreign ? !leg.inSession && !r.paused.includes(link.node) : !node.env.cluster.connected(link.node);
+  const silent = link.foreign ? !leg.inSession && !link.refused && !r.paused.includes(link.node) : !node.env.cluster.connected(link.node);
   const view = node.peerView(link.node);
   const ordered = view !== undefined && link.orderedAgainst(view);
   const state = peerState(r, node.flags.flags, link.node, {
     silent,
+    refused: link.refused,
     // An operator who ordered a full resync has ended it, although the last comparison still says so.
     splitBrain: link.answer?.rule === 'split-brain' && !leg.inSession && !ordered,
     session: leg.phase === 'in-sync' && link.joined ? 'in-sync' : leg.inSession ? 'resyncing' : 'none',

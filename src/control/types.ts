@@ -237,7 +237,8 @@ export interface Actions {
   confirm: { params: { tag: string; go: boolean }; result: MirrorStatus };
   /** `withoutLastOwner`: as with force, where it equals one. `confirmed`: what a preview said is to be confirmed, and was; without, it is no force. */
   'in-service': { params: { tag: string; withoutLastOwner?: boolean; confirmed?: Confirmable[] }; result: MirrorStatus };
-  'out-of-service': { params: { tag: string }; result: MirrorStatus };
+  /** `clean`: all that was written is on every leg in session, and the record says so; else what comes next is as after a crash. */
+  'out-of-service': { params: { tag: string }; result: MirrorStatus & { clean: boolean } };
   /** Names of targets; empty: all. */
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   resume: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };

@@ -80,8 +80,8 @@ async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): P
     if (!(await s.within(device.closeEntrance('resize'), s.timeoutMs * DRAIN_MAX)))
       throw new ClusterError('refused', 'the requests in hand were not answered in time');
     await s.inherited;
-    if (!(await s.prover.prove())) throw new ClusterError('refused', 'a leg could not be synced');
-    s.marks.collect(false);
+    // A mark that is carried into another geometry is held there: no sync drops it any more.
+    if (!(await s.prover.proveAll())) throw new ClusterError('refused', 'a leg could not be synced');
     await ctx.store.update((r) => ({
       ...r,
       // What a leg holds behind its old end nobody has zeroed.
@@ -94,7 +94,7 @@ async function growHere(s: SourceRole, sizeBytes: number, makeFile: MakeFile): P
         for (const node of s.links.keys()) f.map(`oos:${node}`).setRange(first, r.regionCount - 1);
         markCheckpointsFrom(f, first);
       });
-      device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log }));
+      device.setGeometry(sizeBytes, new Marks({ file, regions, limits: ctx.env.settings.intent, log: ctx.env.log, before: s.marks }));
     } catch (e: unknown) {
       ctx.superseded(s.epoch, `the bitmap could not be made larger: ${String(e)}`, false);
       throw e;

@@ -17,6 +17,7 @@ import { bitmapDamaged } from './checkpoints.ts';
 import { type Claimant, Claims } from './claim.ts';
 import { decide } from './decide.ts';
 import { definitionHeard } from './definition.ts';
+import { endNode, endTerm, stopClean } from './end-of-term.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
@@ -345,7 +346,7 @@ export class MirrorNode implements Claimant {
   async #look(): Promise<void> {
     const source = this.#source;
     if (source !== undefined) {
-      if (source.device.stopped && !source.stopped) {
+      if (source.device.stopped && !source.stopped && !source.endingInOrder) {
         this.superseded(source.epoch, 'the device stopped answering after a failure', false);
         return;
       }
@@ -435,11 +436,15 @@ export class MirrorNode implements Claimant {
     const source = this.#source;
     if (source === undefined) return;
     await Promise.all([this.env.exports.remove(this.tag, source.export, clean ? 5000 : 200), source.snapshots.end()]);
-    let end = { clean: handedOver, agreed: false };
+    let end: { clean: boolean; told: readonly NodeName[] | null } = { clean: handedOver, told: null };
     try {
-      if (clean && !handedOver) end = await source.stopClean();
-      await source.abort();
-      await this.store.update((r) => ({ ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && end.agreed }));
+      if (clean && !handedOver) end = await stopClean(source);
+      end.clean = (await endTerm(source, this.replica)) && end.clean;
+      const { told } = end;
+      await this.store.update((r) => {
+        const agreed = told !== null && r.inSync.every((n) => n === r.node || told.includes(n));
+        return { ...r, session: { role: 'source', clean: end.clean }, stoppedOnPurpose: end.clean && agreed };
+      });
       if (dropOwnership) await this.own.setLastOwner(false);
     } finally {
       // Out of service it is, whether or not the disk took note: an unclean end is what the record says already.
@@ -527,26 +532,10 @@ export class MirrorNode implements Claimant {
     await this.#roles.run(async () => {
       allowed?.();
       end();
-      await this.#end(clean).catch((e: unknown) => {
+      await endNode(this, clean).catch((e: unknown) => {
         this.env.log.error('a mirror could not be stopped in order', { tag: this.tag, error: String(e) });
       });
     });
-  }
-
-  async #end(clean: boolean): Promise<void> {
-    try {
-      if (this.#source !== undefined) await this.leaveService(clean, false);
-      const wasTarget = this.replica.session;
-      await this.replica.endWithin(this.record().definition.failureTimeoutMs);
-      // Also what was written in a session that has ended: nobody may know of it any more.
-      const unsynced = (this.replica.unsynced()?.count ?? 0) > 0;
-      if (clean && !this.replica.doubtful && (wasTarget !== undefined || unsynced)) await this.replica.sync();
-      if (clean && !this.replica.doubtful && wasTarget !== undefined) {
-        await this.store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));
-      }
-    } finally {
-      await this.replica.close().finally(() => this.#bitmap.close());
-    }
   }
 
   /** Another size, if `allowed` does not throw; see `resize`. */

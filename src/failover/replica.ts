@@ -63,7 +63,7 @@ export class Replica {
   #leg: LegInfo | undefined;
   #opening: Promise<LegInfo> | undefined;
   #session: ReplicaSession | undefined;
-  /** Of the session that ended last: whoever ends it too waits for the same. */
+  /** Of the session that ended last, and of all else that the leg still has in hand: whoever uses it next waits for the same. */
   #ending: Promise<void> = Promise.resolve();
 
   constructor(ctx: NodeContext, legPath: string, o: ReplicaOptions) {
@@ -209,6 +209,11 @@ export class Replica {
     await this.quietWithin(ms);
   }
 
+  /** The leg still has something in hand until then, and is used by nobody (see `endWithin`). */
+  follow(until: Promise<void>): void {
+    this.#ending = Promise.all([this.#ending, until]).then(() => undefined);
+  }
+
   /** Without ending the session: whether the leg has done with all that it was given. Rejects as `endWithin` does. */
   async quietWithin(ms: number): Promise<void> {
     const quiet = Promise.all([this.#ending, this.#session?.device.drained()]).then(() => undefined);
@@ -242,7 +247,10 @@ export class Replica {
   /** As `sync`, of all that an ended session has given the leg. Rejects with `io` where the leg takes longer than so long, ms (M14). */
   async syncWithin(ms: number): Promise<void> {
     await this.quietWithin(ms);
-    if (await endsWithin(this.#env.io.clock, this.sync(), ms)) return;
+    const sync = this.sync();
+    if (await endsWithin(this.#env.io.clock, sync, ms)) return;
+    // How it ends is heard of by then, and not by its caller any more.
+    this.follow(Promise.allSettled([sync]).then(() => undefined));
     throw new ClusterError('io', `a sync of ${this.#path} has not ended in time`);
   }
 

@@ -37,9 +37,6 @@ const UNCONFIRMED_MAX = 5;
 /** Times failureTimeout that those are waited for who were in sync when the mirror was handed over. */
 const EXPECTED_WAIT_MAX = 3;
 
-/** Times failureTimeout that a clean stop waits for the requests in hand. */
-const STOP_WAIT_MAX = 3;
-
 export interface SourceOptions {
   epoch: Epoch;
   file: BitmapFile;
@@ -80,6 +77,8 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** Until the own leg has durably what it had not synced before this term. */
   inherited: Promise<void> = Promise.resolve();
   stopped = false;
+  /** See `stopClean`: that the device stops is no failure. */
+  endingInOrder = false;
   /** See `grow`. */
   growing = false;
   #served = false;
@@ -155,11 +154,11 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     const paused = (l: TargetLink): boolean => this.ctx.record().paused.includes(l.node);
     const settled = (l: TargetLink): boolean =>
       l.leg.inSession || l.queued || paused(l) || (l.problem !== '' && !expected.includes(l.node)) || l.answer?.kind === 'wait';
-    await this.#until(() => [...this.links.values()].every(settled), this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1));
+    await this.until(() => [...this.links.values()].every(settled), this.timeoutMs * (expected.length > 0 ? EXPECTED_WAIT_MAX : 1));
   }
 
   /** Or stopped, or so long. */
-  #until(holds: () => boolean, ms: number): Promise<boolean> {
+  until(holds: () => boolean, ms: number): Promise<boolean> {
     const now = (): number => this.ctx.env.io.clock.now();
     return this.changes.until(() => this.stopped || holds(), now, ms);
   }
@@ -350,26 +349,6 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
 
   // -------------------------------------------------------------------------------------------------- the end
 
-  /** Ends sessions in order and leaves nothing unproven. `clean`: the record may say so; `agreed`: every in-sync target wrote it down. */
-  async stopClean(): Promise<{ clean: boolean; agreed: boolean }> {
-    // Suspended or waiting for somebody's word, the device may never be idle: then it is no clean stop (M14).
-    const idle = await this.within(this.device.idle(), this.timeoutMs * STOP_WAIT_MAX);
-    const synced = idle && (await this.prover.prove());
-    // Who left meanwhile is out once that is settled; before, it would take this end for a clean one.
-    const settled = (): boolean => [...this.links.values()].every((l) => l.leg.phase !== 'leaving');
-    await this.#until(settled, this.timeoutMs * STOP_WAIT_MAX);
-    const proven = synced && settled();
-    if (proven) this.marks.collect(false);
-    // From here on the sessions' ends are no losses: nothing is unproven, and the record keeps its in-sync set.
-    this.device.stop(Errno.ESHUTDOWN);
-    const told = proven ? await this.members.tellStopping() : [];
-    const clean = (await this.marks.durable()) && proven && this.device.local.state === 'in';
-    this.ctx.env.log.info('stopping as source', { tag: this.ctx.tag, clean, told });
-    await this.#end();
-    const members = this.ctx.record().inSync.filter((n) => n !== this.ctx.env.self);
-    return { clean, agreed: members.every((n) => told.includes(n)) };
-  }
-
   /** Whether it has resolved within that time. */
   within(p: Promise<void>, ms: number): Promise<boolean> {
     return endsWithin(this.ctx.env.io.clock, p, ms);
@@ -379,22 +358,5 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   cease(): void {
     this.stopped = true;
     this.device.stop(Errno.ESHUTDOWN);
-  }
-
-  /** Stops answering now; resolves when the legs have done with everything (M4, M9). */
-  async abort(): Promise<void> {
-    this.device.stop(Errno.ESHUTDOWN);
-    await this.#end();
-    await this.device.idle();
-  }
-
-  async #end(): Promise<void> {
-    this.stopped = true;
-    this.prover.stop();
-    this.device.stop(Errno.ESHUTDOWN);
-    this.changes.notify();
-    await Promise.all([...this.links.values()].map((l) => l.end()));
-    // A sync of the own leg that fails now is still to be heard of.
-    await Promise.all([this.prover.idle(), this.inherited]);
   }
 }

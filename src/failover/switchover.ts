@@ -18,7 +18,8 @@
  * mirror out of service, until it can be heard: it may have served.
  */
 import { ClusterCode, ClusterError } from '../cluster/errors.ts';
-import { Errno, IoError } from '../io/types.ts';
+import { exists } from '../io/atomic-file.ts';
+import { IoError } from '../io/types.ts';
 import type { Claims } from './claim.ts';
 import type { NodeContext } from './context.ts';
 import { decideSwitchover, type SwitchoverDecision, type SwitchoverFacts, type TargetFacts } from './decide-switchover.ts';
@@ -110,13 +111,7 @@ export class Switchovers {
   /** Whether a block device is attached here, by the record that `netraid attach` keeps. */
   async attached(): Promise<boolean> {
     const { env, tag } = this.#n;
-    try {
-      await env.io.files.stat(attachRecordPath(env.root, tag));
-      return true;
-    } catch (e: unknown) {
-      if (e instanceof IoError && e.errno === Errno.ENOENT) return false;
-      throw e;
-    }
+    return await exists(env.io.files, attachRecordPath(env.root, tag));
   }
 
   // ---------------------------------------------------------------------------------------------- the old source

@@ -9,7 +9,7 @@ import type { NodeContext } from './context.ts';
 import type { Damage } from './damage.ts';
 import { endsEpoch, sessionAnswerSchema } from './protocol.ts';
 import { requireBlocks } from './sectors.ts';
-import type { Epoch, NodeName } from './types.ts';
+import type { Epoch, MirrorDefinition, NodeName } from './types.ts';
 import { trimOnForeign, zeroOn } from './zeroing.ts';
 
 /**
@@ -19,6 +19,11 @@ import { trimOnForeign, zeroOn } from './zeroing.ts';
 const DIAL_STEPS_MAX = 8;
 /** STARTTLS, and TLS itself. */
 const TLS_STEPS_MAX = 4;
+
+/** A foreign target that answers, and can not be one. */
+export class TargetRefused extends Error {
+  override readonly name = 'TargetRefused';
+}
 
 export interface Dialer {
   readonly ctx: NodeContext;
@@ -75,14 +80,17 @@ export function dialForeign(s: Dialer, node: NodeName): Promise<NbdClient> {
   return connectForeign(s, s.ctx.record().definition.nodes[node]?.foreignUri ?? '');
 }
 
+/** Throws when what the other side says of its leg does not do for the mirror. */
+export function requireLeg(where: string, client: NbdClient, d: MirrorDefinition): void {
+  const { sizeBytes, blockSizeMinBytes } = client.info;
+  if (sizeBytes < d.sizeBytes) throw new Error(`${where} has ${String(sizeBytes)} bytes, the mirror ${String(d.sizeBytes)}`);
+  requireBlocks(where, blockSizeMinBytes, d);
+}
+
 /** Rejects with the reason why this server can't be a target now; nothing is written to it. */
 export async function tryForeign(s: Dialer, uri: string): Promise<void> {
   const client = await connectForeign(s, uri);
   client.close(Errno.ESHUTDOWN);
-  const { definition } = s.ctx.record();
-  const { sizeBytes } = definition;
-  requireBlocks(uri, client.info.blockSizeMinBytes, definition);
-  if (client.info.sizeBytes < sizeBytes) throw new Error(`${uri} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(sizeBytes)}`);
 }
 
 async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
@@ -106,9 +114,19 @@ async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
     connectTimeoutMs: s.timeoutMs * (DIAL_STEPS_MAX + (tls === undefined ? 0 : TLS_STEPS_MAX)),
     replyTimeoutMs: s.timeoutMs,
   });
-  if (client.info.canFlush && !client.info.readOnly) return client;
-  client.close(Errno.ESHUTDOWN);
-  throw new Error(`${uri} ${client.info.readOnly ? 'is read-only' : 'has no FLUSH, so nothing on it could be called durable'}`);
+  try {
+    requireForeign(uri, client, ctx.record().definition);
+    return client;
+  } catch (e: unknown) {
+    client.close(Errno.ESHUTDOWN);
+    throw new TargetRefused(e instanceof Error ? e.message : String(e));
+  }
+}
+
+function requireForeign(uri: string, client: NbdClient, d: MirrorDefinition): void {
+  if (client.info.readOnly) throw new Error(`${uri} is read-only`);
+  if (!client.info.canFlush) throw new Error(`${uri} has no FLUSH, so nothing on it could be called durable`);
+  requireLeg(uri, client, d);
 }
 
 /** Zeroes and trims in the way that leaves this target reading the same as our own leg. */

@@ -19,8 +19,7 @@ import { Damping } from './damping.ts';
 import { fetchMarks } from './fetch-marks.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { remoteDigest } from './remote-digest.ts';
-import { requireBlocks } from './sectors.ts';
-import { asTarget, dialForeign, dialNode } from './target-dial.ts';
+import { asTarget, dialForeign, dialNode, requireLeg, TargetRefused } from './target-dial.ts';
 import type { Changes, NodeContext } from './context.ts';
 import type { CompareAnswer, Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
 
@@ -74,6 +73,7 @@ export class TargetLink {
   /** Of one that is lost again and again. */
   readonly damping: Damping;
   readonly damage: Damage;
+  #refusal = '';
   #ended = false;
   #wake: () => void = () => undefined;
   #running: Promise<void> | undefined;
@@ -88,6 +88,11 @@ export class TargetLink {
 
   get foreign(): boolean {
     return this.leg.foreign;
+  }
+
+  /** A foreign target that answers, and can not be one: `problem` says why. */
+  get refused(): boolean {
+    return this.#refusal !== '' && this.#refusal === this.problem;
   }
 
   /** An operator's word: the next resync is a full one. */
@@ -117,6 +122,7 @@ export class TargetLink {
         const problem = e.message;
         if (problem !== this.problem) this.#s.ctx.env.log.warn('target not connected', { tag: this.#s.ctx.tag, node: this.node, why: problem });
         this.problem = problem;
+        this.#refusal = e instanceof TargetRefused ? problem : '';
       }
       if (this.leg.inSession) this.#s.device.targetFailed(this.leg, this.problem === '' ? 'the session was given up' : this.problem, false);
       if (!this.#alive()) return;
@@ -141,7 +147,8 @@ export class TargetLink {
   readonly #now = (): number => this.#s.ctx.env.io.clock.now();
 
   #alive(): boolean {
-    return !this.#ended && !this.#s.stopped;
+    // Of a device that has stopped no session begins any more: a target that was told of a clean stop would take it back.
+    return !this.#ended && !this.#s.stopped && !this.#s.device.stopped;
   }
 
   async #once(): Promise<void> {
@@ -260,8 +267,7 @@ export class TargetLink {
   }
 
   #kindOf(full: boolean): 'none' | 'partial' | 'full' {
-    if (full) return 'full';
-    return this.#s.marks.outOfSync(this.node).count === 0 ? 'none' : 'partial';
+    return full ? 'full' : this.#s.marks.outOfSync(this.node).count === 0 ? 'none' : 'partial';
   }
 
   async #mark(full: boolean, answer: CompareAnswer, view: NodeView): Promise<void> {
@@ -303,10 +309,7 @@ export class TargetLink {
       ? await dialForeign(this.#s, this.node)
       : await dialNode(this.#s, this.node, { id, kind, rewrites: this.leg.rewriteAll, damage: this.damage });
     try {
-      if (client.info.sizeBytes < device.sizeBytes) {
-        throw new Error(`the leg of ${this.node} has ${String(client.info.sizeBytes)} bytes, the mirror ${String(device.sizeBytes)}`);
-      }
-      requireBlocks(this.node, client.info.blockSizeMinBytes, ctx.record().definition);
+      requireLeg(`the leg of ${this.node}`, client, ctx.record().definition);
       if (!this.#alive()) throw new Error('the source is stopping');
       this.#checkStill(kind);
     } catch (e: unknown) {

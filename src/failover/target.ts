@@ -187,8 +187,9 @@ export class TargetRole {
     const { ctx, replica } = this.#d;
     this.checkEpoch(p.epoch);
     replica.require(p.session);
-    await replica.endWithin(ctx.record().definition.failureTimeoutMs / 2);
-    await replica.sync();
+    const { failureTimeoutMs } = ctx.record().definition;
+    await replica.endWithin(failureTimeoutMs / 2);
+    await replica.syncWithin(failureTimeoutMs);
     await ctx.store.update((r) => ({ ...r, stoppedOnPurpose: true, session: { role: 'target', clean: true } }));
     ctx.changed();
   }

@@ -188,6 +188,7 @@ export type PeerState =
   | 'Out of Sync'
   | 'Out of Sync (Wait for Previous Source)'
   | 'Out of Sync (Previous Source)'
+  | 'Refused'
   | 'Unknown'
   | 'Split Brain';
 

@@ -29,6 +29,8 @@ export interface PeerLive {
   /** Neither its node nor, for a foreign target, its server can be heard. */
   silent: boolean;
   splitBrain: boolean;
+  /** A foreign target that answers, and can not be one. */
+  refused: boolean;
   /** Its session: none, copying to it, or joined and counted. */
   session: 'none' | 'resyncing' | 'in-sync';
   /** Bytes marked out of sync for it. */
@@ -39,6 +41,7 @@ export function peerState(record: StateRecord, flags: Flags, peer: NodeName, liv
   if (live.silent) return 'Unknown';
   if (live.splitBrain) return 'Split Brain';
   if (record.paused.includes(peer)) return 'Paused';
+  if (live.refused) return 'Refused';
   if (live.session === 'resyncing') return 'Resyncing';
   if (live.session === 'in-sync' && live.outOfSyncBytes === 0) return 'Target';
   if (record.mergePending.some((m) => m.for.includes(peer))) return 'Out of Sync (Wait for Previous Source)';

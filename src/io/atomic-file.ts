@@ -38,6 +38,17 @@ export async function writeAll(file: IoFile, name: string, bytes: Uint8Array, po
   }
 }
 
+/** Rejects with IoError where it can not be told. */
+export async function exists(files: Files, path: string): Promise<boolean> {
+  try {
+    await files.stat(path);
+    return true;
+  } catch (e: unknown) {
+    if (e instanceof IoError && e.errno === Errno.ENOENT) return false;
+    throw e;
+  }
+}
+
 /** For ways out of a failure that is being reported already, and before something that fails by itself where the file still is. */
 export async function removeIfThere(files: Files, path: string): Promise<void> {
   try {

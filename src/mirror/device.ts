@@ -23,14 +23,15 @@ import { Gate, type Suspension } from './gate.ts';
 import type { MirrorHost } from './host.ts';
 import { type IssueOwner, IssueQueue } from './issue-queue.ts';
 import type { Keeper } from './keeper.ts';
-import { LegIo, SLOTS } from './leg-io.ts';
+import { LegIo } from './leg-io.ts';
 import type { LocalLeg, TargetLeg } from './legs.ts';
 import { Losses, type LossOwner } from './losses.ts';
 import type { DurableWaiter, Marks } from './marks.ts';
 import { type LockWaiter, RangeLock, WAITING } from './range-lock.ts';
 import { shownRange } from './own-leg.ts';
+import { OwnLegOps } from './own-leg-ops.ts';
 import { Replies } from './replies.ts';
-import { type MirrorRequest, type Reader, RequestKind, RequestPool } from './request.ts';
+import { type MirrorRequest, type Reader, RequestKind, RequestPool, SLOTS } from './request.ts';
 import { Sessions, type SessionsOwner } from './sessions.ts';
 import type { MirrorSettings } from './settings.ts';
 import { StallGuard } from './stall-guard.ts';
@@ -103,8 +104,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#entrance.tellIdle();
     };
     this.sessions = new Sessions(o.hub, o.settings.async, this);
-    this.#legs = new LegIo(o.hub, this, o.local, this.sessions.targets);
-    const { clock, log, host, local } = o;
+    const { hub, clock, log, host, local } = o;
+    const own = new OwnLegOps({ hub, clock, local, pool: this.pool, stopped: () => this.#gate.stopped !== 0 }, this);
+    this.#legs = new LegIo(hub, this, own, local, this.sessions.targets);
     this.losses = new Losses({ gate: this.#gate, host, log, clock, local, targets: this.sessions.targets, retryMs: o.settings.marksRetryMs }, this);
   }
 
@@ -243,7 +245,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#settle(m, errno);
       return;
     }
-    if (slot === 0) this.localFailed(`read of the local leg${shownRange(m.offset, m.length)}: ${errnoName(errno)}`, true);
+    if (slot === 0 && errno !== Errno.ENOMEM) this.localFailed(`read of the local leg${shownRange(m.offset, m.length)}: ${errnoName(errno)}`, true);
     this.#queue.enter(m);
   }
 

@@ -3,21 +3,21 @@ import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { AsyncQueue } from './async-queue.ts';
 import type { LocalLeg, TargetLeg } from './legs.ts';
 import type { Marks } from './marks.ts';
-import { type MirrorRequest, RequestKind } from './request.ts';
+import type { OwnLegOps } from './own-leg-ops.ts';
+import { type MirrorRequest, RequestKind, SLOTS } from './request.ts';
 import type { TargetClient } from './target-client.ts';
-
-/** An operation's tag is the request's index and the leg's slot. */
-export const SLOTS = 16;
 
 export class LegIo {
   readonly #hub: EngineHub;
   readonly #owner: OpOwner;
+  readonly #own: OwnLegOps;
   readonly #local: LocalLeg;
   readonly #targets: ReadonlyMap<string, TargetLeg>;
 
-  constructor(hub: EngineHub, owner: OpOwner, local: LocalLeg, targets: ReadonlyMap<string, TargetLeg>) {
+  constructor(hub: EngineHub, owner: OpOwner, own: OwnLegOps, local: LocalLeg, targets: ReadonlyMap<string, TargetLeg>) {
     this.#hub = hub;
     this.#owner = owner;
+    this.#own = own;
     this.#local = local;
     this.#targets = targets;
   }
@@ -44,10 +44,7 @@ export class LegIo {
     }
     if (this.#local.state === 'out') return;
     m.pending += 1;
-    const op = this.#hub.start(this.#owner, m.index * SLOTS);
-    const { leg } = this.#local.info;
-    if (m.kind === RequestKind.WRITE) this.#hub.engine.write(op, leg, m.offset, m.h, 0, m.length, m.fua);
-    else this.#hub.engine.zero(op, leg, m.offset, m.length, m.mayPunch, m.fua);
+    this.#own.begin(m);
   }
 
   #enqueue(m: MirrorRequest, queue: AsyncQueue, marks: Marks): void {
@@ -76,14 +73,14 @@ export class LegIo {
     }
     if (this.#local.state === 'out') return;
     m.pending += 1;
-    this.#hub.engine.sync(this.#hub.start(this.#owner, m.index * SLOTS), this.#local.info.leg);
+    this.#own.begin(m);
   }
 
   /** From the own leg, else from an in-sync target; false: nobody has the data. */
   read(m: MirrorRequest): boolean {
     if (this.#local.state === 'in') {
       m.readFrom = 0;
-      this.#hub.engine.read(this.#hub.start(this.#owner, m.index * SLOTS), this.#local.info.leg, m.offset, m.length);
+      this.#own.begin(m);
       return true;
     }
     const t = this.readableTarget();

@@ -81,7 +81,8 @@ export class Losses {
     if (wasInSync) this.#o.gate.beginSettling(hold);
     t.unsettled = wasInSync;
     const newGeneration = wasInSync && this.#owner.writesInHand();
-    this.#o.log.warn('a target has left the mirror', { node: t.node, why: t.whyOut, wasInSync });
+    // Why the device has stopped is said by whoever stops it.
+    this.#o.log[this.#isStopped() ? 'info' : 'warn']('a target has left the mirror', { node: t.node, why: t.whyOut, wasInSync });
     const { queue, client } = t;
     t.queue = undefined;
     t.client = undefined;

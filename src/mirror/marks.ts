@@ -15,6 +15,7 @@ import { IntentLog } from '../bitmap/intent-log.ts';
 import { checkpointMap, checkpointsIn } from '../bitmap/map-names.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { Log } from '../io/log.ts';
+import { addWithin } from './unsynced.ts';
 
 export interface DurableWaiter {
   onDurable(tag: number, ok: boolean): void;
@@ -48,14 +49,24 @@ export class Marks {
   #inFlush = false;
   #closed = false;
 
-  constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentLimits; log: Log }) {
+  /** `before`: marks of a smaller size, whose file this one has been made from. */
+  constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentLimits; log: Log; before?: Marks }) {
     this.file = o.file;
     this.regions = o.regions;
     this.#log = o.log;
     this.#limits = o.limits;
     this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
+    if (o.before !== undefined) this.#carryOver(o.before.file);
     for (const name of checkpointsIn(o.file)) this.#checkpoints.set(name, o.file.map(checkpointMap(name)));
     this.#written = [...this.#checkpoints.values()];
+  }
+
+  /** What was marked, or begun, while the file was being made: it is in this one with the next flush. No write was in hand then, so that no intent is new. */
+  #carryOver(before: BitmapFile): void {
+    for (const name of before.mapNames) if (name !== 'intent') addWithin(this.file.map(name), before.map(name));
+    const kept = checkpointsIn(before);
+    for (const name of checkpointsIn(this.file)) if (!kept.includes(name)) this.file.dropMap(checkpointMap(name));
+    this.#unflushed = true;
   }
 
   /** The map of a checkpoint that is kept; undefined: there is none. */

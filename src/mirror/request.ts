@@ -5,6 +5,9 @@ import type { Replier } from '../nbd/device.ts';
 /** Slot 0 is the local leg, 1 to 7 the targets. */
 export const LEGS_MAX = 8;
 
+/** An operation's tag is the request's index and the leg's slot. */
+export const SLOTS = 16;
+
 export const RequestKind = { READ: 0, WRITE: 1, ZERO: 2, TRIM: 3, FLUSH: 4 } as const;
 export type RequestKind = (typeof RequestKind)[keyof typeof RequestKind];
 
@@ -41,6 +44,8 @@ export class MirrorRequest {
   of: Reader | undefined;
   /** What the application will be told. */
   errno = 0;
+  /** How often the own leg has lacked memory for it. */
+  shortages = 0;
   /** FLUSH: sequence number of the intent log that this flush proves when every leg in session takes part. */
   seal = 0;
   provesAll = false;
@@ -75,6 +80,7 @@ export class MirrorRequest {
     this.readFrom = 0;
     this.data = 0;
     this.errno = 0;
+    this.shortages = 0;
     this.seal = 0;
     this.provesAll = false;
   }

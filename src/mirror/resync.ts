@@ -17,6 +17,8 @@ import type { ResyncProgress, TargetLeg } from './legs.ts';
 import { isHole, isZeroes, shownRange } from './own-leg.ts';
 import { Pacer } from './pacer.ts';
 import { WAITING } from './range-lock.ts';
+import { flushOn, readFrom } from './target-client.ts';
+import { punchAgain, ZeroedHoles } from './zeroed-holes.ts';
 
 export interface ResyncOptions {
   kind: 'partial' | 'full';
@@ -42,6 +44,7 @@ export class Resync {
   readonly #pieces = new Map<number, number>();
   #copied: { first: number; last: number }[] = [];
   #copiedBytes = 0;
+  readonly #zeroed = new ZeroedHoles();
   #cursor = 0;
   /** Rest of the region run that is being cut into pieces. */
   #run: { offset: number; end: number } | undefined;
@@ -226,7 +229,13 @@ export class Resync {
     const read = await this.#readOwn(offset, length);
     if (read === undefined) return false;
     // To punch where the target has a hole already changes nothing, also where a failed sync has lost that hole (M3).
-    if (read === 'hole') return this.#toTarget(offset, length, 0, !this.#t.rewriteAll);
+    if (read === 'hole' && !this.#t.rewriteAll) return this.#toTarget(offset, length, 0, true);
+    if (read === 'hole') {
+      const written = await this.#toTarget(offset, length, 0, false);
+      // Of any other server it is not known whether that would spare anything.
+      if (written && !this.#t.foreign) this.#zeroed.note(offset, length);
+      return written;
+    }
     try {
       // Zeroes that take room here have their room there too.
       if (await isZeroes(hub, read.h, length)) return await this.#toTarget(offset, length, 0, false);
@@ -247,18 +256,7 @@ export class Resync {
     for (const other of this.#d.targets.values()) {
       const client = other.client;
       if (other === this.#t || other.phase !== 'in-sync' || other.mode !== 'sync' || client === undefined) continue;
-      const r = await new Promise<OpResult>((resolve) => {
-        client.read(
-          {
-            onDone: (_t, errno, len, h, value) => {
-              resolve({ errno, length: len, h, value });
-            },
-          },
-          0,
-          offset,
-          length,
-        );
-      });
+      const r = await readFrom(client, offset, length);
       if (r.errno === 0) return r;
     }
     this.#noGoodCopy(`no good copy to resync ${this.#t.node} from`);
@@ -281,8 +279,8 @@ export class Resync {
     }
     if (r === undefined || r.errno === 0) return r ?? 'hole';
     const why = `read of the local leg${shownRange(offset, length)} during a resync: ${errnoName(r.errno)}`;
-    // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from.
-    if (this.#d.settings.localErrors === 'leave') this.#d.localFailed(why, true);
+    // In-sync targets keep what they have: only this one lacks what can not be read, until another is the one to read from, or memory is there.
+    if (this.#d.settings.localErrors === 'leave' && r.errno !== Errno.ENOMEM) this.#d.localFailed(why, true);
     this.#noGoodCopy(`no good copy to resync ${this.#t.node} from: ${why}`);
     return undefined;
   }
@@ -358,6 +356,7 @@ export class Resync {
     if (copied.length === 0) return this.#alive();
     this.#copied = [];
     this.#copiedBytes = 0;
+    const zeroed = this.#zeroed.take();
     const { hub, local } = this.#d;
     const client = this.#t.client;
     if (client === undefined || !this.#alive()) return false;
@@ -367,17 +366,7 @@ export class Resync {
             hub.engine.sync(op, local.info.leg);
           })
         : Promise.resolve({ errno: 0 });
-    const theirs = new Promise<number>((resolve) => {
-      client.flush(
-        {
-          onDone: (_t, errno) => {
-            resolve(errno);
-          },
-        },
-        0,
-      );
-    });
-    const [here, there] = await Promise.all([own, theirs]);
+    const [here, there] = await Promise.all([own, flushOn(client)]);
     if (here.errno !== 0) {
       local.syncFailed = true;
       this.#d.localFailed(`sync of the local leg: ${errnoName(here.errno)}`);
@@ -388,6 +377,9 @@ export class Resync {
       return false;
     }
     if (here.errno !== 0) return false;
+    const locked = (start: number, end: number): Promise<number> => this.#locked(start, end);
+    await punchAgain(this.#d, zeroed, locked, (offset, bytes) => this.#toTarget(offset, bytes, 0, true));
+    if (this.#t.session !== this.#session) return false;
     if (local.state === 'in' && local.syncFailed) {
       this.cancel('a sync of the local leg has failed: replace the leg');
       return false;

@@ -87,7 +87,8 @@ export class Snapshot {
   /** Keeps what `h` holds of whole granules from `offset` on, but for those that are kept; `zero`: which are. Loses itself where it can't. */
   async keep(h: Handle, offset: number, length: number, zero: readonly boolean[]): Promise<void> {
     const end = Math.min(offset + length, this.sizeBytes);
-    if (end <= offset) return;
+    // A copy that took too long ends after the snapshot is lost: of its file nothing is touched any more.
+    if (end <= offset || this.#lost !== undefined) return;
     const [first, last] = [this.#granules.regionOf(offset), this.#granules.regionOf(end - 1)];
     const toWrite = (g: number): boolean => g <= last && !this.#kept.get(g) && zero[g - first] !== true;
     const writes: Promise<void>[] = [];

@@ -20,10 +20,9 @@ import { Errno, errnoName, type Handle, type RequestId, type Timer } from '../io
 import type { Replier } from '../nbd/device.ts';
 import type { MirrorDevice } from './device.ts';
 import type { Keeper } from './keeper.ts';
-import { SLOTS } from './leg-io.ts';
 import { shownRange } from './own-leg.ts';
 import { WAITING } from './range-lock.ts';
-import { type MirrorRequest, RequestKind } from './request.ts';
+import { type MirrorRequest, RequestKind, SLOTS } from './request.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** What is copied or kept at a time. */

@@ -11,11 +11,11 @@
  */
 import type { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
-import { replaceFile } from '../io/atomic-file.ts';
+import { exists, replaceFile } from '../io/atomic-file.ts';
 import { DAY_MS, parseOpensslDate } from '../io/calendar.ts';
 import { Errno, IoError } from '../io/types.ts';
 import { describeCertificate, readCertificate } from './certificate.ts';
-import { CERTIFICATE_MAX_BYTES, exists, makeFolder, readIfThere, withLock, writeNewFiles } from './disk.ts';
+import { CERTIFICATE_MAX_BYTES, makeFolder, readIfThere, withLock, writeNewFiles } from './disk.ts';
 import { type Issued, PkiError, type PkiWorld } from './types.ts';
 import {
   makeAuthority,

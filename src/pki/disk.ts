@@ -1,6 +1,6 @@
 /** How the CA reads and writes: bounded, durable, one at a time. */
 import { dirname } from 'node:path';
-import { removeIfThere, replaceFile } from '../io/atomic-file.ts';
+import { exists, removeIfThere, replaceFile } from '../io/atomic-file.ts';
 import { Errno, type Files, IoError } from '../io/types.ts';
 import { PkiError } from './types.ts';
 
@@ -12,16 +12,6 @@ export interface NewFile {
   bytes: Uint8Array;
   /** Readable by its owner alone. */
   private?: boolean;
-}
-
-export async function exists(files: Files, path: string): Promise<boolean> {
-  try {
-    await files.stat(path);
-    return true;
-  } catch (e: unknown) {
-    if (e instanceof IoError && e.errno === Errno.ENOENT) return false;
-    throw e;
-  }
 }
 
 /** Undefined when there is none. */

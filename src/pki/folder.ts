@@ -3,10 +3,10 @@
  * are those that GnuTLS's NBD clients look for in their folder of certificates; a node's own differ in their first word.
  */
 import { join } from 'node:path';
-import { replaceFile } from '../io/atomic-file.ts';
+import { exists, replaceFile } from '../io/atomic-file.ts';
 import type { Authority } from './authority.ts';
 import { describeCertificate, readCertificate } from './certificate.ts';
-import { exists, makeFolder, type NewFile, readIfThere } from './disk.ts';
+import { makeFolder, type NewFile, readIfThere } from './disk.ts';
 import { type Kind, PkiError, type PkiWorld } from './types.ts';
 import type { Pair } from './x509.ts';
 

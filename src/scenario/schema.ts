@@ -104,6 +104,7 @@ const peerStates = choice(
     'Out of Sync',
     'Out of Sync (Wait for Previous Source)',
     'Out of Sync (Previous Source)',
+    'Refused',
     'Unknown',
     'Split Brain',
   ] as const satisfies PeerState[]),

@@ -53,6 +53,7 @@ export async function confirmFailover(ctx: CommandContext): Promise<number> {
 export async function outOfService(ctx: CommandContext): Promise<number> {
   const tag = ctx.args.tag();
   const s = await ctx.client.call('out-of-service', { tag });
-  answer(ctx, s, [`${tag} is out of service on ${s.node}`]);
+  const how = s.clean ? '' : ', not cleanly: a disk did not answer in time, or failed, and what comes next is as after a crash';
+  answer(ctx, s, [`${tag} is out of service on ${s.node}${how}`]);
   return ExitCode.OK;
 }

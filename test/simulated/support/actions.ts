@@ -53,6 +53,9 @@ export function nodesOf(a: Action): string[] {
   return a.do === 'command' ? [a.node, ...a.nodes] : [a.node];
 }
 
+/** A hello takes several messages each way: with so many of them damaged, none may come about within failureTimeout. */
+const SILENCING_SHARE = 0.1;
+
 const isAlive = (m: Machine): boolean => m.sim.state === 'running' || m.sim.state === 'frozen';
 
 /** Starts a node that is down; false when it is not. */
@@ -83,6 +86,7 @@ export function perform(c: Cluster, a: Action): void {
       });
       return;
     case 'flip':
+      if (a.share >= SILENCING_SHARE) c.garbled = true;
       c.world.flipBits(a.a, a.b, a.share);
       return;
     default:

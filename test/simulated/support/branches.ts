@@ -180,7 +180,7 @@ export class Branches {
    * alone was away. That one has heard nothing of it: its own epoch is not a later one.
    */
   #mayPart(b: Branch, next: Branch): boolean {
-    return this.#c.plan.kinds.has('cuts') || b.stalled || next.mayNotKnow;
+    return this.#c.cut || b.stalled || next.mayNotKnow;
   }
 
   #begin(b: Branch): void {

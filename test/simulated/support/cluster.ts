@@ -375,6 +375,7 @@ export class Cluster {
   /** An operator has forced a node online: from then on records may contradict each other. */
   forced = false;
   #sourceStalled = false;
+  #garbled = false;
   #onViolation: (() => void)[] = [];
   readonly #verbose: ((line: string) => void) | undefined;
   #highestAnswered = 0;
@@ -395,7 +396,17 @@ export class Cluster {
    */
   get apart(): boolean {
     if (this.plan.arbiter === 'majority' && !this.forced) return false;
-    return this.plan.kinds.has('cuts') || this.#sourceStalled;
+    return this.cut || this.#sourceStalled;
+  }
+
+  /** Nodes may have been silent to each other that both went on. */
+  get cut(): boolean {
+    return this.plan.kinds.has('cuts') || this.#garbled;
+  }
+
+  /** Of what passes between two nodes so much is damaged that nothing may get through for longer than failureTimeout: as good as a cut. */
+  set garbled(yes: true) {
+    this.#garbled = yes;
   }
 
   set sourceStalled(yes: true) {

@@ -207,9 +207,9 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     only: 'cuts,aimed,hiccup',
     edits: [
       {
-        file: 'src/failover/source.ts',
-        find: '    await this.#end();\n    await this.device.idle();\n',
-        replace: '    await this.#end();\n',
+        file: 'src/failover/end-of-term.ts',
+        find: 'Promise.all([s.prover.idle(), s.inherited, s.device.idle()])',
+        replace: 'Promise.all([s.prover.idle(), s.inherited])',
       },
     ],
   },

@@ -59,8 +59,8 @@ export const PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/mirror/resync.ts',
-        find: 'const theirs = new Promise<number>((resolve) => {',
-        replace: 'const theirs = new Promise<number>((resolve) => {\n      resolve(0);\n      if (copied.length > 0) return;',
+        find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
+        replace: 'const [here, there] = await Promise.all([own, copied.length > 0 ? Promise.resolve(0) : flushOn(client)]);',
       },
     ],
   },
@@ -70,8 +70,8 @@ export const PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/mirror/resync.ts',
-        find: 'const [here, there] = await Promise.all([own, theirs]);',
-        replace: 'void own;\n    const [here, there] = await Promise.all([Promise.resolve({ errno: 0 }), theirs]);',
+        find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
+        replace: 'void own;\n    const [here, there] = await Promise.all([Promise.resolve({ errno: 0 }), flushOn(client)]);',
       },
       {
         file: 'src/mirror/resync.ts',
@@ -87,13 +87,26 @@ export const PLANTS: readonly Plant[] = [
     ],
   },
   {
+    name: 'a hole is made again on a leg in doubt when its mark has gone',
+    only: 'cuts,crash',
+    nodes: 3,
+    edits: [
+      {
+        file: 'src/mirror/resync.ts',
+        find: '    await punchAgain(',
+        replace: '    for (const c of copied) this.#marks().clearRange(c.first, c.last);\n    await punchAgain(',
+      },
+    ],
+  },
+  {
     name: 'a mark cleared over a broken session',
     only: 'crash,power,slow,sync',
     edits: [
       {
         file: 'src/mirror/resync.ts',
-        find: 'const [here, there] = await Promise.all([own, theirs]);',
-        replace: 'const [here, there] = await Promise.all([own, theirs]);\n    for (const c of copied) this.#marks().clearRange(c.first, c.last);',
+        find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
+        replace:
+          'const [here, there] = await Promise.all([own, flushOn(client)]);\n    for (const c of copied) this.#marks().clearRange(c.first, c.last);',
       },
     ],
   },

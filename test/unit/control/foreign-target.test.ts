@@ -60,6 +60,25 @@ describe('a foreign target that another source has rewritten', () => {
   });
 });
 
+describe('a foreign target that has come to be too small', () => {
+  it('is shown as refused, and why, and not as one that can not be heard', async () => {
+    await withCopy(async (sim) => {
+      await sim.call('far', 'out-of-service', { tag: 'disk' });
+      await sim.until('it is silent', async () => (await sim.targetState('server1', 'copy')) === 'Unknown');
+      await sim.call('far', 'resize', { tag: 'disk', sizeBytes: MIB / 2, force: true });
+      await sim.call('far', 'in-service', { tag: 'disk' });
+      await sim.until('it is refused', async () => (await sim.targetState('server1', 'copy')) === 'Refused');
+      const shown = (await sim.status('server1')).targets.find((t) => t.node === 'copy');
+      expect(shown?.detail).toBe('nbd://far:10809/disk has 524288 bytes, the mirror 1048576');
+      await sim.call('server1', 'pause', { tag: 't', nodes: ['copy'] });
+      expect(await sim.targetState('server1', 'copy')).toBe('Paused');
+      await sim.call('server1', 'resume', { tag: 't', nodes: ['copy'] });
+      sim.crash('far');
+      await sim.until('it is silent', async () => (await sim.targetState('server1', 'copy')) === 'Unknown');
+    });
+  });
+});
+
 describe('a foreign target that nobody else can have written to', () => {
   it('is shown as paused when it is, and is copied to in part when it goes on', async () => {
     await withCopy(async (sim) => {

@@ -113,6 +113,39 @@ describe('a smaller size', () => {
   });
 });
 
+describe('a target whose source has opened a session since it was asked who serves', () => {
+  const wanted = (sim: Sim) => {
+    const m = sim.daemon('server2').mirrors.get('t');
+    if (m === undefined) throw new Error('server2 has no mirror');
+    return { m, resized: m.resize(SMALLER, () => Promise.resolve()) };
+  };
+
+  it('is not resized under that session', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      const { m, resized } = wanted(sim);
+      await expect(resized).rejects.toThrow('t is in service on server1, which writes to this leg; run this there');
+      expect(m.record().definition.sizeBytes).toBe(MIB);
+      await sim.write('server1', MIB - 4096, 4096, 7);
+      expect(await sim.targetState('server1', 'server2')).toBe('Target');
+    });
+  });
+
+  it('ends what is left of the session where that source is silent', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror();
+      await sim.call('server1', 'set', { tag: 't', failover: 'off' });
+      sim.world.cut('server1', 'server2');
+      await sim.world.sleep(3000);
+      const { m, resized } = wanted(sim);
+      expect(m.replica.session).toBeDefined();
+      await resized;
+      expect(m.replica.session).toBeUndefined();
+      expect(m.record().definition.sizeBytes).toBe(SMALLER);
+    });
+  });
+});
+
 describe('whyNotCut', () => {
   it.each([
     [{ kind: 'btrfs', sizeBytes: 8193 }, /^t holds a btrfs filesystem of 8\.0 KiB \(8193 bytes\), which does not fit into 8 KiB \(8192 bytes\)/],

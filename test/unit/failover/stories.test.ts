@@ -10,7 +10,7 @@ import { epoch, facts, g, TIMEOUT_MS, tookOver, view } from './build.ts';
 const TWO = ['server1', 'server2'];
 const THREE = ['server1', 'server2', 'server3'];
 const LOST = TIMEOUT_MS;
-const SILENT = { silent: false, splitBrain: false, session: 'none', outOfSyncBytes: 0 } as const;
+const SILENT = { silent: false, splitBrain: false, refused: false, session: 'none', outOfSyncBytes: 0 } as const;
 
 /** A node that has just gone in service: what is written down then, from what it was. */
 function takenOver(was: NodeView, number: number, accepted: string[], record: Partial<StateRecord> = {}): NodeView {

@@ -32,7 +32,7 @@ describe('how a node sees itself', () => {
 });
 
 describe('how the source sees others', () => {
-  const idle: PeerLive = { silent: false, splitBrain: false, session: 'none', outOfSyncBytes: 0 };
+  const idle: PeerLive = { silent: false, splitBrain: false, refused: false, session: 'none', outOfSyncBytes: 0 };
   const r = record('server2', THREE, tookOver(THREE));
   const flags = { lastOwner: true, source: 'server1', dataCorrupt: false };
 
@@ -40,6 +40,7 @@ describe('how the source sees others', () => {
     ['Unknown', 'server1', { silent: true }],
     ['Unknown', 'server3', { silent: true, splitBrain: true }],
     ['Split Brain', 'server3', { splitBrain: true }],
+    ['Refused', 'server3', { refused: true }],
     ['Resyncing', 'server1', { session: 'resyncing' }],
     ['Target', 'server1', { session: 'in-sync' }],
     ['Out of Sync (Previous Source)', 'server1', {}],
@@ -58,13 +59,14 @@ describe('how the source sees others', () => {
     const live = fc.record({
       silent: fc.boolean(),
       splitBrain: fc.boolean(),
+      refused: fc.boolean(),
       session: fc.constantFrom('none' as const, 'resyncing' as const, 'in-sync' as const),
       outOfSyncBytes: fc.constantFrom(0, 65536),
     });
     fc.assert(
       fc.property(viewOf('server2'), fc.constantFrom('server1', 'server3'), live, (v, peer, l) => {
         if (peerState(v.record, v.flags, peer, l) !== 'Target') return;
-        expect(l).toEqual({ silent: false, splitBrain: false, session: 'in-sync', outOfSyncBytes: 0 });
+        expect(l).toEqual({ silent: false, splitBrain: false, refused: false, session: 'in-sync', outOfSyncBytes: 0 });
       }),
     );
   });

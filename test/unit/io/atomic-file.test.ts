@@ -1,8 +1,9 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { replaceFile, writeAll } from '../../../src/io/atomic-file.ts';
+import { exists, replaceFile, writeAll } from '../../../src/io/atomic-file.ts';
 import { nodeFiles } from '../../../src/io/node/files.ts';
 import { Errno, type Files, IoError, type IoFile } from '../../../src/io/types.ts';
+import { MemoryFiles } from '../../support/memory-files.ts';
 import { expectIoError, pattern } from './engine-rig.ts';
 import { temporaryFolders } from './node/temporary-folder.ts';
 
@@ -102,4 +103,15 @@ it('writes all at a position', async () => {
   await writeAll(f, 'f', pattern(10, 1), 5);
   expect(await f.sizeBytes()).toBe(15);
   await f.close();
+});
+
+describe('exists', () => {
+  it('knows an absent file from one that it can not look at', async () => {
+    const files = new MemoryFiles();
+    expect(await exists(files, '/a')).toBe(false);
+    files.put('/a', new Uint8Array(1));
+    expect(await exists(files, '/a')).toBe(true);
+    files.fault = () => ({ errno: Errno.EACCES });
+    await expect(exists(files, '/a')).rejects.toThrow(IoError);
+  });
 });

@@ -170,6 +170,53 @@ describe('resync', () => {
     ).toBe(true);
   });
 
+  describe('to a leg in doubt', () => {
+    /** What b is asked for of region 2, a hole here, in order. */
+    async function asked(meanwhile: (rig: Rig) => void): Promise<{ rig: Rig; end: unknown; seen: string[] }> {
+      const rig = await lacking([1, 2]);
+      rig.engine.leg.bytes.fill(0, 2 * REGION, 3 * REGION);
+      rig.engine.holes = [{ offset: 2 * REGION, length: REGION }];
+      const b = rig.copy('b');
+      b.bytes.fill(7);
+      rig.target('b').rewriteAll = true;
+      const seen: string[] = [];
+      const ends = b.onOp;
+      b.onOp = (op) => {
+        if (op.kind === 'sync') {
+          seen.push('sync');
+          meanwhile(rig);
+        } else if (op.kind === 'zero') seen.push(op.mayPunch ? 'punch' : 'zero');
+        ends(op);
+      };
+      const end = await rig.until(start(rig).run);
+      expect(b.bytes.subarray(REGION, 3 * REGION)).toEqual(rig.engine.leg.bytes.subarray(REGION, 3 * REGION));
+      return { rig, end, seen };
+    }
+
+    it('writes holes out as zeroes, and makes them holes again once these are synced (M3)', async () => {
+      const { rig, end, seen } = await asked(() => undefined);
+      expect(end).toMatchObject({ result: 'done' });
+      expect(seen).toEqual(['zero', 'sync', 'punch']);
+      expect([rig.oos('b'), rig.device.lock.held, rig.engine.handlesAlive]).toEqual([[], 0, 0]);
+    });
+
+    it('leaves alone what is none any more', async () => {
+      const { seen } = await asked((rig) => {
+        rig.engine.holes = [];
+        rig.engine.leg.bytes.fill(9, 2 * REGION, 2 * REGION + 512);
+        rig.copy('b').bytes.fill(9, 2 * REGION, 2 * REGION + 512);
+      });
+      expect(seen).toEqual(['zero', 'sync']);
+    });
+
+    it('makes none where the own leg may lack what the target has (M5)', async () => {
+      const { seen } = await asked((rig) => {
+        Object.defineProperty(rig.device.losses, 'readsWait', { get: () => Promise.resolve() });
+      });
+      expect(seen).toEqual(['zero', 'sync']);
+    });
+  });
+
   it('sends no zeroes that take room here, but has them written there, in room of their own', async () => {
     const rig = await lacking([1, 2, 3]);
     rig.engine.leg.bytes.fill(0, 2 * REGION, 3 * REGION);
@@ -330,6 +377,16 @@ describe('resync', () => {
       staysOut(rig);
       rig.open('b');
       expect(await rig.until(start(rig).run)).toMatchObject({ result: 'done' });
+    });
+
+    it('for want of memory costs no leg: only this resync ends', async () => {
+      const rig = await lacking([2], {}, { targets: { b: 'sync', c: 'sync' } });
+      rig.join('c');
+      rig.engine.leg.failing.set('read', Errno.ENOMEM);
+      expect(await rig.until(start(rig).run)).toMatchObject({ result: 'ended', why: why.replace('EIO', 'ENOMEM') });
+      await rig.endAll();
+      expect([rig.host.ownLeg, rig.target('c').phase, rig.local.state]).toEqual([[], 'in-sync', 'in']);
+      staysOut(rig);
     });
 
     it('with the setting pass-on asks nobody, and only this resync ends', async () => {

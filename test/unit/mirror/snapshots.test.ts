@@ -236,6 +236,8 @@ it.each(['own leg', 'file'] as const)('a copy that the %s holds up ends in time:
   expect(w.errno).toBe(0);
   await t.endAll();
   expect(t.rig.engine.handlesAlive).toBe(0);
+  // What the copy finds in the end, perhaps the new content, goes nowhere.
+  expect(t.file.told).toEqual(slow === 'file' ? [`write 0+${String(REGION)}`] : []);
 });
 
 it('a granule that the own leg can not read comes from a target in sync; the own leg stays', async () => {

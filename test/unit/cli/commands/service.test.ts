@@ -77,8 +77,15 @@ describe('netraid in-service that has come to be a force since it was shown', ()
 
 describe('netraid out-of-service', () => {
   it('says where', async () => {
-    const d = new FakeDaemon({ 'out-of-service': () => mirror({ inService: false }) });
+    const d = new FakeDaemon({ 'out-of-service': () => ({ ...mirror({ inService: false }), clean: true }) });
     expect((await run('netraid out-of-service datarep-ext3', d)).out).toEqual(['datarep-ext3 is out of service on server1']);
+  });
+
+  it('says that it was not clean', async () => {
+    const d = new FakeDaemon({ 'out-of-service': () => ({ ...mirror({ inService: false }), clean: false }) });
+    expect((await run('netraid out-of-service datarep-ext3', d)).out).toEqual([
+      'datarep-ext3 is out of service on server1, not cleanly: a disk did not answer in time, or failed, and what comes next is as after a crash',
+    ]);
   });
 });
 
