@@ -25,7 +25,6 @@
 #define ROOM_MIN_BYTES (64u * 1024)
 /* Short requests are received many at a time; after a long payload, nothing but the next header. */
 #define AHEAD_BYTES (256u * 1024)
-#define LONG_BODY_BYTES (48u * 1024)
 #define RECEIVES_MAX 4
 #define IOV_MOST 128
 /* After CLOSED, a peer that never closes its side is not waited for longer. */
@@ -136,17 +135,17 @@ static void conn_destroy(struct conn *c) {
 
 static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && !c->lent; }
 
-/* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. */
-static bool is_idle(const struct conn *c) {
+/* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
+static bool may_lend(const struct conn *c) {
   return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && !c->eof &&
-         !c->stalled && !c->blocked;
+         !c->stalled && !c->blocked && c->last_body < LONG_BODY_BYTES;
 }
 
 void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
-  if (c->serve != NULL && !c->lent && !c->keep && is_idle(c)) serve_lend(c);
+  if (c->serve != NULL && !c->lent && !c->keep && may_lend(c)) serve_lend(c);
   if (c->draining || is_reading(c)) mask |= UV_READABLE;
   if (c->blocked) mask |= UV_WRITABLE;
   if (mask == c->mask) return;
@@ -525,6 +524,7 @@ static void on_poll(uv_poll_t *h, int status, int events) {
   if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
     note_hot(c->e, c->id);
     conn_receive(c);
+    if (c->last_body >= LONG_BODY_BYTES) c->e->long_of_late = LONG_OF_LATE;
   }
   if (c->state != CONN_CLOSED) conn_update(c);
 }

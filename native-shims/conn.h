@@ -18,6 +18,8 @@
 /* After each header and payload of a connection with checksums (src/nbd/wire/checksums.ts). */
 #define SEAL_BYTES 4u
 #define HEAD_MOST_BYTES 40u
+/* Payloads from here on are long: received each by itself, served by nobody without asking, and nothing to wait awake for. */
+#define LONG_BODY_BYTES (48u * 1024)
 
 #define REQUEST_MAGIC 0x25609513u
 #define SIMPLE_REPLY_MAGIC 0x67446698u

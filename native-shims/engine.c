@@ -176,6 +176,10 @@ static void spin(struct engine *e) {
 
   if (e->spin_ns == 0 || e->dead || !e->delivered || e->recent_peak > SPIN_PEAK_MAX || e->event_count > 0) return;
   if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && !e->received)) return;
+  if (e->long_of_late > 0) {
+    e->long_of_late -= 1;
+    return;
+  }
   if (e->spin_skips > 0) {
     e->spin_skips -= 1;
     return;

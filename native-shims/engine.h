@@ -44,6 +44,7 @@
 #define BATCH_MAX 1024u
 #define IO_THREADS_MAX 32
 #define HOT_MAX 4u
+#define LONG_OF_LATE 64u /* loop iterations */
 
 /* ------------------------------------------------------------------------------------- memory shared with TypeScript */
 
@@ -171,6 +172,7 @@ struct engine {
   bool received;         /* by any connection, in this loop iteration */
   uint32_t hot[HOT_MAX]; /* connections that received last, in no order */
   unsigned hot_count, hot_next;
+  unsigned long_of_late; /* a long payload came, so many loop iterations ago at most: copying is what takes the time */
 
   void *region;
   size_t region_size;

@@ -11,6 +11,7 @@
  * - a write begins only after its bit is set and `ending` was still false (both sequentially consistent): whoever sets `ending` and then
  *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
  *   may have had its bit taken before: its end sets it again
+ * - long writes are given back: receiving them here and writing them there at the same time is quicker
  * - a write that fails is given back whole, and fails again where it is judged
  * - the thread touches its own record, the leg's descriptor and the bits, nothing else
  */
@@ -28,10 +29,7 @@
 #include "conn.h"
 #include "legs.h"
 
-/* Longer requests are given back. Memory is touched as far as it is used. */
-#define BUFFER_BYTES (2304u * 1024)
-#define AHEAD_BYTES (256u * 1024)
-#define LONG_BODY_BYTES (48u * 1024)
+#define BUFFER_BYTES (512u * 1024)
 /* Answers to more requests than this are sent before the next one is looked at. */
 #define ANSWERS_MAX 256u
 /* What is done does not wait for long for what comes after it. */
@@ -68,7 +66,7 @@ struct serve {
 
   /* The thread's, and the main thread's once it is back. */
   uint8_t *buffer;
-  size_t pos, fill, need, last_body;
+  size_t pos, fill, need;
   size_t answers_length, answers_sent;
   uint64_t answered_at_ns; /* the oldest that has not left */
   int error; /* of the socket, met here */
@@ -145,7 +143,7 @@ static enum step serve_next(struct serve *s) {
   length = get32(p + 24);
   whole = head + (size_t)length + s->seal;
   ours = get32(p) == REQUEST_MAGIC && get16(p + 4) == 0 && get16(p + 6) == CMD_WRITE && length > 0 && length <= s->payload_max &&
-         whole <= BUFFER_BYTES && offset <= s->rules.size && length <= s->rules.size - offset && offset % s->rules.block_bytes == 0 &&
+         length < LONG_BODY_BYTES && offset <= s->rules.size && length <= s->rules.size - offset && offset % s->rules.block_bytes == 0 &&
          length % s->rules.block_bytes == 0 && (s->seal == 0 || is_sealed(0, p, REQUEST_BYTES));
   if (!ours) return STEP_OTHER;
   s->need = whole;
@@ -159,7 +157,6 @@ static enum step serve_next(struct serve *s) {
   answer(s, p + 8);
   atomic_fetch_add_explicit(&s->answered, 1, memory_order_relaxed);
   s->pos += whole;
-  s->last_body = (size_t)length;
   return STEP_SERVED;
 }
 
@@ -186,7 +183,7 @@ static bool answers_full(const struct serve *s) { return s->answers_length + CHU
 
 /* False: the stream is over, which the main thread will meet itself, or broken, which the kernel tells once. */
 static bool receive(struct serve *s) {
-  size_t left = s->fill - s->pos, ahead, limit;
+  size_t left = s->fill - s->pos;
   ssize_t n;
 
   if (left == 0 || s->need > BUFFER_BYTES - s->pos) {
@@ -194,12 +191,8 @@ static bool receive(struct serve *s) {
     s->pos = 0;
     s->fill = left;
   }
-  /* Short requests many at a time; of a long one no more than its end and the next header: little is moved then. */
-  ahead = s->last_body >= LONG_BODY_BYTES || s->need >= LONG_BODY_BYTES ? REQUEST_BYTES + s->seal : AHEAD_BYTES;
-  limit = (s->need > left ? s->need - left : 0) + ahead;
-  if (limit > BUFFER_BYTES - s->fill) limit = BUFFER_BYTES - s->fill;
   do {
-    n = recv(s->fd, s->buffer + s->fill, limit, MSG_DONTWAIT);
+    n = recv(s->fd, s->buffer + s->fill, BUFFER_BYTES - s->fill, MSG_DONTWAIT);
   } while (n < 0 && errno == EINTR);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
   if (n < 0) s->error = errno;
@@ -231,7 +224,7 @@ static void serve_lent(struct serve *s) {
 
     while (!give_back && step == STEP_SERVED && !answers_full(s)) {
       step = serve_next(s);
-      if (step != STEP_SERVED || (s->last_body < LONG_BODY_BYTES && now_ns() - s->answered_at_ns < ANSWER_WAITS_NS)) continue;
+      if (step != STEP_SERVED || now_ns() - s->answered_at_ns < ANSWER_WAITS_NS) continue;
       if (!send_answers(s)) return;
     }
     give_back = give_back || step == STEP_OTHER || atomic_load(&s->ending);

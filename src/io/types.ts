@@ -305,8 +305,9 @@ export interface Engine {
   awaited(conn: ConnId): number | undefined;
 
   /**
-   * Server. From now on WRITEs without flags that keep the rules are executed and answered without being told; what else comes, one that fails, and
-   * one that came damaged, is REQUEST as ever. Answers may still be on their way when the connection is closed, in order too. False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
+   * Server. From now on WRITEs without flags that keep the rules may be executed and answered without being told; what else comes, one that
+   * fails, and one that came damaged, is REQUEST as ever. Answers may still be on their way when the connection is closed, in order too.
+   * False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
    */
   serve(conn: ConnId, rules: ServeRules): boolean;
   /**

@@ -200,6 +200,24 @@ export function describeServe(inRig: InRig): void {
     }
 
     it(
+      'writes long ones and short ones alike, told or not',
+      inRig(async (rig) => {
+        const s = await served(rig);
+        execute(s, () => undefined);
+        const lengths = [512, 64 * KIB, 1024, 48 * KIB, 47 * KIB, 128 * KIB, 512, 512];
+        const model = new Uint8Array(SIZE);
+        for (const [i, length] of lengths.entries()) {
+          const payload = pattern(length, i);
+          s.peer.write(rawRequest({ cmd: NBD_CMD_WRITE, offset: i * 8 * KIB, payload, cookieLo: i }));
+          model.set(payload, i * 8 * KIB);
+          expect(await reply(s.peer)).toEqual({ error: 0, cookieLo: i });
+        }
+        expectBytes(await bytesOf(s, SIZE), model);
+        expect((await unserve(s)) + s.conn.requests.length).toBe(lengths.length);
+      }),
+    );
+
+    it(
       'tells what came damaged, and does not write it',
       inRig(async (rig) => {
         const s = await served(rig, { ...SIMPLE, checksums: true });
