@@ -193,11 +193,7 @@ export class Replica {
     const s = this.#session;
     if (s === undefined) return;
     this.#session = undefined;
-    this.#ending = Promise.all([this.#ending, this.#drain(s)]).then(() => undefined);
-    // Whoever uses the leg next is told of it by `endWithin`.
-    this.#ending.catch((e: unknown) => {
-      this.#env.log.error('a session did not end in order', { leg: this.#path, error: String(e) });
-    });
+    this.follow(this.#drain(s));
   }
 
   /**
@@ -212,6 +208,10 @@ export class Replica {
   /** The leg still has something in hand until then, and is used by nobody (see `endWithin`). */
   follow(until: Promise<void>): void {
     this.#ending = Promise.all([this.#ending, until]).then(() => undefined);
+    // Whoever uses the leg next is told of it by `endWithin`; nobody may be waiting now.
+    this.#ending.catch((e: unknown) => {
+      this.#env.log.error('what the leg had in hand did not end in order', { leg: this.#path, error: String(e) });
+    });
   }
 
   /** Without ending the session: whether the leg has done with all that it was given. Rejects as `endWithin` does. */
