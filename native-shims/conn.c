@@ -172,6 +172,7 @@ static void conn_drain(struct conn *c) {
     }
   }
   c->blocked = false;
+  if (c->ktls) ktls_say_end(c->fd);
   if (shutdown(c->fd, SHUT_WR) != 0) {
     conn_destroy(c);
     return;
@@ -181,7 +182,7 @@ static void conn_drain(struct conn *c) {
 
 static void drain_received(struct conn *c) {
   for (int i = 0; i < RECEIVES_MAX; i += 1) {
-    ssize_t n = recv(c->fd, c->e->scratch, sizeof c->e->scratch, MSG_DONTWAIT);
+    ssize_t n = socket_recv(c->fd, c->ktls, c->e->scratch, sizeof c->e->scratch);
     if (n > 0 || (n < 0 && errno == EINTR)) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     conn_destroy(c);
@@ -440,7 +441,7 @@ static void conn_receive(struct conn *c) {
       into = c->slab->data + c->fill;
       limit = receive_limit(c);
     }
-    n = recv(c->fd, into, limit, MSG_DONTWAIT);
+    n = socket_recv(c->fd, c->ktls, into, limit);
     if (n == 0) on_end_of_stream(c);
     else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       let_go_of_slab(c);
@@ -538,6 +539,7 @@ void conn_start(struct engine *e, uint32_t id, int fd, const uint8_t *early, siz
     return;
   }
   c->fd = fd;
+  c->ktls = ktls_is_on(fd);
   /* Refused by sockets that are not TCP. */
   (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   c->poll.data = c;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include "crc.h"
 #include "engine.h"
+#include "ktls.h"
 
 #define REQUEST_BYTES 28u
 #define EXTENDED_REQUEST_BYTES 32u
@@ -33,6 +34,10 @@ enum { CMD_FLAG_PAYLOAD_LEN = 1 << 5 };
 enum { CMD_DAMAGED = 0xffff };
 enum { REPLY_FLAG_DONE = 1 };
 enum { CHUNK_NONE = 0, CHUNK_OFFSET_DATA = 1, CHUNK_OFFSET_HOLE = 2, CHUNK_BLOCK_STATUS = 5, CHUNK_BLOCK_STATUS_EXT = 6, CHUNK_ERROR_FLAG = 1 << 15, CHUNK_ERROR = (1 << 15) + 1 };
+
+static inline ssize_t socket_recv(int fd, bool ktls, void *into, size_t length) {
+  return ktls ? ktls_recv(fd, into, length) : recv(fd, into, length, MSG_DONTWAIT);
+}
 
 /* All of NBD is big-endian. */
 static inline uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
@@ -113,6 +118,7 @@ struct conn {
   enum conn_state state;
 
   int fd; /* -1: not yet started, or over */
+  bool ktls; /* the kernel secures it */
   uv_poll_t poll;
   uv_timer_t timer;
   bool poll_open;

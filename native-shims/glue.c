@@ -509,6 +509,7 @@ static napi_value call_crc32(napi_env env, napi_callback_info info) {
 napi_value fallocate_init(napi_env env, napi_value exports);
 napi_value descriptor_init(napi_env env, napi_value exports);
 napi_value door_init(napi_env env, napi_value exports);
+napi_value ktls_init(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   napi_value f;
@@ -517,6 +518,7 @@ NAPI_MODULE_INIT() {
       napi_set_named_property(env, exports, "createEngine", f) != napi_ok ||
       napi_create_function(env, "crc32", NAPI_AUTO_LENGTH, call_crc32, NULL, &f) != napi_ok ||
       napi_set_named_property(env, exports, "crc32", f) != napi_ok) return NULL;
-  if (fallocate_init(env, exports) == NULL || descriptor_init(env, exports) == NULL || door_init(env, exports) == NULL) return NULL;
+  if (fallocate_init(env, exports) == NULL || descriptor_init(env, exports) == NULL || door_init(env, exports) == NULL ||
+      ktls_init(env, exports) == NULL) return NULL;
   return pressure_init(env, exports);
 }

@@ -45,6 +45,7 @@ struct serve {
   int leg_fd;
   int fd;   /* a duplicate: the connection's own may be closed while a write is under way */
   int wake; /* an eventfd */
+  bool ktls;
   pthread_t thread;
   struct serve_rules rules;
   bool structured;
@@ -192,7 +193,7 @@ static bool receive(struct serve *s) {
     s->fill = left;
   }
   do {
-    n = recv(s->fd, s->buffer + s->fill, BUFFER_BYTES - s->fill, MSG_DONTWAIT);
+    n = socket_recv(s->fd, s->ktls, s->buffer + s->fill, BUFFER_BYTES - s->fill);
   } while (n < 0 && errno == EINTR);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
   if (n < 0) s->error = errno;
@@ -403,6 +404,7 @@ bool serve_lend(struct conn *c) {
     end(s);
     return false;
   }
+  s->ktls = c->ktls;
   c->lent = true;
   pthread_mutex_lock(&s->lock);
   s->pos = 0;

@@ -82,7 +82,7 @@ export async function secureAccepted(ctx: ClusterContext, pull: PullSocket, dead
   }
   if (linkTls === null) throw new ClusterError(ClusterCode.REFUSED, `a TLS connection, and TLS between nodes is off on ${ctx.self}`);
   try {
-    return await linkTls.tls.accept(pull.socket, pull.detach(), left());
+    return await linkTls.tls.accept(pull.socket, pull.detach(), left(), 'node');
   } catch (e: unknown) {
     // It has proved something else than what we take, such as another key.
     if (e instanceof IoError && e.errno === Errno.EACCES) throw new ClusterError(ClusterCode.REFUSED, e.message);

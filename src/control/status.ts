@@ -36,7 +36,7 @@ function tlsInfo({ options }: Daemon): Actions['info']['result']['tls'] {
   const state = (linkTls ?? exportTls)?.tls.state;
   if (state === undefined) return null;
   const nodes = linkTls === null || linkTls === undefined ? 'off' : NODES_SECURED[linkTls.mode];
-  return { nodes, clients: exportTls?.mode ?? 'off', by: state.by, expires: state.expires };
+  return { nodes, clients: exportTls?.mode ?? 'off', by: state.by, expires: state.expires, kernel: state.kernel };
 }
 
 export function mirrorStatus(node: MirrorNode, o: { socketPath: string; verify: Progress | null }): MirrorStatus {

@@ -191,8 +191,8 @@ export interface Actions {
       broken: BrokenMirror[];
       /** Connections of NBD clients, and to the address for nodes, that since the daemon started were refused something for their address, or for what they have not proved; sessions of sources whose epoch is over. */
       refused: { clients: number; nodes: number; sessions: number };
-      /** Null: no connection of this node is secured. `nodes`: beyond loopback, all, or where both ends can; `expires`: when its certificate ends, ISO 8601. */
-      tls: { nodes: 'off' | 'beyond-loopback' | 'all' | 'allowed'; clients: ExportTlsMode; by: TlsState['by']; expires: string | null } | null;
+      /** Null: no connection of this node is secured. `nodes`: beyond loopback, all, or where both ends can; `expires`: when its certificate ends, ISO 8601; `kernel`: it encrypts what goes between nodes, and not Node. */
+      tls: ({ nodes: 'off' | 'beyond-loopback' | 'all' | 'allowed'; clients: ExportTlsMode } & TlsState) | null;
     };
   };
   list: { params: Record<string, never>; result: MirrorStatus[] };

@@ -28,15 +28,18 @@ export interface TlsState {
   by: TlsPeer['by'][];
   /** When its own certificate ends, ISO 8601; null: it has none. */
   expires: string | null;
+  /** The kernel encrypts what the engines of two nodes send each other; otherwise Node does. */
+  kernel: boolean;
 }
 
 export interface Tls {
   readonly state: TlsState;
   /**
    * As the server; `early` are bytes of the handshake that have come already. Resolves also for a client that is not to be
-   * taken, so that it can be told. Rejects with IoError when the handshake fails or takes longer.
+   * taken, so that it can be told. Rejects with IoError when the handshake fails or takes longer. `of`: who is on the other side, if it
+   * proves to be what it should.
    */
-  accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket>;
+  accept(s: IoSocket, early: Uint8Array, timeoutMs: number, of: 'node' | 'client'): Promise<SecureSocket>;
   /** As the client; the server must prove to be that node. Rejects with IoError, EACCES where it does not; the socket is closed then. */
   connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket>;
 }

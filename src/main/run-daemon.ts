@@ -15,6 +15,7 @@ import { createNodeIo, engineChoice } from '../io/node/node-io.ts';
 import { packageVersion } from '../io/node/package-folder.ts';
 import type { Log } from '../io/log.ts';
 import { NodeClientTls } from '../io/node/client-tls.ts';
+import { type KernelTls, kernelTlsChoice } from '../io/node/kernel-tls.ts';
 import { NodeTls } from '../io/node/tls.ts';
 import type { Io, IoFile } from '../io/types.ts';
 import { createLog, type LogFormat } from './log.ts';
@@ -31,6 +32,8 @@ Usage: netraidd [--root DIR] [--log text|json]
 
 NETRAID_ENGINE in the environment: native (default), the engine in the native shim, or portable, which is slower and needs no
 shim, and serves where there is none for the machine.
+NETRAID_KERNEL_TLS in the environment: on (default), the kernel encrypts what nodes send each other in TLS, where it can and the
+native engine serves; or off, Node does.
 NETRAID_MEMORY_SHIELD in the environment: on (default), the daemon keeps itself from waiting for itself and from being killed when
 memory is short, as far as it may, and says what it may not; or off.
 
@@ -91,11 +94,11 @@ async function lockRoot(io: Io, root: string): Promise<IoFile> {
 }
 
 /** Null: no connection of this node is to be secured. Rejects with Error, one line. */
-async function openTls(io: Io, root: string, config: NodeConfig, log: Log): Promise<NodeTls | null> {
+async function openTls(io: Io, root: string, config: NodeConfig, log: Log, kernel: KernelTls | undefined): Promise<NodeTls | null> {
   const needs = tlsNeeds(config);
   if (!needs.links && !needs.exports) return null;
   try {
-    return await NodeTls.open({ files: io.files, folder: nodePaths(root).tls, node: config.node, clock: io.clock, log });
+    return await NodeTls.open({ files: io.files, folder: nodePaths(root).tls, node: config.node, clock: io.clock, log, kernel });
   } catch (e: unknown) {
     const why = e instanceof Error ? e.message : String(e);
     const hint =
@@ -113,10 +116,12 @@ async function main(): Promise<number> {
   const shield = memoryShield();
   const faults = process.env['NETRAID_TEST_FAULTS'];
   let engine;
+  let kernelTls;
   let io: Io;
   let loaded;
   try {
     engine = engineChoice(process.env['NETRAID_ENGINE']);
+    kernelTls = kernelTlsChoice(process.env['NETRAID_KERNEL_TLS'], engine.engine);
     if (shieldChoice(process.env['NETRAID_MEMORY_SHIELD'])) shield.raise();
     io = createNodeIo({
       engine,
@@ -138,7 +143,7 @@ async function main(): Promise<number> {
   const hold = setInterval(() => undefined, STOP_MAX_MS);
   try {
     lock = await lockRoot(io, root);
-    const tls = await openTls(io, root, config, log);
+    const tls = await openTls(io, root, config, log, kernelTls);
     const clientTls = new NodeClientTls({ files: io.files, clock: io.clock, folder: nodePaths(root).tls, node: config.node });
     daemon = new Daemon({
       io,

@@ -200,7 +200,7 @@ class HandshakeSession {
     const early = this.pull.detach();
     let secure: SecureSocket;
     try {
-      secure = await tls.tls.accept(socket, early, this.#remainingMs());
+      secure = await tls.tls.accept(socket, early, this.#remainingMs(), 'client');
     } catch (e: unknown) {
       this.#o.onUnproved?.(e instanceof Error ? e.message : String(e));
       throw e;

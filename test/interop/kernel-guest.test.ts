@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Cleanup } from '../support/cleanup.ts';
 import { Daemons, freePort, storedBytes } from '../support/daemons.ts';
-import { guestPackages, lackingForGuests, makeGuestImage } from '../support/guest-image.ts';
+import { BLOCK_MODULES, guestPackages, lackingForGuests, makeGuestImage } from '../support/guest-image.ts';
 import { HOST, KernelGuest } from '../support/kernel-guest.ts';
 import { expectIdentical } from '../support/machine.ts';
 import { findProgram } from '../support/programs.ts';
@@ -76,7 +76,7 @@ describe.skipIf(lacking !== '')(`the Linux kernel's NBD client${lacking === '' ?
     await daemons.createMirror({ tag: TAG, sizeBytes: SIZE, legs: { server1: daemons.path('leg1'), server2: daemons.path('leg2') } });
     const folder = daemons.path('guest');
     mkdirSync(folder);
-    const image = await makeGuestImage(folder, packages as readonly string[], inGuest);
+    const image = await makeGuestImage(folder, packages as readonly string[], { programs: inGuest, modules: BLOCK_MODULES });
     guest = await timed('boot', () => KernelGuest.boot(image, folder));
     cleanup.add('the guest', () => guest.kill());
     // What files are made of; and nothing that is said from here on should be trouble.

@@ -73,7 +73,7 @@ class MaskedSocket implements SecureSocket {
 }
 
 export class FakeTls implements Tls {
-  readonly state: TlsState = { by: ['certificate'], expires: null };
+  readonly state: TlsState = { by: ['certificate'], expires: null, kernel: false };
   readonly #self: FakeIdentity;
   readonly #clock: Clock;
   accepted = 0;

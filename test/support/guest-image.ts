@@ -17,7 +17,9 @@ const BUSYBOX = 'busybox-static';
 const DOWNLOAD_MAX_MS = 60_000;
 const HASTE = ['-q', '-o', 'Acquire::http::Timeout=15', '-o', 'Acquire::https::Timeout=15', '-o', 'Acquire::Retries=0'];
 /** Loaded in this order, each after what it depends on. Not a file: built in. */
-const MODULES = ['virtio_pci', 'virtio_net', 'nbd', 'crc32c_generic', 'ext4', 'xfs'];
+const MODULES = ['virtio_pci', 'virtio_net'];
+/** For a client of NBD with filesystems. */
+export const BLOCK_MODULES = ['nbd', 'crc32c_generic', 'ext4', 'xfs'];
 
 /** What keeps this machine from running guests with these programs of its own; undefined: nothing, if there are packages. */
 export function lackingForGuests(programs: readonly string[]): string | undefined {
@@ -64,8 +66,16 @@ export interface GuestImage {
   initramfs: string;
 }
 
-/** Made in `folder`; `programs` are those of this machine that the guest has besides busybox. */
-export async function makeGuestImage(folder: string, packages: readonly string[], programs: readonly string[]): Promise<GuestImage> {
+export interface GuestContents {
+  /** Of this machine, besides busybox. */
+  programs: readonly string[];
+  modules: readonly string[];
+  /** By their place in the guest. */
+  files?: ReadonlyMap<string, string>;
+}
+
+/** Made in `folder`. */
+export async function makeGuestImage(folder: string, packages: readonly string[], o: GuestContents): Promise<GuestImage> {
   const unpacked = path.join(folder, 'unpacked');
   const root = path.join(folder, 'initramfs.d');
   for (const p of packages) await runOk('dpkg-deb', ['-x', p, unpacked]);
@@ -77,11 +87,13 @@ export async function makeGuestImage(folder: string, packages: readonly string[]
   put(busybox, 'bin/busybox');
   put(path.join(import.meta.dirname, 'guest-init'), 'init');
   chmodSync(path.join(root, 'init'), 0o755);
-  for (const [i, m] of (await modulesInOrder(unpacked)).entries()) put(m, `modules/${String(i).padStart(2, '0')}-${path.basename(m)}`);
-  const files = programs.map((p) => findProgram(p) ?? p);
+  for (const [i, m] of (await modulesInOrder(unpacked, [...MODULES, ...o.modules])).entries())
+    put(m, `modules/${String(i).padStart(2, '0')}-${path.basename(m)}`);
+  const files = o.programs.map((p) => findProgram(p) ?? p);
   const libraries = await Promise.all(files.map((f) => runOk('ldd', [f])));
   for (const f of files) put(realpathSync(f), `bin/${path.basename(f)}`);
   for (const l of new Set(libraries.join('\n').match(/\/\S+(?= \(0x)/g))) put(l, l);
+  for (const [to, from] of o.files ?? []) put(from, to);
   const made = { kernel: kernelFile(unpacked), initramfs: path.join(folder, 'initramfs') };
   await runOk('sh', ['-euc', 'cd "$1"; find . | "$2" cpio -o -H newc >"$3"', 'sh', root, busybox, made.initramfs]);
   rmSync(root, { recursive: true });
@@ -94,8 +106,8 @@ function kernelFile(unpacked: string): string {
   return path.join(unpacked, 'boot', name);
 }
 
-/** MODULES and all that they depend on, as they say it themselves; whatever is depended on comes first. */
-async function modulesInOrder(unpacked: string): Promise<string[]> {
+/** These and all that they depend on, as they say it themselves; whatever is depended on comes first. */
+async function modulesInOrder(unpacked: string, modules: readonly string[]): Promise<string[]> {
   const found = (await runOk('find', [unpacked, '-name', '*.ko', '-o', '-name', '*.ko.xz'])).trim().split('\n');
   const byName = new Map(
     found.map((f) => [
@@ -116,6 +128,6 @@ async function modulesInOrder(unpacked: string): Promise<string[]> {
     for (const d of depends.split(',')) await add(d);
     ordered.add(file);
   };
-  for (const m of MODULES) await add(m);
+  for (const m of modules) await add(m);
   return [...ordered];
 }

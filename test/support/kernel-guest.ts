@@ -23,7 +23,7 @@ const SHOWN_LINES = 25;
 const AGAIN = '@again\n';
 const SENT_MAX = 5;
 
-const MACHINE = ['-machine', 'q35', '-cpu', 'max', '-smp', '2', '-m', '512'];
+const MACHINE = ['-machine', 'q35', '-cpu', 'max', '-smp', '2', '-m', '768'];
 const DEVICES = ['-nodefaults', '-display', 'none', '-no-reboot', '-netdev', 'user,id=n,ipv6=off', '-device', 'virtio-net-pci,netdev=n,romfile='];
 const COMMAND_LINE = 'console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr random.trust_cpu=on';
 

@@ -73,7 +73,8 @@ const clientsText = { off: 'not for clients', allowed: 'for clients that want it
 
 function tlsText(t: TlsInfo): string {
   if (t === null) return 'none';
-  return `${nodesText[t.nodes]}, ${clientsText[t.clients]}${t.expires === null ? '' : `; the certificate of this node ends on ${t.expires.slice(0, 10)}`}`;
+  const ends = t.expires === null ? '' : `; the certificate of this node ends on ${t.expires.slice(0, 10)}`;
+  return `${nodesText[t.nodes]}${t.kernel ? ', by the kernel' : ''}, ${clientsText[t.clients]}${ends}`;
 }
 
 export async function info(ctx: CommandContext): Promise<number> {

@@ -78,7 +78,7 @@ async function secured(s: IoSocket, host: string, proof: Proof): Promise<NodeSec
     proof.by === 'certificate'
       ? { ...proof.options, ...(isIP(host) === 0 ? { servername: host } : {}) }
       : { ciphers: PSK_CIPHERS, maxVersion: 'TLSv1.2', minDHSize: 1024, pskCallback: () => ({ psk: proof.key, identity: proof.user }) };
-  const secure = await shaken(raw, s.remote, (done, failed) => {
+  const secure = await shaken(raw, s.remote, raw, (done, failed) => {
     // The host is compared below, so that a refusal has our words.
     const t = connect({ socket: raw, ...options, minVersion: 'TLSv1.2', rejectUnauthorized: false, checkServerIdentity: () => undefined });
     t.on('secureConnect', () => {

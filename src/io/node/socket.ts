@@ -9,14 +9,9 @@ import { TLSSocket } from 'node:tls';
 import { Errno, IoError, type IoSocket, type SocketHandler } from '../types.ts';
 import { bridge } from './bridge.ts';
 import { errnoOf } from './errors.ts';
+import { handleOf, stopReading } from './handle.ts';
+import type { Lowering } from './kernel-tls.ts';
 import type { Taker } from './taker.ts';
-
-/** What the native engine needs of Node's handle of a socket, which has no public name. */
-interface NodeHandle {
-  readonly fd: number;
-  reading?: boolean;
-  readStop(): unknown;
-}
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -26,6 +21,7 @@ const END_LINGER_MS = 10_000;
 export class NodeSocket implements IoSocket {
   readonly remote: string;
   readonly #socket: Socket;
+  readonly #lowering: Lowering | undefined;
   #handler: SocketHandler | undefined;
   #reading = false;
   #errno = 0;
@@ -33,8 +29,10 @@ export class NodeSocket implements IoSocket {
   #ended = false;
   #corked = false;
 
-  constructor(socket: Socket, remote: string) {
+  /** `lowering`: the kernel may go on with this TLS, once it is handed over. */
+  constructor(socket: Socket, remote: string, lowering?: Lowering) {
     this.#socket = socket;
+    this.#lowering = lowering;
     this.remote = remote;
     socket.on('error', (e) => {
       this.#errno = errnoOf(e) ?? Errno.EIO;
@@ -157,33 +155,75 @@ export class NodeSocket implements IoSocket {
     }
     this.#socket.removeAllListeners('data');
     this.#socket.pause();
-    if (this.#socket instanceof TLSSocket) {
-      // What the descriptor carries is for TLS alone.
-      this.#uncork();
-      this.#handler = undefined;
-      bridge(this.#socket, to);
-      return;
-    }
-    stopReading(handleOf(this.#socket));
-    this.#uncork();
-    if (this.#socket.writableLength === 0) this.#give(to);
+    const socket = this.#socket;
+    if (!(socket instanceof TLSSocket)) {
+      stopReading(socket);
+      this.#whenSent(() => {
+        this.#give(to, socket);
+      });
+    } else if (this.#lowering === undefined) this.#bridge(socket, to);
     else {
-      this.#socket.write(NO_BYTES, (e) => {
-        if (!(e instanceof Error)) this.#give(to);
+      const lowering = this.#lowering;
+      lowering.way.stop();
+      this.#whenSent(() => {
+        this.#lower(socket, lowering, to);
       });
     }
   }
 
-  #give(to: Taker): void {
-    const handle = handleOf(this.#socket);
+  /** Not at all when it closes before, which is told. */
+  #whenSent(f: () => void): void {
+    this.#uncork();
+    if (this.#socket.writableLength === 0) f();
+    else {
+      this.#socket.write(NO_BYTES, (e) => {
+        if (!(e instanceof Error)) f();
+      });
+    }
+  }
+
+  #give(to: Taker, from: Socket): void {
+    const handle = handleOf(from);
     // Without a handle it is closing, and tells when it has closed.
     if (this.#socket.destroyed || handle === undefined) return;
     this.#handler = undefined;
-    const chunks: Uint8Array[] = [];
-    for (let b: unknown = this.#socket.read(); b instanceof Uint8Array; b = this.#socket.read()) chunks.push(b);
-    to.take(handle.fd, Buffer.concat(chunks));
+    to.take(handle.fd, this.#unread());
     // Closes Node's own descriptor, and sends nothing: the connection lives on in the duplicate.
     this.destroy();
+  }
+
+  #unread(): Buffer {
+    const chunks: Uint8Array[] = [];
+    for (let b: unknown = this.#socket.read(); b instanceof Uint8Array; b = this.#socket.read()) chunks.push(b);
+    return Buffer.concat(chunks);
+  }
+
+  /** What the descriptor carries is for TLS alone. */
+  #bridge(socket: TLSSocket, to: Taker): void {
+    this.#uncork();
+    this.#handler = undefined;
+    bridge(socket, to);
+  }
+
+  /** The descriptor itself where the kernel goes on with TLS, and a bridge where it does not. */
+  #lower(socket: TLSSocket, lowering: Lowering, to: Taker): void {
+    const { way } = lowering;
+    const handle = handleOf(way.raw);
+    if (socket.destroyed || handle === undefined) return;
+    const lowered = lowering.lower(socket, handle.fd);
+    if (typeof lowered === 'string') {
+      way.goOn();
+      this.#bridge(socket, to);
+      return;
+    }
+    if (lowered !== 0) {
+      this.#errno = -lowered;
+      this.destroy();
+      return;
+    }
+    way.letGo();
+    this.#give(to, way.raw);
+    way.raw.destroy();
   }
 
   #uncork(): void {
@@ -191,19 +231,4 @@ export class NodeSocket implements IoSocket {
     this.#corked = false;
     this.#socket.uncork();
   }
-}
-
-function handleOf(socket: Socket): NodeHandle | undefined {
-  const handle: unknown = '_handle' in socket ? socket._handle : undefined;
-  return isNodeHandle(handle) ? handle : undefined;
-}
-
-function isNodeHandle(handle: unknown): handle is NodeHandle {
-  return typeof handle === 'object' && handle !== null && 'fd' in handle && typeof handle.fd === 'number' && handle.fd >= 0 && 'readStop' in handle;
-}
-
-function stopReading(handle: NodeHandle | undefined): void {
-  if (handle === undefined) return;
-  handle.reading = false;
-  handle.readStop();
 }

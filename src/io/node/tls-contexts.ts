@@ -11,7 +11,7 @@
  * - whoever comes after a new set was read gets what was made of that one (see NodeTls)
  */
 import { constants } from 'node:crypto';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import {
   createSecureContext,
   createServer,
@@ -49,6 +49,8 @@ export interface AcceptEnd {
   /** `user`: named in it for PSK; empty when none was. */
   done(t: TLSSocket, user: string): void;
   failed(e: unknown): void;
+  /** A line of Node's key log; where secrets are told. */
+  secret(line: Buffer): void;
 }
 
 interface OneServer {
@@ -59,14 +61,17 @@ interface OneServer {
 
 export class TlsContexts {
   readonly material: TlsMaterial;
+  readonly #tellSecrets: boolean;
   readonly #idle: OneServer[] = [];
   /** The user that each connection has named. */
   readonly #users = new WeakMap<TLSSocket, string>();
   #client: SecureContext | undefined;
   #made = 0;
 
-  constructor(material: TlsMaterial) {
+  /** `tellSecrets`: to whoever has begun a handshake as the server. */
+  constructor(material: TlsMaterial, tellSecrets = false) {
     this.material = material;
+    this.#tellSecrets = tellSecrets;
   }
 
   /** Contexts made so far. */
@@ -88,7 +93,7 @@ export class TlsContexts {
   }
 
   /** Begins a handshake as the server; one of `end` is called, unless `raw` closes before. */
-  accept(raw: Socket, end: AcceptEnd): void {
+  accept(raw: Duplex, end: AcceptEnd): void {
     const one = this.#idle.pop() ?? this.#server();
     one.end = end;
     one.server.emit('connection', raw);
@@ -127,6 +132,11 @@ export class TlsContexts {
     server.on('secureConnection', (t) => {
       ended()?.done(t, this.#users.get(t) ?? '');
     });
+    if (this.#tellSecrets) {
+      server.on('keylog', (line: Buffer) => {
+        one.end?.secret(line);
+      });
+    }
     server.on('tlsClientError', (e) => {
       ended()?.failed(e);
     });

@@ -9,12 +9,15 @@
  */
 import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import type { Log } from '../log.ts';
 import type { SecureSocket, Tls, TlsPeer, TlsState } from '../tls.ts';
 import { type Clock, Errno, type Files, IoError, type IoSocket, type Timer } from '../types.ts';
 import { errnoOf } from './errors.ts';
+import { type KernelTls, Lowering } from './kernel-tls.ts';
 import { NodeSocket } from './socket.ts';
+import { RecordWay } from './tls-records.ts';
 import { TlsContexts } from './tls-contexts.ts';
 import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, tlsMaterial } from './tls-files.ts';
 import { refusalOf, tlsErrorText } from './tls-words.ts';
@@ -34,11 +37,21 @@ export class NodeSecureSocket extends NodeSocket implements SecureSocket {
   readonly peer: TlsPeer | null;
   readonly refusal: string;
 
-  constructor(socket: TLSSocket, remote: string, v: Verdict) {
-    super(socket, remote);
+  constructor(socket: TLSSocket, remote: string, v: Verdict, lowering?: Lowering) {
+    super(socket, remote, lowering);
     this.peer = v.peer;
     this.refusal = v.refusal;
   }
+}
+
+export interface NodeTlsOptions {
+  files: Files;
+  folder: string;
+  node: string;
+  clock: Clock;
+  log: Log;
+  /** What the native engine sends to other nodes is encrypted by the kernel. */
+  kernel?: KernelTls | undefined;
 }
 
 export class NodeTls implements Tls {
@@ -47,25 +60,27 @@ export class NodeTls implements Tls {
   readonly #node: string;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #kernel: KernelTls | undefined;
   #bytes: TlsFileBytes;
   #inUse: TlsContexts;
   #lookedAt: number;
   #looking: Promise<void> | undefined;
 
-  private constructor(o: { files: Files; folder: string; node: string; clock: Clock; log: Log }, bytes: TlsFileBytes) {
+  private constructor(o: NodeTlsOptions, bytes: TlsFileBytes) {
     this.#files = o.files;
     this.#folder = o.folder;
     this.#node = o.node;
     this.#clock = o.clock;
     this.#log = o.log;
+    this.#kernel = o.kernel;
     this.#bytes = bytes;
-    this.#inUse = new TlsContexts(tlsMaterial(bytes, o.folder, o.node));
+    this.#inUse = new TlsContexts(tlsMaterial(bytes, o.folder, o.node), this.#kernel !== undefined);
     this.#lookedAt = o.clock.now();
     this.#watchEnd();
   }
 
   /** Rejects with Error (one line: which file, and what) when there is nothing in the folder that can be used. */
-  static async open(o: { files: Files; folder: string; node: string; clock: Clock; log: Log }): Promise<NodeTls> {
+  static async open(o: NodeTlsOptions): Promise<NodeTls> {
     return new NodeTls(o, await readTlsFiles(o.files, o.folder));
   }
 
@@ -74,31 +89,34 @@ export class NodeTls implements Tls {
     const by: TlsPeer['by'][] = [];
     if (x509 !== null) by.push('certificate');
     if (psk !== null) by.push('psk');
-    return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString() };
+    return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString(), kernel: this.#kernel !== undefined && psk === null };
   }
 
-  accept(s: IoSocket, early: Uint8Array, timeoutMs: number): Promise<SecureSocket> {
-    return inTime(this.#clock, s, timeoutMs, () => this.#accept(s, early));
+  accept(s: IoSocket, early: Uint8Array, timeoutMs: number, of: 'node' | 'client'): Promise<SecureSocket> {
+    return inTime(this.#clock, s, timeoutMs, () => this.#accept(s, early, of));
   }
 
   connect(s: IoSocket, node: string, timeoutMs: number): Promise<SecureSocket> {
     return inTime(this.#clock, s, timeoutMs, () => this.#connect(s, node));
   }
 
-  async #accept(s: IoSocket, early: Uint8Array): Promise<SecureSocket> {
+  async #accept(s: IoSocket, early: Uint8Array, of: 'node' | 'client'): Promise<SecureSocket> {
     const contexts = await this.#current();
     const raw = await released(s, early);
+    const lowering = of === 'node' ? this.#lowering(raw, true) : undefined;
+    const way = lowering?.way ?? raw;
     let user = '';
-    const secure = await shaken(raw, s.remote, (done, failed) => {
-      contexts.accept(raw, {
+    const secure = await shaken(raw, s.remote, way, (done, failed) => {
+      contexts.accept(way, {
         done: (t, named) => {
           user = named;
           done(t);
         },
         failed,
+        secret: (line) => lowering?.secret(line),
       });
     });
-    return new NodeSecureSocket(secure, s.remote, clientVerdict(secure, user));
+    return new NodeSecureSocket(secure, s.remote, clientVerdict(secure, user), lowering);
   }
 
   async #connect(s: IoSocket, node: string): Promise<SecureSocket> {
@@ -110,20 +128,38 @@ export class NodeTls implements Tls {
       throw new IoError(Errno.EACCES, `TLS to ${node}: the file psk has no key of ${this.#node}, which is this node's name`);
     }
     const raw = await released(s, new Uint8Array(0));
+    const lowering = this.#lowering(raw, false);
+    const way = lowering?.way ?? raw;
     const proof: ConnectionOptions =
       x509 !== null ? {} : { minDHSize: 1024, pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }) };
-    const secure = await shaken(raw, s.remote, (done, failed) => {
+    const secure = await shaken(raw, s.remote, way, (done, failed) => {
       // Names are compared below: a node's is no host's.
-      const t = connect({ socket: raw, secureContext: contexts.client(), ...proof, rejectUnauthorized: false, checkServerIdentity: () => undefined });
+      const t = connect({
+        socket: way,
+        secureContext: contexts.client(),
+        ...proof,
+        rejectUnauthorized: false,
+        checkServerIdentity: () => undefined,
+      });
+      if (lowering !== undefined)
+        t.on('keylog', (line: Buffer) => {
+          lowering.secret(line);
+        });
       t.on('secureConnect', () => {
         done(t);
       });
       t.on('error', failed);
     });
     const v = serverVerdict(secure, node);
-    if (v.refusal === '') return new NodeSecureSocket(secure, s.remote, v);
+    if (v.refusal === '') return new NodeSecureSocket(secure, s.remote, v, lowering);
     secure.destroy();
     throw new IoError(Errno.EACCES, `TLS to ${node}: ${v.refusal}`);
+  }
+
+  /** Undefined: this one stays with Node. The kernel secures TCP alone. */
+  #lowering(raw: Socket, isServer: boolean): Lowering | undefined {
+    if (this.#kernel === undefined || raw.remoteAddress === undefined) return undefined;
+    return new Lowering(this.#kernel, new RecordWay(raw), isServer);
   }
 
   /** What is in the folder now, when it can be used, and as far as the disk answers: nodes hear each other also while it does not. */
@@ -164,7 +200,7 @@ export class NodeTls implements Tls {
       // A list that is away while it is being replaced would let in whom it is there to keep out.
       const gone = bytes.crl === null && (this.#inUse.material.x509?.crl.length ?? 0) > 0;
       if (gone) throw new Error(`ca-crl.pem is gone from ${this.#folder}; to do without it, start the daemon anew`);
-      this.#inUse = new TlsContexts(tlsMaterial(bytes, this.#folder, this.#node));
+      this.#inUse = new TlsContexts(tlsMaterial(bytes, this.#folder, this.#node), this.#kernel !== undefined);
       this.#log.info('new certificates or keys are in use', { folder: this.#folder });
       this.#warnOfEnd();
     } catch (e: unknown) {
@@ -192,7 +228,12 @@ export async function inTime(clock: Clock, s: IoSocket, timeoutMs: number, f: ()
 }
 
 /** Rejects with IoError. */
-export function shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void): Promise<TLSSocket> {
+export function shaken(
+  raw: Socket,
+  remote: string,
+  way: Duplex,
+  begin: (done: (t: TLSSocket) => void, failed: (e: unknown) => void) => void,
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const end = (e: unknown): void => {
       raw.destroy();
@@ -204,6 +245,7 @@ export function shaken(raw: Socket, remote: string, begin: (done: (t: TLSSocket)
     begin((t) => {
       // Whether the peer's end is answered by ours is the TLS socket's to say from here on.
       raw.allowHalfOpen = true;
+      way.allowHalfOpen = true;
       resolve(t);
     }, end);
   });

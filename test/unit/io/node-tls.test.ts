@@ -93,7 +93,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
   async function agreed(client: NodeTls, server: NodeTls): Promise<{ client: SecureSocket; server: SecureSocket }> {
     const l = await listening();
     const near = await nodeNet.connect(l.address, SOON_MS);
-    const [c, s] = await Promise.all([client.connect(near, 'server1', SOON_MS), server.accept(await l.next, NONE, SOON_MS)]);
+    const [c, s] = await Promise.all([client.connect(near, 'server1', SOON_MS), server.accept(await l.next, NONE, SOON_MS, 'node')]);
     for (const x of [c, s])
       ends.push(() => {
         x.destroy();
@@ -109,7 +109,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
     ends.push(() => {
       client.destroy();
     });
-    const s = await server.accept(await l.next, NONE, SOON_MS);
+    const s = await server.accept(await l.next, NONE, SOON_MS, 'node');
     ends.push(() => {
       s.destroy();
     });
@@ -267,7 +267,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
         const sessions: Buffer[] = [];
         const first = connectTls({ port: l.port, host: '127.0.0.1', rejectUnauthorized: false, ...identity(at('server2')), maxVersion });
         first.on('session', (session) => sessions.push(session));
-        const s = await server.accept(await l.next, NONE, SOON_MS);
+        const s = await server.accept(await l.next, NONE, SOON_MS, 'node');
         const byItself = new Promise((resolve) => first.once('close', resolve));
         s.write(Uint8Array.of(1));
         s.end();
@@ -288,7 +288,7 @@ describe.skipIf(lacking)('TLS by Node', () => {
       raw.on('error', () => raw.destroy());
       // The head of a handshake record of 512 bytes, of which these come.
       raw.write(Buffer.concat([Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]), Buffer.alloc(100, 7)]));
-      const accepting = server.accept(await l.next, NONE, SOON_MS);
+      const accepting = server.accept(await l.next, NONE, SOON_MS, 'node');
       raw.end();
       await expect(accepting).rejects.toMatchObject({ errno: Errno.ECONNRESET });
     });

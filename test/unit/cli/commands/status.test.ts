@@ -130,11 +130,17 @@ describe('netraid status and info', () => {
     const d = new FakeDaemon({
       info: () => ({
         ...info(),
-        tls: { nodes: 'beyond-loopback' as const, clients: 'required' as const, by: ['certificate' as const], expires: '2027-02-03T00:00:00.000Z' },
+        tls: {
+          nodes: 'beyond-loopback' as const,
+          clients: 'required' as const,
+          by: ['certificate' as const],
+          expires: '2027-02-03T00:00:00.000Z',
+          kernel: true,
+        },
       }),
     });
     expect((await run('netraid info', d)).out).toContain(
-      'TLS: between nodes (but for loopback), for clients; the certificate of this node ends on 2027-02-03',
+      'TLS: between nodes (but for loopback), by the kernel, for clients; the certificate of this node ends on 2027-02-03',
     );
     expect((await run('netraid info', new FakeDaemon({ info: () => info() }))).out).toContain('TLS: none');
   });

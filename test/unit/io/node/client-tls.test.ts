@@ -46,7 +46,7 @@ async function met(
   const there = await NodeTls.open({ files: nodeFiles, folder: o.server ?? at('disks'), node: 'disks', clock: nodeClock, log: nullLog });
   let server: Promise<SecureSocket | undefined> = Promise.resolve(undefined);
   const listener: Listener = await nodeNet.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, (s) => {
-    server = there.accept(s, new Uint8Array(0), SOON_MS).catch((e: unknown) => {
+    server = there.accept(s, new Uint8Array(0), SOON_MS, 'client').catch((e: unknown) => {
       if (e instanceof IoError) return undefined;
       throw e;
     });

@@ -57,6 +57,7 @@ const accepted = (contexts: TlsContexts, raw: Socket): Promise<{ t: TLSSocket; u
         t.on('error', () => t.destroy());
         resolve({ t, user });
       },
+      secret: () => undefined,
       failed: (e) => {
         reject(e instanceof Error ? e : new Error(String(e)));
       },

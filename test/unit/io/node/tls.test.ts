@@ -15,8 +15,10 @@ import type { Log } from '../../../../src/io/log.ts';
 import { nodeClock } from '../../../../src/io/node/clock.ts';
 import { nodeFiles } from '../../../../src/io/node/files.ts';
 import { nodeNet } from '../../../../src/io/node/net.ts';
+import type { KernelTls } from '../../../../src/io/node/kernel-tls.ts';
 import { createNodeIo } from '../../../../src/io/node/node-io.ts';
-import { NodeTls } from '../../../../src/io/node/tls.ts';
+import { NodeSecureSocket, NodeTls } from '../../../../src/io/node/tls.ts';
+import type { TrafficKeys } from '../../../../src/io/node/traffic-keys.ts';
 import type { SecureSocket } from '../../../../src/io/tls.ts';
 import { type Clock, Errno, type IoSocket, type Listener } from '../../../../src/io/types.ts';
 import { revoke } from '../../../../src/pki/issue.ts';
@@ -61,7 +63,8 @@ async function folderOf(name: string, kind: 'node' | 'client' = 'node', of: Test
   return out;
 }
 
-const opened = (folder: string, node: string): Promise<NodeTls> => NodeTls.open({ files: nodeFiles, folder, node, clock: nodeClock, log });
+const opened = (folder: string, node: string, kernel?: KernelTls): Promise<NodeTls> =>
+  NodeTls.open({ files: nodeFiles, folder, node, clock: nodeClock, log, kernel });
 
 /** Both ends of a connection over loopback. */
 async function sockets(): Promise<{ near: IoSocket; far: IoSocket }> {
@@ -85,7 +88,7 @@ interface Ends {
 
 async function agreed(client: NodeTls, server: NodeTls, node = 'server1'): Promise<Ends> {
   const { near, far } = await sockets();
-  const [c, s] = await Promise.all([client.connect(near, node, SOON_MS), server.accept(far, NONE, SOON_MS)]);
+  const [c, s] = await Promise.all([client.connect(near, node, SOON_MS), server.accept(far, NONE, SOON_MS, 'node')]);
   return { client: c, server: s };
 }
 
@@ -191,7 +194,7 @@ describe('who is not taken', () => {
     const client = await opened(await folderOf('server2'), 'server2');
     const { near, far } = await sockets();
     const server = await opened(await folderOf('server3'), 'server3');
-    const told = server.accept(far, NONE, SOON_MS).then(
+    const told = server.accept(far, NONE, SOON_MS, 'node').then(
       (s) => {
         s.destroy();
       },
@@ -215,7 +218,10 @@ describe('who is not taken', () => {
     for (const name of ['server2', 'server9']) {
       if (name === 'server9') await addPreSharedKey(ca.w, join(mine, 'psk'), 'server9');
       const { near, far } = await sockets();
-      const [c, s] = await Promise.allSettled([(await opened(mine, name)).connect(near, 'server1', SOON_MS), server.accept(far, NONE, SOON_MS)]);
+      const [c, s] = await Promise.allSettled([
+        (await opened(mine, name)).connect(near, 'server1', SOON_MS),
+        server.accept(far, NONE, SOON_MS, 'node'),
+      ]);
       expect(c.status).toBe('rejected');
       expect(s).toMatchObject({ status: 'rejected', reason: { message: expect.stringContaining('not known, or the key is another') as string } });
     }
@@ -228,21 +234,21 @@ describe('who is not taken', () => {
     const server = await opened(await folderOf('server1'), 'server1');
     const garbage = await sockets();
     garbage.near.write(Buffer.from('GET / HTTP/1.0\r\n\r\n'));
-    await expect(server.accept(garbage.far, NONE, SOON_MS)).rejects.toThrow('does not speak TLS');
+    await expect(server.accept(garbage.far, NONE, SOON_MS, 'node')).rejects.toThrow('does not speak TLS');
     const silent = await sockets();
-    await expect(server.accept(silent.far, NONE, 50)).rejects.toMatchObject({ errno: Errno.ETIMEDOUT });
+    await expect(server.accept(silent.far, NONE, 50, 'node')).rejects.toMatchObject({ errno: Errno.ETIMEDOUT });
     const leaving = await sockets();
-    const left = server.accept(leaving.far, NONE, SOON_MS);
+    const left = server.accept(leaving.far, NONE, SOON_MS, 'node');
     leaving.near.destroy();
     await expect(left).rejects.toMatchObject({ errno: Errno.ECONNRESET });
     // Whose answers to what came before lie there, since it does not read.
     const full = await sockets();
     full.near.pause();
     full.far.write(new Uint8Array(64 * 1024 * 1024));
-    await expect(server.accept(full.far, NONE, 200)).rejects.toMatchObject({ errno: Errno.ETIMEDOUT });
+    await expect(server.accept(full.far, NONE, 200, 'node')).rejects.toMatchObject({ errno: Errno.ETIMEDOUT });
     const closed = await sockets();
     closed.far.destroy();
-    await expect(server.accept(closed.far, NONE, SOON_MS)).rejects.toThrow('closed the connection');
+    await expect(server.accept(closed.far, NONE, SOON_MS, 'node')).rejects.toThrow('closed the connection');
   });
 });
 
@@ -401,10 +407,18 @@ async function repliesAfterTheEnd(client: SecureSocket): Promise<number> {
   return rest.length + (await got).bytes.length;
 }
 
-describe.each(['native', 'portable'] as const)('a connection that the %s engine takes over', (engine) => {
+/** A kernel that takes no keys, as one without the cipher does: all goes on with Node. */
+const unwilling: KernelTls = { secure: () => Errno.ENOTSUP };
+
+describe.each([
+  ['native', undefined, 'alone'],
+  ['native', unwilling, 'beside a kernel that takes no keys'],
+  ['portable', undefined, 'alone'],
+  ['portable', unwilling, 'beside a kernel that takes no keys'],
+] as const)('a connection that the %s engine takes over', (engine, kernel, how) => {
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
-  it('carries requests and ends in order, whoever ends it, and nothing is left of it', async () => {
+  it(`carries requests and ends in order, whoever ends it, and nothing is left of it, ${how}`, async () => {
     const io = createNodeIo({ engine: { engine } });
     const hub = new EngineHub(io.createEngine());
     const path = join(root, 'leg');
@@ -413,11 +427,11 @@ describe.each(['native', 'portable'] as const)('a connection that the %s engine 
     const leg = await hub.engine.openLeg(path, { write: true, lock: true });
     const device = new LegDevice(hub, leg);
     const server = new NbdServer({ io, hub, exports: { list: () => [], find: () => device } });
-    const [near, far] = [await opened(await folderOf('server2'), 'server2'), await opened(await folderOf('server1'), 'server1')];
+    const [near, far] = [await opened(await folderOf('server2'), 'server2', kernel), await opened(await folderOf('server1'), 'server1', kernel)];
     const before = descriptors();
     for (const end of ['client', 'server', 'vanish'] as const) {
       const s = await sockets();
-      const [client, accepted] = await Promise.all([near.connect(s.near, 'server1', SOON_MS), far.accept(s.far, NONE, SOON_MS)]);
+      const [client, accepted] = await Promise.all([near.connect(s.near, 'server1', SOON_MS), far.accept(s.far, NONE, SOON_MS, 'node')]);
       const serving = server.serve(accepted);
       const c = await NbdClient.connect({ io, hub, exportName: 'x', open: () => Promise.resolve(client) });
       expect(await serving).toBe(true);
@@ -447,5 +461,83 @@ describe.each(['native', 'portable'] as const)('a connection that the %s engine 
     await expect.poll(descriptors, { timeout: SOON_MS }).toBeLessThanOrEqual(before);
     await server.close({ drainMs: 100 });
     await hub.engine.shutdown();
+  });
+});
+
+describe('a connection that the kernel is to go on with', () => {
+  /** Asked by the engine, as it is for a real one; keeps what it was asked and answers that. */
+  function kernelThat(answers: number): { kernel: KernelTls; asked: TrafficKeys[] } {
+    const asked: TrafficKeys[] = [];
+    return {
+      asked,
+      kernel: {
+        secure: (_fd, keys) => {
+          asked.push(keys);
+          return answers;
+        },
+      },
+    };
+  }
+
+  async function handedOver(
+    client: KernelTls | undefined,
+    server: KernelTls | undefined,
+    prepare?: (folder: string) => Promise<void>,
+  ): Promise<[number, number]> {
+    const folders = [await folderOf('server2'), await folderOf('server1')] as const;
+    await prepare?.(folders[1]);
+    const { client: c, server: s } = await agreed(await opened(folders[0], 'server2', client), await opened(folders[1], 'server1', server));
+    if (!(c instanceof NodeSecureSocket) || !(s instanceof NodeSecureSocket)) throw new Error('other sockets');
+    // Each has sent something, and the server more than once.
+    const [asked, answered] = [new PullSocket(c, nodeClock), new PullSocket(s, nodeClock)];
+    s.write(Buffer.from('hello'));
+    expect(await asked.read(5, SOON_MS)).toEqual(encodeText('hello'));
+    s.write(Buffer.from('again'));
+    await asked.read(5, SOON_MS);
+    c.write(Buffer.from('thanks'));
+    await answered.read(6, SOON_MS);
+    asked.detach();
+    answered.detach();
+    const taken = (x: NodeSecureSocket): Promise<number> =>
+      new Promise((resolve) => {
+        x.handOver({
+          take: (fd) => {
+            resolve(fd);
+          },
+          gone: (errno) => {
+            resolve(-errno);
+          },
+        });
+      });
+    const ends = await Promise.all([taken(c), taken(s)]);
+    c.destroy();
+    s.destroy();
+    return ends;
+  }
+
+  it('gives both ends the same keys and numbers, each the other way round', async () => {
+    const [near, far] = [kernelThat(0), kernelThat(0)];
+    const fds = await handedOver(near.kernel, far.kernel);
+    expect(fds.every((fd) => fd > 2)).toBe(true);
+    const [[c], [s]] = [near.asked, far.asked];
+    expect(c?.sending).toEqual(s?.receiving);
+    expect(c?.receiving).toEqual(s?.sending);
+    // OpenSSL has said something of its own before.
+    expect(c?.sending.at(-1)).toBe(1);
+    expect(s?.sending.at(-1)).toBeGreaterThanOrEqual(2);
+    expect(Buffer.compare(c?.sending ?? NONE, c?.receiving ?? NONE)).not.toBe(0);
+  });
+
+  it('is lost, and says so, when the kernel took the keys of one way alone', async () => {
+    expect(await handedOver(kernelThat(-Errno.ENOMEM).kernel, undefined)).toEqual([-Errno.ENOMEM, expect.any(Number)]);
+  });
+
+  it('stays with Node when it speaks TLS 1.2, as with keys of users', async () => {
+    const { kernel, asked } = kernelThat(0);
+    const fds = await handedOver(kernel, kernel, async (folder) => {
+      await addPreSharedKey(ca.w, join(folder, 'psk'), 'somebody');
+    });
+    expect(asked).toEqual([]);
+    expect(fds.every((fd) => fd > 2)).toBe(true);
   });
 });
