@@ -172,8 +172,10 @@ static void conn_drain(struct conn *c) {
     }
   }
   c->blocked = false;
-  if (c->ktls) ktls_say_end(c->fd);
-  if (shutdown(c->fd, SHUT_WR) != 0) {
+  if (c->ktls) {
+    if (!c->end_said && !ktls_say_end(c->fd)) c->blocked = true;
+    else c->end_said = true;
+  } else if (shutdown(c->fd, SHUT_WR) != 0) {
     conn_destroy(c);
     return;
   }
@@ -339,7 +341,7 @@ void conn_flush(struct conn *c) {
       sent(c, (size_t)n);
     }
     else if (errno == EAGAIN || errno == EWOULDBLOCK) c->blocked = true;
-    else if (errno != EINTR) conn_finish(c, errno);
+    else if (errno != EINTR) conn_finish(c, ktls_errno(c->ktls, errno));
   }
   if (c->state == CONN_CLOSED) return;
   if (c->read_on) {

@@ -119,6 +119,7 @@ struct conn {
 
   int fd; /* -1: not yet started, or over */
   bool ktls; /* the kernel secures it */
+  bool end_said; /* of TLS */
   uv_poll_t poll;
   uv_timer_t timer;
   bool poll_open;

@@ -10,7 +10,6 @@
  */
 
 #include <errno.h>
-#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <node_api.h>
@@ -19,6 +18,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "ktls.h"
+
+/* Since Linux 5.1; without headers there is no kernel's TLS. */
+#if defined __has_include
+#if __has_include(<linux/tls.h>)
+#include <linux/tls.h>
+#endif
+#endif
 
 #ifndef SOL_TLS
 #define SOL_TLS 282
@@ -33,12 +39,29 @@
 #define KEY_MOST_BYTES 32u
 /* Of records that say nothing for us, one after the other, that are passed over at once. */
 #define PASSED_MAX 16
+#define HANDSHAKE_HEAD_BYTES 4u
+#define ALERT_BYTES 2u
+/* Records that are no data; tickets of servers that put much into them have some hundred bytes. */
+#define CONTROL_MOST_BYTES 4096u
 
 enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
 enum { ALERT_CLOSE_NOTIFY = 0, ALERT_WARNING = 1 };
 enum { HANDSHAKE_NEW_SESSION_TICKET = 4 };
 /* As src/io/node/traffic-keys.ts counts them. */
 enum { CIPHER_AES_128_GCM = 0, CIPHER_AES_256_GCM = 1, CIPHER_CHACHA20_POLY1305 = 2 };
+
+int ktls_errno(bool ktls, int error) {
+  return ktls && (error == EBADMSG || error == EPROTO || error == EMSGSIZE || error == EINVAL) ? ECONNRESET : error;
+}
+
+static size_t key_bytes(int cipher) { return cipher == CIPHER_AES_128_GCM ? 16u : KEY_MOST_BYTES; }
+
+static ssize_t failed(int error) {
+  errno = error;
+  return -1;
+}
+
+#ifdef TLS_1_3_VERSION
 
 bool ktls_is_on(int fd) {
   char name[16] = "";
@@ -47,37 +70,73 @@ bool ktls_is_on(int fd) {
   return getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &size) == 0 && size >= sizeof NAME && memcmp(name, NAME, sizeof NAME) == 0;
 }
 
-static ssize_t failed(int error) {
-  errno = error;
-  return -1;
+/* Messages of a handshake record, one after the other (RFC 8446, 4): whether all are tickets. */
+static bool only_tickets(const uint8_t *said, size_t length) {
+  size_t at = 0;
+
+  while (length - at >= HANDSHAKE_HEAD_BYTES && said[at] == HANDSHAKE_NEW_SESSION_TICKET) {
+    size_t body = (size_t)said[at + 1] << 16 | (size_t)said[at + 2] << 8 | said[at + 3];
+    if (body > length - at - HANDSHAKE_HEAD_BYTES) return false;
+    at += HANDSHAKE_HEAD_BYTES + body;
+  }
+  return at == length && length > 0;
 }
 
-/* What a record says that is no data: 1 when there is nothing to do about it, or as recv. */
-static ssize_t heard(unsigned type, const uint8_t *said, size_t length) {
-  if (type == RECORD_ALERT) return length == 2 && said[1] == ALERT_CLOSE_NOTIFY ? 0 : failed(ECONNRESET);
-  return type == RECORD_HANDSHAKE && length > 0 && said[0] == HANDSHAKE_NEW_SESSION_TICKET ? 1 : failed(EPROTO);
+/* One record with its type beside it, or what there is of one that holds data. `whole`: up to its end. */
+static ssize_t receive(int fd, void *into, size_t length, unsigned *type, bool *whole) {
+  union {
+    struct cmsghdr header;
+    uint8_t space[CMSG_SPACE(sizeof(uint8_t))];
+  } control;
+  struct iovec v = {.iov_base = into, .iov_len = length};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+  ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
+  const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
+
+  *type = c != NULL && c->cmsg_level == SOL_TLS && c->cmsg_type == TLS_GET_RECORD_TYPE ? *CMSG_DATA(c) : RECORD_DATA;
+  *whole = n >= 0 && (m.msg_flags & MSG_EOR) != 0;
+  return n;
+}
+
+/*
+ * What begins with `length` bytes is no data: 1 when there is nothing to do about it, or as recv. It is gathered whole, since the
+ * caller may have had room for a part.
+ */
+static ssize_t heard(int fd, unsigned type, const uint8_t *begin, size_t length, bool whole) {
+  uint8_t said[CONTROL_MOST_BYTES];
+
+  if (length > sizeof said) return failed(ECONNRESET);
+  memcpy(said, begin, length);
+  while (!whole) {
+    unsigned more;
+    ssize_t n = length == sizeof said ? 0 : receive(fd, said + length, sizeof said - length, &more, &whole);
+    if (n <= 0 || more != type) return failed(ECONNRESET);
+    length += (size_t)n;
+  }
+  if (type == RECORD_ALERT && length == ALERT_BYTES && said[1] == ALERT_CLOSE_NOTIFY) {
+    /* So that whoever reads next, on another thread it may be, finds an end too. */
+    (void)shutdown(fd, SHUT_RD);
+    return 0;
+  }
+  return type == RECORD_HANDSHAKE && only_tickets(said, length) ? 1 : failed(ECONNRESET);
 }
 
 ssize_t ktls_recv(int fd, void *into, size_t length) {
   for (int i = 0; i < PASSED_MAX; i += 1) {
-    union {
-      struct cmsghdr header;
-      uint8_t space[CMSG_SPACE(sizeof(uint8_t))];
-    } control;
-    struct iovec v = {.iov_base = into, .iov_len = length};
-    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
-    ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT);
-    const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
+    unsigned type;
+    bool whole;
+    ssize_t n = receive(fd, into, length, &type, &whole);
 
-    if (c == NULL || c->cmsg_level != SOL_TLS || c->cmsg_type != TLS_GET_RECORD_TYPE || *CMSG_DATA(c) == RECORD_DATA) return n;
-    n = heard(*CMSG_DATA(c), into, (size_t)n);
+    if (n < 0) return failed(ktls_errno(true, errno));
+    if (n == 0 || type == RECORD_DATA) return n;
+    n = heard(fd, type, into, (size_t)n, whole);
     if (n <= 0) return n;
   }
-  return failed(EPROTO);
+  return failed(ECONNRESET);
 }
 
-void ktls_say_end(int fd) {
-  uint8_t alert[2] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
+bool ktls_say_end(int fd) {
+  uint8_t alert[ALERT_BYTES] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
   union {
     struct cmsghdr header;
     uint8_t space[CMSG_SPACE(sizeof(uint8_t))];
@@ -90,7 +149,7 @@ void ktls_say_end(int fd) {
   c->cmsg_type = TLS_SET_RECORD_TYPE;
   c->cmsg_len = CMSG_LEN(sizeof(uint8_t));
   *CMSG_DATA(c) = RECORD_ALERT;
-  (void)sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ the keys */
@@ -103,8 +162,6 @@ union info {
   struct tls12_crypto_info_chacha20_poly1305 chacha20;
 #endif
 };
-
-static size_t key_bytes(int cipher) { return cipher == CIPHER_AES_128_GCM ? 16u : KEY_MOST_BYTES; }
 
 /* The first bytes of the IV are called salt where there is one. Gives the size, 0 for a cipher that the kernel of these headers has not. */
 static socklen_t info_of(union info *i, int cipher, const uint8_t *way) {
@@ -168,6 +225,18 @@ static int lacking(void) {
   close(fd);
   return error == ENOTCONN ? 0 : error;
 }
+
+#else
+
+bool ktls_is_on(int fd) { return (void)fd, false; }
+ssize_t ktls_recv(int fd, void *into, size_t length) { return (void)fd, (void)into, (void)length, failed(ENOTSUP); }
+bool ktls_say_end(int fd) { return (void)fd, true; }
+static int secure(int fd, int cipher, const uint8_t *receiving, const uint8_t *sending) { return (void)fd, (void)cipher, (void)receiving, (void)sending, ENOTSUP; }
+static int lacking(void) { return ENOTSUP; }
+
+#endif
+
+/* ------------------------------------------------------------------------------------------------------ for TypeScript */
 
 static napi_value js_lacking(napi_env env, napi_callback_info info) {
   napi_value value;

@@ -171,7 +171,7 @@ static bool send_answers(struct serve *s) {
     } else if (n < 0 && errno == EINTR) continue;
     else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
     else {
-      s->error = n < 0 ? errno : EIO;
+      s->error = n < 0 ? ktls_errno(s->ktls, errno) : EIO;
       return false;
     }
   }

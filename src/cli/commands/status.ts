@@ -74,7 +74,7 @@ const clientsText = { off: 'not for clients', allowed: 'for clients that want it
 function tlsText(t: TlsInfo): string {
   if (t === null) return 'none';
   const ends = t.expires === null ? '' : `; the certificate of this node ends on ${t.expires.slice(0, 10)}`;
-  return `${nodesText[t.nodes]}${t.kernel ? ', by the kernel' : ''}, ${clientsText[t.clients]}${ends}`;
+  return `${nodesText[t.nodes]}${t.kernel && t.nodes !== 'off' ? ', by the kernel' : ''}, ${clientsText[t.clients]}${ends}`;
 }
 
 export async function info(ctx: CommandContext): Promise<number> {

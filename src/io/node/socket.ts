@@ -209,14 +209,15 @@ export class NodeSocket implements IoSocket {
   #lower(socket: TLSSocket, lowering: Lowering, to: Taker): void {
     const { way } = lowering;
     const handle = handleOf(way.raw);
-    if (socket.destroyed || handle === undefined) return;
-    const lowered = lowering.lower(socket, handle.fd);
-    if (typeof lowered === 'string') {
+    if (socket.destroyed) return;
+    // It is closed below, and TLS has not heard of it.
+    const lowered = handle === undefined ? -Errno.ECONNRESET : lowering.lower(socket, handle.fd);
+    if (lowered === 'Node') {
       way.goOn();
       this.#bridge(socket, to);
       return;
     }
-    if (lowered !== 0) {
+    if (lowered !== 'kernel') {
       this.#errno = -lowered;
       this.destroy();
       return;

@@ -69,10 +69,13 @@ export class RecordWay extends Duplex {
     });
     raw.on('end', () => this.push(null));
     raw.on('error', (e) => this.destroy(e));
-    // After the peer's end what has come is still to be read, and both ways end by themselves. Node's TLS hears of errors, and of no close.
+    // Once both ways have ended, what has come is still to be read. Node's TLS hears of errors, and of no close.
     raw.on('close', () => {
-      if (!this.#isLetGo && !raw.readableEnded) this.destroy(new IoError(Errno.ECONNRESET, 'the connection was closed'));
+      if (!this.#isLetGo && !(raw.readableEnded && this.writableFinished)) this.destroy(new IoError(Errno.ECONNRESET, 'the connection was closed'));
     });
+    // Where Node's TLS does not hear of it, nobody needs to.
+    this.on('error', () => undefined);
+    if (raw.readableEnded) this.push(null);
     raw.pause();
   }
 

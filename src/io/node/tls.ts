@@ -19,7 +19,7 @@ import { type KernelTls, Lowering } from './kernel-tls.ts';
 import { NodeSocket } from './socket.ts';
 import { RecordWay } from './tls-records.ts';
 import { TlsContexts } from './tls-contexts.ts';
-import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, tlsMaterial } from './tls-files.ts';
+import { mayServe, namesOf, readTlsFiles, sameFiles, type TlsFileBytes, type TlsMaterial, tlsMaterial } from './tls-files.ts';
 import { refusalOf, tlsErrorText } from './tls-words.ts';
 
 /** Files are not looked at more often. */
@@ -61,6 +61,8 @@ export class NodeTls implements Tls {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #kernel: KernelTls | undefined;
+  /** Why connections stayed with Node, each said once. */
+  readonly #stayed = new Set<string>();
   #bytes: TlsFileBytes;
   #inUse: TlsContexts;
   #lookedAt: number;
@@ -89,7 +91,7 @@ export class NodeTls implements Tls {
     const by: TlsPeer['by'][] = [];
     if (x509 !== null) by.push('certificate');
     if (psk !== null) by.push('psk');
-    return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString(), kernel: this.#kernel !== undefined && psk === null };
+    return { by, expires: x509 === null ? null : new Date(x509.expires).toISOString(), kernel: this.#kernel?.willing === true && psk === null };
   }
 
   accept(s: IoSocket, early: Uint8Array, timeoutMs: number, of: 'node' | 'client'): Promise<SecureSocket> {
@@ -103,7 +105,7 @@ export class NodeTls implements Tls {
   async #accept(s: IoSocket, early: Uint8Array, of: 'node' | 'client'): Promise<SecureSocket> {
     const contexts = await this.#current();
     const raw = await released(s, early);
-    const lowering = of === 'node' ? this.#lowering(raw, true) : undefined;
+    const lowering = of === 'node' ? this.#lowering(raw, true, contexts.material) : undefined;
     const way = lowering?.way ?? raw;
     let user = '';
     const secure = await shaken(raw, s.remote, way, (done, failed) => {
@@ -128,7 +130,7 @@ export class NodeTls implements Tls {
       throw new IoError(Errno.EACCES, `TLS to ${node}: the file psk has no key of ${this.#node}, which is this node's name`);
     }
     const raw = await released(s, new Uint8Array(0));
-    const lowering = this.#lowering(raw, false);
+    const lowering = this.#lowering(raw, false, contexts.material);
     const way = lowering?.way ?? raw;
     const proof: ConnectionOptions =
       x509 !== null ? {} : { minDHSize: 1024, pskCallback: () => (key === undefined ? null : { psk: key, identity: this.#node }) };
@@ -157,9 +159,15 @@ export class NodeTls implements Tls {
   }
 
   /** Undefined: this one stays with Node. The kernel secures TCP alone. */
-  #lowering(raw: Socket, isServer: boolean): Lowering | undefined {
-    if (this.#kernel === undefined || raw.remoteAddress === undefined) return undefined;
-    return new Lowering(this.#kernel, new RecordWay(raw), isServer);
+  #lowering(raw: Socket, isServer: boolean, { x509, psk }: TlsMaterial): Lowering | undefined {
+    if (this.#kernel?.willing !== true || raw.remoteAddress === undefined) return undefined;
+    // Keys of users are of TLS 1.2, which is then all that is spoken.
+    if (isServer ? psk !== null : x509 === null) return undefined;
+    return new Lowering(this.#kernel, new RecordWay(raw), isServer, (why) => {
+      if (this.#stayed.has(why)) return;
+      this.#stayed.add(why);
+      this.#log.info('TLS with another node stays with Node, although this kernel has it', { remote: raw.remoteAddress, why });
+    });
   }
 
   /** What is in the folder now, when it can be used, and as far as the disk answers: nodes hear each other also while it does not. */

@@ -13,6 +13,7 @@ const TAG_BYTES = 16;
 /** RFC 8446, 5.2: what a record really is stands behind its content, and zeroes may follow. */
 const TYPE_HANDSHAKE = 22;
 const HANDSHAKE_NEW_SESSION_TICKET = 4;
+const HANDSHAKE_HEAD_BYTES = 4;
 
 interface Cipher {
   /** As native-shims/ktls.c counts them. */
@@ -122,5 +123,11 @@ function open(c: Cipher, key: Buffer, iv: Buffer, number: number, record: Buffer
 function changesKeys(opened: Buffer): boolean {
   let end = opened.length;
   while (end > 0 && opened[end - 1] === 0) end -= 1;
-  return opened[end - 1] === TYPE_HANDSHAKE && opened[0] !== HANDSHAKE_NEW_SESSION_TICKET;
+  if (opened[end - 1] !== TYPE_HANDSHAKE) return false;
+  const messages = opened.subarray(0, end - 1);
+  let at = 0;
+  while (at + HANDSHAKE_HEAD_BYTES <= messages.length && messages[at] === HANDSHAKE_NEW_SESSION_TICKET) {
+    at += HANDSHAKE_HEAD_BYTES + messages.readUIntBE(at + 1, 3);
+  }
+  return at !== messages.length;
 }

@@ -120,5 +120,13 @@ describe('RecordWay', () => {
     const second = await pair();
     second.way.destroy();
     await once(second.raw, 'close');
+    // The peer's end was heard, and nothing of ours has ended: nobody else will say that it is over.
+    const third = await pair();
+    third.way.resume();
+    third.peer.end('bye');
+    await once(third.way, 'end');
+    const over = new Promise((resolve) => third.way.once('close', resolve));
+    third.raw.destroy();
+    await over;
   });
 });

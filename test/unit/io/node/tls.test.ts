@@ -408,7 +408,7 @@ async function repliesAfterTheEnd(client: SecureSocket): Promise<number> {
 }
 
 /** A kernel that takes no keys, as one without the cipher does: all goes on with Node. */
-const unwilling: KernelTls = { secure: () => Errno.ENOTSUP };
+const unwilling: KernelTls = { willing: true, secure: () => Errno.ENOTSUP };
 
 describe.each([
   ['native', undefined, 'alone'],
@@ -471,8 +471,9 @@ describe('a connection that the kernel is to go on with', () => {
     return {
       asked,
       kernel: {
-        secure: (_fd, keys) => {
-          asked.push(keys);
+        willing: true,
+        secure: (_fd, { cipher, receiving, sending }) => {
+          asked.push({ cipher, receiving: Buffer.from(receiving), sending: Buffer.from(sending) });
           return answers;
         },
       },

@@ -86,6 +86,11 @@ describe('trafficKeys', () => {
     ['a number that was passed over', records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 2, [1]))],
     ['new keys announced', records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 1, [KEY_UPDATE, 0, 0, 1, 0], HANDSHAKE))],
     ['new keys announced, behind padding', records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 1, [KEY_UPDATE, 0, 0, 1, 0], HANDSHAKE, 7))],
+    [
+      'new keys announced, behind a ticket',
+      records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 1, [TICKET, 0, 0, 1, 7, KEY_UPDATE, 0, 0, 1, 0], HANDSHAKE)),
+    ],
+    ['a ticket that is not whole', records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 1, [TICKET, 0, 0, 9, 7], HANDSHAKE))],
     ['the last record not whole', records(sealed(CLIENT, 0, [1]), sealed(CLIENT, 1, [1]).subarray(0, 9))],
     ['a header that is not whole', records(sealed(CLIENT, 0, [1]), Buffer.from([DATA, 3]))],
     ['a record too short for a tag', records(Buffer.from([DATA, 3, 3, 0, 3, 1, 2, 3]))],
