@@ -173,7 +173,7 @@ export class SimWorld {
     return this.#network.isCut(from, to, network);
   }
 
-  /** In milliseconds: the longest time from `since` on in which no byte of one node reached the other, on any network. */
+  /** In milliseconds: the longest time from `since` on in which no byte of one node reached the other undamaged, on any network. */
   longestSilence(from: string, to: string, since: number): number {
     return this.#network.arrivals(from, to).longestSilence(since, this.now());
   }

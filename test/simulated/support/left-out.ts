@@ -1,6 +1,6 @@
 /**
  * M2 at the very moment of an answer: a target that was in sync, and is not any more, has written down that it is out, or
- * there was a failureTimeout since then in which nothing of it reached the source, or it has said that it heeds that it is out,
+ * there was a failureTimeout since then in which nothing of it reached the source undamaged, or it has said that it heeds that it is out,
  * and then has no contact with a source until it has joined again; or its daemon has started anew since, which has none to begin
  * with, and may have knocked at the source in vain. Judged from its disk, from what its daemon holds to and
  * from the wires, not from what the source believes.
