@@ -85,8 +85,8 @@ export class MirrorNode implements Claimant {
     this.replica = new Replica(this, store.record.definition.nodes[env.self]?.leg ?? '', {
       ...endedInDoubt(store.record, env.io.bootId),
       regions: () => this.#bitmap.regions(),
-      onSyncFailed: (s) => {
-        this.#replicaSyncFailed(s);
+      onSyncFailed: (s, quiet) => {
+        this.#replicaSyncFailed(s, quiet);
       },
     });
     this.#claims = new Claims(this);
@@ -511,10 +511,11 @@ export class MirrorNode implements Claimant {
     throw new ClusterError('in-service', `${this.env.self} is in service itself, in epoch ${String(source.epoch.number)}`);
   }
 
-  #replicaSyncFailed(s: ReplicaSession | undefined): void {
+  #replicaSyncFailed(s: ReplicaSession | undefined, quiet: Promise<void>): void {
     this.#contact = false;
     this.syncFailureWritten = writeDownSyncFailure(this, this.#bitmap, {
-      unsynced: this.replica.unsynced(),
+      unsynced: () => this.replica.unsynced(),
+      quiet,
       epoch: s?.epoch ?? this.record().epochInSync,
       holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),
     });
