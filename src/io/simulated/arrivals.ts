@@ -20,6 +20,11 @@ export class Arrivals {
     this.#last = now;
   }
 
+  /** When something last arrived; -Infinity: never yet. */
+  get last(): number {
+    return this.#last;
+  }
+
   /** In milliseconds: the longest time between `since` and `now` in which nothing arrived. */
   longestSilence(since: number, now: number): number {
     let longest = now - Math.max(since, this.#last);
