@@ -105,6 +105,7 @@ export class Cluster {
       factsFor: (peer) => this.#factsFor(peer),
       onFacts: (peer, facts, path, askedAt) => {
         this.#onFacts(peer, facts, path, askedAt);
+        this.#peers.get(peer)?.onHeartbeat();
       },
       checkStall: () => {
         this.checkStall();
@@ -278,6 +279,14 @@ export class Cluster {
   /** Our clock when anything last came from the peer, stalls or not; undefined: never since start. It may have been sent long before. */
   receivedAt(peer: NodeName): number | undefined {
     return this.#peers.get(peer)?.receivedAt;
+  }
+
+  /**
+   * Milliseconds by which the last heartbeat of the peer that could be read is older than the last that was heard of it: a hello, or what
+   * was damaged on its way on a connection that stands, shows that it lives and says nothing.
+   */
+  mumblingForMs(peer: NodeName): number {
+    return this.#peers.get(peer)?.mumblingForMs ?? 0;
   }
 
   /** Our clock when we sent the latest of the heartbeats that the peer has answered; undefined: none yet. */

@@ -37,6 +37,7 @@ export class Peer implements DialerOwner {
   #requestsWaiting = 0;
   #daemonStart: string | undefined;
   #receivedAt: number | undefined;
+  #heartbeatAt: number | undefined;
   #silentSince: number | undefined;
   #answeredPingAt: number | undefined;
   #connected = false;
@@ -95,6 +96,11 @@ export class Peer implements DialerOwner {
     this.#silentSince = now;
   }
 
+  /** What a heartbeat of the peer, or its answer to one of ours, says has been taken in. */
+  onHeartbeat(): void {
+    this.#heartbeatAt = this.#ctx.clock.now();
+  }
+
   onAnswered(sentAt: number): void {
     this.#answeredPingAt = Math.max(this.#answeredPingAt ?? sentAt, sentAt);
   }
@@ -151,6 +157,11 @@ export class Peer implements DialerOwner {
 
   get receivedAt(): number | undefined {
     return this.#receivedAt;
+  }
+
+  /** How long before it was last heard the last of its heartbeats came that could be read; 0: that was one, or none ever came. */
+  get mumblingForMs(): number {
+    return this.#receivedAt === undefined || this.#heartbeatAt === undefined ? 0 : this.#receivedAt - this.#heartbeatAt;
   }
 
   get answeredPingAt(): number | undefined {

@@ -222,7 +222,7 @@ function asksPastTheSource(s: Situation): Decision | null {
 
 const targetAlone: Row = (s) => {
   if (s.servedLast || s.missing.length === 0) return null;
-  const since = s.self.contactWithSource ? '' : ', and its source has not been heard since this node started or stalled';
+  const since = s.self.contactWithSource ? '' : ', and its source has not been heard, or could not be understood, since this node started or stalled';
   return stayOut(s, 'target-alone', `${names(s.missing)} cannot be heard and may have newer data${since}`, [
     `${names(s.missing)} can be heard`,
     'an operator forces it online',

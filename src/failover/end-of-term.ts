@@ -95,6 +95,9 @@ export async function endNode(n: EndingNode, clean: boolean): Promise<void> {
     await replica.endWithin(failureTimeoutMs);
     // Also what was written in a session that has ended: nobody may know of it any more.
     const unsynced = (replica.unsynced()?.count ?? 0) > 0;
+    // What ended after a sync had failed may be in no map yet (M3).
+    if (replica.doubtful && unsynced && !(await endsWithin(n.env.io.clock, keeper.addIntent(replica.unsynced()), failureTimeoutMs)))
+      throw new IoError(Errno.EIO, 'what a failed sync may have lost could not be written down in time');
     if (clean && !replica.doubtful && (wasTarget !== undefined || unsynced)) await replica.syncWithin(failureTimeoutMs);
     if (clean && !replica.doubtful && wasTarget !== undefined) {
       await store.update((r) => ({ ...r, session: { role: 'target', clean: true } }));

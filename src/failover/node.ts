@@ -85,8 +85,8 @@ export class MirrorNode implements Claimant {
     this.replica = new Replica(this, store.record.definition.nodes[env.self]?.leg ?? '', {
       ...endedInDoubt(store.record, env.io.bootId),
       regions: () => this.#bitmap.regions(),
-      onSyncFailed: (s) => {
-        this.#replicaSyncFailed(s);
+      onSyncFailed: (s, quiet) => {
+        this.#replicaSyncFailed(s, quiet);
       },
     });
     this.#claims = new Claims(this);
@@ -185,7 +185,7 @@ export class MirrorNode implements Claimant {
       bitmapDamaged: this.#bitmap.damaged,
       legDoubtful: this.replica.doubtful,
       inService: this.inService,
-      contact: this.#contact,
+      contact: this.#contact && !this.#mayBeLeftOut(),
       decision: this.#decision,
       session: this.#liveSession(),
     });
@@ -243,6 +243,12 @@ export class MirrorNode implements Claimant {
   /** No candidate is made of a node whose leg may lack what a failed sync gave up: a join ends that doubt, and brings the contact (M3). */
   #inContact(): void {
     this.#contact = !this.replica.doubtful && this.toldOut.heeds === null;
+  }
+
+  /** Our source lived for longer than it waits for us, and nothing came through that would say that we are out: it may have gone on (M2). */
+  #mayBeLeftOut(): boolean {
+    const source = termOf(this.record())?.owner;
+    return source !== undefined && this.env.cluster.mumblingForMs(source) >= this.record().definition.failureTimeoutMs;
   }
 
   /** What heartbeats to `peer` say of this mirror. */
@@ -345,6 +351,8 @@ export class MirrorNode implements Claimant {
 
   async #look(): Promise<void> {
     const source = this.#source;
+    // What a later life of the source says tells nothing of what it did before: only one that counts us as in sync ends this.
+    if (this.#mayBeLeftOut()) this.#contact = false;
     if (source !== undefined) {
       if (source.device.stopped && !source.stopped && !source.endingInOrder) {
         this.superseded(source.epoch, 'the device stopped answering after a failure', false);
@@ -511,10 +519,11 @@ export class MirrorNode implements Claimant {
     throw new ClusterError('in-service', `${this.env.self} is in service itself, in epoch ${String(source.epoch.number)}`);
   }
 
-  #replicaSyncFailed(s: ReplicaSession | undefined): void {
+  #replicaSyncFailed(s: ReplicaSession | undefined, quiet: Promise<void>): void {
     this.#contact = false;
     this.syncFailureWritten = writeDownSyncFailure(this, this.#bitmap, {
-      unsynced: this.replica.unsynced(),
+      unsynced: () => this.replica.unsynced(),
+      quiet,
       epoch: s?.epoch ?? this.record().epochInSync,
       holds: () => !this.#stopped && (this.replica.session === undefined || this.replica.session === s),
     });

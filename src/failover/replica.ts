@@ -36,8 +36,8 @@ export interface ReplicaOptions {
   /** Where that may be, beside what the bitmap file marks. */
   earlier: 'none' | 'unsynced' | 'lost';
   regions: () => RegionMap;
-  /** Told before the source is. */
-  onSyncFailed: (s: ReplicaSession | undefined) => void;
+  /** Told before the source is. `quiet`: until the leg has done with all that the session has given it. */
+  onSyncFailed: (s: ReplicaSession | undefined, quiet: Promise<void>) => void;
 }
 
 /** How long a leg that is let go of may take for what it has in hand. */
@@ -47,7 +47,7 @@ export class Replica {
   readonly #ctx: NodeContext;
   readonly #env: NodeEnv;
   readonly #path: string;
-  readonly #onSyncFailed: (s: ReplicaSession | undefined) => void;
+  readonly #onSyncFailed: ReplicaOptions['onSyncFailed'];
   /** See NodeView.legDoubtful. */
   doubtful: boolean;
   /** What the sessions since the last join have changed and not synced. */
@@ -164,7 +164,7 @@ export class Replica {
             this.#unsynced?.failed();
             this.#heardOfEarlier(false);
             this.doubtful = true;
-            this.#onSyncFailed(s);
+            this.#onSyncFailed(s, device.drained());
           },
           damaged: (header) => {
             this.#mismatches += 1;
@@ -240,7 +240,7 @@ export class Replica {
     this.#unsynced?.syncEnds(r.errno === 0);
     if (r.errno === 0) return;
     this.doubtful = true;
-    this.#onSyncFailed(undefined);
+    this.#onSyncFailed(undefined, Promise.resolve());
     throw new IoError(r.errno, `sync of ${this.#path}: ${errnoName(r.errno)}`);
   }
 
@@ -268,7 +268,7 @@ export class Replica {
     this.#heardOfEarlier(r.errno === 0);
     if (r.errno === 0) return true;
     this.doubtful = true;
-    this.#onSyncFailed(this.#session);
+    this.#onSyncFailed(this.#session, Promise.resolve());
     return false;
   }
 

@@ -214,7 +214,10 @@ export interface NodeView {
   daemonStart: string;
   /** When it said so, ms on its own monotonic clock; absent: an older version does not say. */
   saidAtMs?: number;
-  /** Has heard from its source since its own start, and has not itself been stalled for failureTimeout since. */
+  /**
+   * Has heard from its source since its own start, has not itself been stalled for failureTimeout since, and the source was not alive for
+   * failureTimeout after the last of its heartbeats that could be read.
+   */
   contactWithSource: boolean;
   /** Milliseconds since each other node was last heard on any path; absent: never since start. */
   silentForMs: Record<NodeName, number>;

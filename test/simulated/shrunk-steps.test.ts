@@ -153,6 +153,10 @@ const cases: Record<Action['do'], Case[]> = {
     { title: 'bits', actions: [{ do: 'flip', a: one, b: two, share: 0.1 }], steps: undefined },
     { title: 'none any more', actions: [{ do: 'flip', a: one, b: two, share: 0 }], steps: [] },
   ],
+  'flip-one-way': [
+    { title: 'bits', actions: [{ do: 'flip-one-way', a: one, b: two, share: 1 }], steps: undefined },
+    { title: 'none any more', actions: [{ do: 'flip-one-way', a: one, b: two, share: 0 }], steps: [] },
+  ],
   'slow-disk': [
     { title: 'of a node', actions: [{ do: 'slow-disk', node: one, ms: 400 }], steps: undefined },
     { title: 'no more', actions: [{ do: 'slow-disk', node: one, ms: null }], steps: [] },

@@ -1,4 +1,7 @@
-/** When bytes of one node reached another, on any network: what a check of silences needs. */
+/**
+ * When bytes of one node reached another as they were sent, on any network: what a check of silences needs. What was damaged on its
+ * way is nobody's word: a node that hears nothing else may not take the sender for alive, as anybody could have sent it.
+ */
 
 /** In milliseconds: shorter silences are of no interest. */
 const NOTED_MIN_MS = 20;
@@ -15,6 +18,11 @@ export class Arrivals {
       if (this.#silences.length > NOTED_MAX) this.#silences.shift();
     }
     this.#last = now;
+  }
+
+  /** When something last arrived; -Infinity: never yet. */
+  get last(): number {
+    return this.#last;
   }
 
   /** In milliseconds: the longest time between `since` and `now` in which nothing arrived. */

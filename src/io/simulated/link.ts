@@ -29,7 +29,7 @@ export class Link {
   #busyUntil = 0;
   #flips = 0;
   #flipsLeastBytes = 1;
-  /** Of bytes that came out at the far end, to a connection that was still open there. */
+  /** Of bytes that came out undamaged at the far end, to a connection that was still open there. */
   readonly arrivals: Arrivals;
   #afterHeal: ((delayMs: number) => void)[] = [];
 

@@ -18,8 +18,9 @@ import { Errno, type IoSocket, type SocketHandler, type Timer } from '../types.t
 import type { Counters } from './counters.ts';
 import type { Link } from './link.ts';
 import type { Owned, Process } from './process.ts';
+import { Received, type Segment } from './received.ts';
 import type { Stream } from './seed.ts';
-import { copyOf, newBytes } from './slab.ts';
+import { copyOf } from './slab.ts';
 import { Wire } from './wire.ts';
 
 export interface SocketContext {
@@ -61,8 +62,7 @@ export class SimSocket implements IoSocket, Owned {
   #finSent = false;
   #linger: Timer | undefined;
 
-  #received: Uint8Array[] = [];
-  #receivedBytes = 0;
+  readonly #received = new Received();
   #finReceived = false;
 
   #gone = false;
@@ -147,17 +147,16 @@ export class SimSocket implements IoSocket, Owned {
   }
 
   /** What arrived at one moment, in order; undefined is the peer's FIN. */
-  receive(segments: readonly (Uint8Array | undefined)[]): void {
+  receive(segments: readonly (Segment | undefined)[]): void {
     let answer = false;
-    for (const bytes of segments) {
-      if (bytes === undefined) {
+    for (const segment of segments) {
+      if (segment === undefined) {
         this.#finReceived = true;
       } else if (this.#gone) {
-        this.#context.counters.add('bytesDropped', bytes.length);
+        this.#context.counters.add('bytesDropped', segment.bytes.length);
         answer = true;
       } else {
-        this.#received.push(bytes);
-        this.#receivedBytes += bytes.length;
+        this.#received.push(segment);
       }
     }
     if (answer) this.#sendReset(true);
@@ -170,9 +169,8 @@ export class SimSocket implements IoSocket, Owned {
   reset(): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#context.counters.add('bytesDropped', this.#receivedBytes + this.#queuedBytes);
-    this.#received = [];
-    this.#receivedBytes = 0;
+    this.#context.counters.add('bytesDropped', this.#received.length + this.#queuedBytes);
+    this.#received.clear();
     this.#wire.clear();
     this.#finish(Errno.ECONNRESET, true);
   }
@@ -250,11 +248,11 @@ export class SimSocket implements IoSocket, Owned {
   #deliver(): void {
     const handler = this.#handler;
     if (handler === undefined || this.#paused || this.#closed !== undefined) return;
-    if (this.#receivedBytes > 0) {
-      const piece = this.#takePiece();
+    if (this.#received.length > 0) {
+      const { bytes: piece, damaged } = this.#takePiece();
       if (this.#peer !== undefined) {
-        // What a process left behind in the network when it died says nothing of its node.
-        if (this.#peer.#process.alive) this.#peer.#wire.link.arrivals.arrived(this.#process.schedule.now());
+        // What a process left behind in the network when it died says nothing of its node; nor does what is none of its words any more.
+        if (this.#peer.#process.alive && !damaged) this.#peer.#wire.link.arrivals.arrived(this.#process.schedule.now());
         this.#peer.#acknowledged(piece.length, this.#wire.link);
       }
       this.#context.counters.add('bytesDelivered', piece.length);
@@ -262,7 +260,7 @@ export class SimSocket implements IoSocket, Owned {
       handler.onData(piece);
       // The bytes were lent: whoever kept them finds out.
       piece.fill(0xdb);
-      if (this.#receivedBytes > 0 || this.#finReceived) this.#ring();
+      if (this.#received.length > 0 || this.#finReceived) this.#ring();
       return;
     }
     if (!this.#finReceived) return;
@@ -277,43 +275,22 @@ export class SimSocket implements IoSocket, Owned {
   }
 
   /** All that is there, or, by the seed, only a part: boundaries of writes and of pieces have nothing to do with each other. */
-  #takePiece(): Uint8Array {
+  #takePiece(): Segment {
     const { stream, counters } = this.#context;
-    let n = Math.min(this.#receivedBytes, PIECE_MAX_BYTES);
+    let n = Math.min(this.#received.length, PIECE_MAX_BYTES);
     if (n > 1 && stream.coin(0.25)) {
       counters.add('chunksSplit');
       n = stream.coin(0.5) ? stream.between(1, Math.min(n - 1, 64)) : stream.between(1, n - 1);
     }
-    this.#receivedBytes -= n;
-    const head = this.#received[0];
-    if (head !== undefined && head.length === n) {
-      this.#received.shift();
-      return head;
-    }
-    if (head !== undefined && head.length > n) {
-      this.#received[0] = head.subarray(n);
-      return head.subarray(0, n);
-    }
-    const out = newBytes(n);
-    let at = 0;
-    while (at < n) {
-      const next = this.#received[0];
-      if (next === undefined) throw new Error('SimSocket: the count of received bytes is wrong');
-      const part = next.subarray(0, n - at);
-      out.set(part, at);
-      at += part.length;
-      if (part.length === next.length) this.#received.shift();
-      else this.#received[0] = next.subarray(part.length);
-    }
-    return out;
+    return this.#received.take(n);
   }
 
   /** This end is given up: a FIN behind what the kernel has, or a reset when something was unread. */
   #abandon(): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#context.counters.add('bytesDropped', this.#queuedBytes + this.#receivedBytes);
-    if (this.#receivedBytes > 0) {
+    this.#context.counters.add('bytesDropped', this.#queuedBytes + this.#received.length);
+    if (this.#received.length > 0) {
       this.#wire.clear();
       this.#sendReset(false);
     } else if (!this.#finSent) {
@@ -321,8 +298,7 @@ export class SimSocket implements IoSocket, Owned {
       this.#wire.send(undefined);
     }
     this.#wire.orphan();
-    this.#received = [];
-    this.#receivedBytes = 0;
+    this.#received.clear();
   }
 
   /** A reset is sent once; only an answer to data comes again, because the data does. */

@@ -1,16 +1,18 @@
 /** What one end has sent and the other has not received: in order, held back while the way is cut or the receiver has no power. */
 import type { Counters } from './counters.ts';
 import type { Link } from './link.ts';
+import type { Segment } from './received.ts';
 import type { Schedule } from './schedule.ts';
 import type { Stream } from './seed.ts';
 
 interface Receiver {
   /** What arrived at one moment; undefined: the sender's FIN. */
-  receive(segments: readonly (Uint8Array | undefined)[]): void;
+  receive(segments: readonly (Segment | undefined)[]): void;
 }
 
-interface Segment {
-  bytes: Uint8Array | undefined;
+interface Travelling {
+  /** Undefined: the sender's FIN. */
+  segment: Segment | undefined;
   sentAt: number;
   arrivesAt: number;
 }
@@ -27,7 +29,7 @@ export class Wire {
   readonly #schedule: Schedule;
   readonly #counters: Counters;
   #receiver: Receiver | undefined;
-  #segments: Segment[] = [];
+  #segments: Travelling[] = [];
   #armed = false;
   #orphanSince: number | undefined;
 
@@ -44,14 +46,16 @@ export class Wire {
 
   send(bytes: Uint8Array | undefined): void {
     // A copy of what was written, and nobody's but ours.
-    if (bytes !== undefined && this.link.damage(bytes)) this.#counters.add('bitsFlipped');
+    const damaged = bytes !== undefined && this.link.damage(bytes);
+    if (damaged) this.#counters.add('bitsFlipped');
+    const segment = bytes === undefined ? undefined : { bytes, damaged };
     const now = this.#schedule.now();
     const last = this.#segments.at(-1);
     if (last?.sentAt === now && this.link.travelsTogether()) {
-      this.#segments.push({ bytes, sentAt: now, arrivesAt: last.arrivesAt });
+      this.#segments.push({ segment, sentAt: now, arrivesAt: last.arrivesAt });
     } else {
       const arrivesAt = now + this.link.journeyMs(bytes?.length ?? 0);
-      this.#segments.push({ bytes, sentAt: now, arrivesAt: Math.max(arrivesAt, last?.arrivesAt ?? 0) });
+      this.#segments.push({ segment, sentAt: now, arrivesAt: Math.max(arrivesAt, last?.arrivesAt ?? 0) });
     }
     this.#arm(0);
   }
@@ -71,7 +75,7 @@ export class Wire {
   }
 
   #dropFrom(first: number): void {
-    for (const s of this.#segments.splice(first)) this.#counters.add('bytesDropped', s.bytes?.length ?? 0);
+    for (const s of this.#segments.splice(first)) this.#counters.add('bytesDropped', s.segment?.bytes.length ?? 0);
   }
 
   #arm(leastMs: number): void {
@@ -113,15 +117,15 @@ export class Wire {
   }
 
   /** The head, and what arrives at the same moment. */
-  #takeArrived(): (Uint8Array | undefined)[] {
-    const out: (Uint8Array | undefined)[] = [];
+  #takeArrived(): (Segment | undefined)[] {
+    const out: (Segment | undefined)[] = [];
     let bytes = 0;
     for (;;) {
       const head = this.#segments[0];
       if (head === undefined || (out.length > 0 && (head.arrivesAt > this.#schedule.now() || bytes >= SEGMENT_MAX_BYTES))) return out;
       this.#segments.shift();
-      out.push(head.bytes);
-      bytes += head.bytes?.length ?? 0;
+      out.push(head.segment);
+      bytes += head.segment?.bytes.length ?? 0;
     }
   }
 }

@@ -173,9 +173,14 @@ export class SimWorld {
     return this.#network.isCut(from, to, network);
   }
 
-  /** In milliseconds: the longest time from `since` on in which no byte of one node reached the other, on any network. */
+  /** In milliseconds: the longest time from `since` on in which no byte of one node reached the other undamaged, on any network. */
   longestSilence(from: string, to: string, since: number): number {
     return this.#network.arrivals(from, to).longestSilence(since, this.now());
+  }
+
+  /** When a byte of one node last reached the other undamaged, on any network; -Infinity: never yet. */
+  lastArrival(from: string, to: string): number {
+    return this.#network.arrivals(from, to).last;
   }
 
   /** Both ways; `{}` ends it. */
@@ -188,5 +193,10 @@ export class SimWorld {
   flipBits(a: string, b: string, share: number, leastBytes = 1): void {
     this.#network.flip(a, b, share, leastBytes);
     this.#network.flip(b, a, share, leastBytes);
+  }
+
+  /** See `flipBits`. */
+  flipBitsOneWay(from: string, to: string, share: number, leastBytes = 1): void {
+    this.#network.flip(from, to, share, leastBytes);
   }
 }

@@ -28,6 +28,8 @@ export type Action =
   /** What is written from now on takes so long; null: as ever. */
   /** Both ways: a bit arrives flipped in this share of what passes. */
   | { do: 'flip'; a: string; b: string; share: number }
+  /** From a to b alone. */
+  | { do: 'flip-one-way'; a: string; b: string; share: number }
   | { do: 'slow-disk'; node: string; ms: number | null }
   /** `spaceBytes` of a new one; null: it is deleted. */
   | { do: 'snapshot'; node: string; name: string; spaceBytes: number | null }
@@ -88,6 +90,10 @@ export function perform(c: Cluster, a: Action): void {
     case 'flip':
       if (a.share >= SILENCING_SHARE) c.garbled = true;
       c.world.flipBits(a.a, a.b, a.share);
+      return;
+    case 'flip-one-way':
+      if (a.share >= SILENCING_SHARE) c.garbled = true;
+      c.world.flipBitsOneWay(a.a, a.b, a.share);
       return;
     default:
       onNode(c, c.machine(a.node), a);

@@ -51,6 +51,8 @@ export class Machine {
   servingSince = 0;
   /** An operator is forcing it online. */
   forcing = false;
+  /** How many decisions it has come to that are not those before. */
+  decided = 0;
   /** An epoch that it was forced in, and that was over before it was served: its record says that it is the owner all the same. */
   #forcedInVain = '';
   #servedBefore = '';
@@ -460,8 +462,10 @@ export class Cluster {
 
   heard(m: Machine, level: string, message: string, fields: Record<string, unknown>): void {
     const rule = typeof fields['rule'] === 'string' ? fields['rule'] : undefined;
-    if (message === 'decision') this.count(`decide ${String(rule)}`);
-    else if (message === 'compared with a target') {
+    if (message === 'decision') {
+      m.decided += 1;
+      this.count(`decide ${String(rule)}`);
+    } else if (message === 'compared with a target') {
       this.count(`compare ${String(rule)}/${String(fields['kind'])}`);
       if (/waits no longer|the wait for it ended/u.test(String(fields['why']))) this.count('waits for a previous source that ended');
     }

@@ -13,9 +13,14 @@ interface Fault {
   strike(): boolean;
 }
 
+/** Of links that flip bits: those on which, after a while, one way is as it should be. */
+const ONE_WAY_CHANCE = 0.3;
+
 export class Faults {
   readonly #c: Cluster;
   readonly #s: Stream;
+  /** Of a stream of its own: histories of before there was such damage stay as they were. */
+  readonly #ways: Stream;
   readonly #all: Fault[];
   #ended = false;
   struck = 0;
@@ -25,6 +30,7 @@ export class Faults {
   constructor(c: Cluster) {
     this.#c = c;
     this.#s = new Stream(c.plan.seed, 'faults');
+    this.#ways = new Stream(c.plan.seed, 'one way');
     this.#all = this.#list().filter((f) => f.kind === 'always' || c.plan.kinds.has(f.kind));
   }
 
@@ -87,6 +93,21 @@ export class Faults {
     this.#c.faultClock.after(ms, () => {
       if (!this.#ended) f();
     });
+  }
+
+  /** Nothing gets through either way, so that what is to be said is lost; then all that one of them says, and nothing that the other does. */
+  #flipsOneWay(a: string, b: string): boolean {
+    const [from, to] = this.#ways.coin(0.5) ? [a, b] : [b, a];
+    const lostForMs = this.#ways.between(20, 400);
+    this.act({ do: 'flip', a, b, share: 1 });
+    this.#later(lostForMs, () => {
+      this.act({ do: 'flip-one-way', a: from, b: to, share: 0 });
+      this.#say(`bits flipped from ${to} to ${from} alone`);
+    });
+    this.#later(lostForMs + this.#ways.between(200, 3000), () => {
+      this.act({ do: 'flip', a, b, share: 0 });
+    });
+    return this.#say(`bits flipped between ${a} and ${b}: in all that passes`);
   }
 
   #comesBack(m: Machine): void {
@@ -418,8 +439,10 @@ export class Faults {
           const [a, b] = p;
           // From now and then to nearly all that passes.
           const share = s.pick([0.003, 0.02, 0.1, 0.6]);
+          const forMs = s.float() * 2500;
+          if (this.#ways.coin(ONE_WAY_CHANCE)) return this.#flipsOneWay(a, b);
           this.act({ do: 'flip', a, b, share });
-          this.#later(s.float() * 2500, () => {
+          this.#later(forMs, () => {
             this.act({ do: 'flip', a, b, share: 0 });
           });
           return this.#say(`bits flipped between ${a} and ${b}: in ${String(share * 100)}%`);

@@ -8,8 +8,8 @@ const CARRIED_OUT_MS = 150;
 
 export class FlagChecks {
   readonly #c: Cluster;
-  /** Since when a node has decided to stay out as a source alone. */
-  readonly #since = new Map<Machine, number>();
+  /** Since when a node has been seen to stay out as a source alone, by which of its decisions: between two looks it may have come to another and back. */
+  readonly #since = new Map<Machine, { at: number; decided: number }>();
 
   constructor(c: Cluster) {
     this.#c = c;
@@ -27,9 +27,11 @@ export class FlagChecks {
         this.#since.delete(m);
         continue;
       }
-      const since = this.#since.get(m) ?? this.#c.world.now();
+      const now = this.#c.world.now();
+      const before = this.#since.get(m);
+      const since = before?.decided === m.decided ? before : { at: now, decided: m.decided };
       this.#since.set(m, since);
-      if (this.#c.world.now() - since < CARRIED_OUT_MS) continue;
+      if (now - since.at < CARRIED_OUT_MS) continue;
       this.#c.checked('scenario 3');
       if (m.sim.peek(mirrorPaths(ROOT, TAG).dataCorrupt) === undefined) {
         this.#c.violated('scenario 3', `${m.name} was the source, crashed, is back alone, and data_corrupt is not set: ${d.why}`);

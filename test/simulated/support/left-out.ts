@@ -1,9 +1,12 @@
 /**
  * M2 at the very moment of an answer: a target that was in sync, and is not any more, has written down that it is out, or
- * there was a failureTimeout since then in which nothing of it reached the source, or it has said that it heeds that it is out,
+ * there was a failureTimeout since then in which nothing of it reached the source undamaged, or it has said that it heeds that it is out,
  * and then has no contact with a source until it has joined again; or its daemon has started anew since, which has none to begin
  * with, and may have knocked at the source in vain. Judged from its disk, from what its daemon holds to and
  * from the wires, not from what the source believes.
+ *
+ * One that was passed over as silent may hear its source all the same, and not be told: once it has heard it for a failureTimeout, it does
+ * not take itself for in contact either.
  */
 import type { Cluster, Machine } from './cluster.ts';
 import { PATHS } from './plan.ts';
@@ -17,6 +20,8 @@ export class LeftOut {
   readonly #members = new Map<string, { at: number; boots: number }>();
   /** Those that were passed over because they heed that they are out. */
   readonly #heeding = new Set<string>();
+  /** Those that were passed over because they were silent: since when, and when each was first seen to hear the source and to take itself for in contact. */
+  readonly #silent = new Map<string, { at: number; hears: number | undefined }>();
 
   constructor(c: Cluster, source: Machine) {
     this.#c = c;
@@ -33,15 +38,18 @@ export class LeftOut {
       this.#term = term;
       this.#members.clear();
       this.#heeding.clear();
+      this.#silent.clear();
       for (const n of record.inSync) if (n !== name) this.#inSync(n, this.#source.servingSince);
     }
     for (const link of mirror.source.links.values()) {
       if (link.leg.phase === 'in-sync') {
         this.#inSync(link.node, now);
         this.#heeding.delete(link.node);
+        this.#silent.delete(link.node);
         continue;
       }
       this.#judge(link.node, number);
+      this.#listens(link.node);
       if (!this.#heeding.has(link.node)) continue;
       this.#c.checked('M2 (out, and heeds it)');
       if (this.#mayTakeOver(link.node))
@@ -52,6 +60,7 @@ export class LeftOut {
   /** It is in sync again, whether or not anything is answered before it leaves once more. */
   joined(node: string): void {
     this.#heeding.delete(node);
+    this.#silent.delete(node);
     this.#inSync(node, this.#c.world.now());
   }
 
@@ -77,8 +86,24 @@ export class LeftOut {
       );
       return;
     }
+    if (!isOut && !heeds) this.#silent.set(node, { at: this.#c.world.now(), hears: undefined });
     this.#c.checked(isOut ? 'M2 (out, and has written it down)' : 'M2 (out, and silent)');
     this.#members.delete(node);
+  }
+
+  #listens(node: string): void {
+    const s = this.#silent.get(node);
+    if (s === undefined) return;
+    const last = this.#c.world.lastArrival(this.#source.name, node);
+    if (!this.#mayTakeOver(node)) s.hears = undefined;
+    else if (last > s.at) s.hears ??= last;
+    if (s.hears === undefined) return;
+    this.#c.checked('M2 (out, and hears its source)');
+    if (last - s.hears < this.#c.plan.failureTimeoutMs) return;
+    this.#c.violated(
+      'M2',
+      `${this.#source.name} answers without ${node}, which has heard it for ${(last - s.hears).toFixed(1)} ms since, and takes itself for in contact`,
+    );
   }
 
   /** In sync by its record, and in contact with a source by what its daemon knows: nothing but silence is missing. */

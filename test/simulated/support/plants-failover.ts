@@ -185,6 +185,18 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     ],
   },
   {
+    name: 'a target that hears its source, and nothing that can be read, is kept as a candidate',
+    only: 'flip',
+    edits: [
+      { file: 'src/failover/node.ts', find: 'contact: this.#contact && !this.#mayBeLeftOut(),', replace: 'contact: this.#contact,' },
+      {
+        file: 'src/failover/node.ts',
+        find: '    if (this.#mayBeLeftOut()) this.#contact = false;\n',
+        replace: '    this.#mayBeLeftOut();\n',
+      },
+    ],
+  },
+  {
     name: 'an account used after it was handed over',
     only: 'crash,slow,force,aimed',
     nodes: 3,

@@ -169,6 +169,18 @@ export const PLANTS: readonly Plant[] = [
     ],
   },
   {
+    // Seldom without flipped bits: whoever is heard can also be told, and confirms it.
+    name: 'a target that is heard, and does not confirm that it is out, is taken for silent',
+    only: 'flip,slow',
+    edits: [
+      {
+        file: 'src/failover/source.ts',
+        find: 'this.ctx.mirrorSilentForMs(node) >= this.timeoutMs ||',
+        replace: 'this.ctx.mirrorSilentForMs(node) >= 0 ||',
+      },
+    ],
+  },
+  {
     name: 'equal blocks skipped after a failed sync',
     only: 'crash,sync,operator',
     edits: [{ file: 'src/mirror/resync.ts', find: ' || this.#t.rewriteAll) return false;', replace: ') return false;' }],

@@ -160,6 +160,7 @@ export class Telling {
       case 'short':
         return a.share === 0 ? [] : undefined;
       case 'flip':
+      case 'flip-one-way':
         return a.share === 0 ? [] : undefined;
       case 'slow-disk':
         return a.ms === null ? [] : undefined;

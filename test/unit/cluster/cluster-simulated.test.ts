@@ -50,6 +50,7 @@ describe.each(SEEDS)('two nodes in the world of seed %i', (seed) => {
       await world.runFor(997);
       expect(a.silentForMs('b')).toBeLessThan(FAILURE_TIMEOUT_MS / 4);
       expect(b.silentForMs('a')).toBeLessThan(FAILURE_TIMEOUT_MS / 4);
+      expect([a.mumblingForMs('b'), b.mumblingForMs('a')]).toEqual([0, 0]);
     }
     expect(lost).toEqual([]);
   });
@@ -92,6 +93,19 @@ describe.each(SEEDS)('two nodes in the world of seed %i', (seed) => {
     expect(a.connected('b') || b.connected('a')).toBe(false);
     world.healAll();
     await until(world, 'heard', () => a.peerHeardUsSince('b', cutAt), 2 * FAILURE_TIMEOUT_MS);
+  });
+
+  it('a peer of which nothing but hellos comes through is not silent, and shows for how long it has said nothing', async () => {
+    const { world, a, b } = await pair(seed);
+    world.flipBitsOneWay('b', 'a', 1);
+    await world.runFor(5 * FAILURE_TIMEOUT_MS);
+    expect(b.silentForMs('a')).toBeLessThan(FAILURE_TIMEOUT_MS);
+    expect(b.mumblingForMs('a')).toBeGreaterThan(FAILURE_TIMEOUT_MS);
+    // Of b nothing comes through, not even a hello: that is silence.
+    expect(a.silentForMs('b')).toBeGreaterThan(2 * FAILURE_TIMEOUT_MS);
+    world.flipBitsOneWay('b', 'a', 0);
+    await until(world, 'understood', () => b.mumblingForMs('a') < FAILURE_TIMEOUT_MS / 4, 2 * FAILURE_TIMEOUT_MS);
+    expect(b.mumblingForMs('nobody')).toBe(0);
   });
 
   it('a frozen node wakes up, holds nobody for dead, and acts on nothing said while it slept', async () => {

@@ -1,7 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LATENCIES } from '../../../src/io/simulated/faults.ts';
 import { Errno } from '../../../src/io/types.ts';
-import { MIB, Sim } from './sim.ts';
+import type { Daemon } from '../../../src/control/daemon.ts';
+import { MIB, REGION, Sim } from './sim.ts';
+
+/** A region that nothing else is written to. */
+const LATE = 9;
+
+/** Regions under intent. */
+function marks(d: Daemon): number[] {
+  const map = d.mirrors.get('t')?.bitmap?.map('intent');
+  return Array.from({ length: MIB / REGION }, (_, i) => i).filter((i) => map?.get(i) === true);
+}
 
 describe('a target whose leg has failed a sync', () => {
   it('writes down that it is out as soon as its disk takes it, also when its source is gone', async () => {
@@ -30,6 +40,60 @@ describe('a target whose leg has failed a sync', () => {
       await sim.stop('server2');
       const again = await sim.start('server2');
       expect(again.mirrors.get('t')?.record()).toMatchObject({ toldOut: { by: 'server2' } });
+    });
+  });
+});
+
+/** A write on its way to server2's leg until it ends, over a sync that ends well and one that fails; the source is gone then. */
+async function lateWrite(sim: Sim): Promise<void> {
+  await sim.mirror();
+  const disk = sim.world.node('server2');
+  const m = sim.daemon('server2').mirrors.get('t');
+  const c = await sim.client('server1');
+  const slow = { ...DEFAULT_LATENCIES, write: { fromMs: 1500, toMs: 1500 } };
+  await c.writeBytes(0, new Uint8Array(4096).fill(5));
+  disk.setDisk({ latencies: slow });
+  void Promise.allSettled([c.writeBytes(LATE * REGION, new Uint8Array(4096).fill(7))]);
+  await sim.until('it is under way', () => m?.replica.unsynced()?.get(LATE) === true);
+  disk.setDisk({ latencies: DEFAULT_LATENCIES });
+  await c.flushNow();
+  expect([...(m?.replica.unsynced()?.runs() ?? [])]).toEqual([]);
+  disk.fail('/leg', { op: 'sync', errno: Errno.EIO, times: 1 });
+  await c.writeBytes(0, new Uint8Array(4096).fill(6));
+  void Promise.allSettled([c.flushNow()]);
+  await sim.until('its replica is in doubt', () => m?.replica.doubtful === true);
+  sim.crash('server1');
+  await sim.until('it stands in the record', () => m?.record().toldOut !== null);
+  expect([...(m?.bitmap?.map('intent').runs() ?? [])]).toEqual([{ first: 0, length: 1 }]);
+}
+
+describe('a write that is under way while one sync of a target ends well and the next fails', () => {
+  it('is written down as lost, perhaps, as soon as it has ended (M3)', async () => {
+    await Sim.run({}, async (sim) => {
+      await lateWrite(sim);
+      await sim.world.sleep(3000);
+      sim.crash('server2');
+      expect(marks(await sim.start('server2'))).toEqual([0, LATE]);
+    });
+  });
+
+  it('is written down by a daemon that stops in order, which waits for it', async () => {
+    await Sim.run({}, async (sim) => {
+      await lateWrite(sim);
+      await sim.stop('server2');
+      expect(marks(await sim.start('server2'))).toEqual([0, LATE]);
+    });
+  });
+
+  it('keeps no daemon from stopping when it can not be written down (M14)', async () => {
+    await Sim.run({}, async (sim) => {
+      await lateWrite(sim);
+      sim.world.node('server2').stall('/var/bitmap_t*');
+      const from = sim.world.now();
+      await sim.stop('server2');
+      expect(sim.world.now() - from).toBeLessThan(10_000);
+      sim.world.node('server2').repairDisk();
+      expect((await sim.start('server2')).mirrors.get('t')?.record().toldOut).not.toBeNull();
     });
   });
 });

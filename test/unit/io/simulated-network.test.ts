@@ -359,6 +359,25 @@ describe('a slow link', () => {
   });
 });
 
+describe('bits flipped on a link', () => {
+  it('arrive, and leave the sender as silent as before', async () => {
+    const { world, near, far } = await pair(1);
+    const since = world.now();
+    world.flipBits('a', 'b', 1);
+    await world.runFor(100);
+    near.socket.write(patterned(1000));
+    await world.run(far.length(1000));
+    expect(same(far.bytes, patterned(1000))).toBe(false);
+    await world.runFor(100);
+    expect(world.longestSilence('a', 'b', since)).toBe(world.now() - since);
+    world.flipBits('a', 'b', 0);
+    near.socket.write(patterned(1));
+    await world.run(far.length(1001));
+    await world.runFor(50);
+    expect(world.longestSilence('a', 'b', since)).toBeLessThan(world.now() - since - 40);
+  });
+});
+
 describe('the peer of a node', () => {
   it('that was killed hears of it: bytes the kernel had, then the end', async () => {
     const { world, near, far } = await pair(1);
