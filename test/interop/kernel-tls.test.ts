@@ -1,6 +1,6 @@
 /**
  * TLS by the kernel, which this machine's may not have: in a virtual machine with Debian's, both ends of data connections between two
- * nodes run there, by the engine that ships (test/support/kernel-tls-program.ts).
+ * nodes run there, by the engine that ships (test/support/kernel-tls-child.ts).
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -46,7 +46,7 @@ describe.skipIf(lacking !== '')(`TLS by the kernel${lacking === '' ? '' : ` (lac
       for (const n of ['server1', 'server2']) await ca.node(path.join(folder, 'nodes', n), n);
       const program = path.join(folder, 'program.mjs');
       await build({
-        entryPoints: [path.join(ROOT, 'test/support/kernel-tls-program.ts')],
+        entryPoints: [path.join(ROOT, 'test/support/kernel-tls-child.ts')],
         outfile: program,
         bundle: true,
         format: 'esm',

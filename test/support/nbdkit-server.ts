@@ -83,16 +83,18 @@ export class NbdkitServer extends ServerProcess {
   }
 }
 
-/** Whether somebody has taken a connection at that port of 127.0.0.1. */
+/** Whether somebody has taken a connection at that port of 127.0.0.1, and greeted: on a busy machine that may be seconds later. */
 function answers({ port }: { port: number }, goOn: () => boolean): () => boolean {
   let taken = false;
   const look = (): void => {
-    const s = connect({ host: '127.0.0.1', port }, () => {
+    const s = connect({ host: '127.0.0.1', port });
+    s.once('data', () => {
       taken = true;
       s.destroy();
     });
-    s.on('error', () => {
-      if (goOn()) setTimeout(look, 10);
+    s.on('error', () => s.destroy());
+    s.on('close', () => {
+      if (!taken && goOn()) setTimeout(look, 10);
     });
   };
   look();
