@@ -257,7 +257,7 @@ function isDamage(v: string | number): boolean {
 }
 
 describe('damage', () => {
-  it('shows wherever 16 bytes of a closed file were flipped or zeroed', { timeout: 60_000 }, async () => {
+  it('shows wherever 16 bytes of a closed file were flipped or zeroed', { timeout: 120_000 }, async () => {
     const bytes = await closedFile();
     expect(await verdict(bytes)).toBe(0);
     expect(bytes.length).toBeGreaterThan(4 * SECTOR);
@@ -284,7 +284,7 @@ describe('damage', () => {
     );
   });
 
-  it('shows when a closed file was cut short anywhere', { timeout: 60_000 }, async () => {
+  it('shows when a closed file was cut short anywhere', { timeout: 120_000 }, async () => {
     const bytes = await closedFile();
     for (let length = 0; length < bytes.length; length += 1)
       expect([length, isDamage(await verdict(bytes.subarray(0, length)))]).toEqual([length, true]);
@@ -303,7 +303,7 @@ describe('damage', () => {
     expect(await verdict(Buffer.concat([bytes, other.subarray(SECTOR, 2 * SECTOR)]))).toBe('sector');
   });
 
-  it('shows wherever 16 bytes of an unclosed file were flipped after a crash', { timeout: 60_000 }, async () => {
+  it('shows wherever 16 bytes of an unclosed file were flipped after a crash', { timeout: 120_000 }, async () => {
     const { bytes } = await journalFile();
     for (let at = 0; at <= bytes.length - 16; at += 3) {
       const flipped = bytes.map((b, i) => (i >= at && i < at + 16 ? b ^ 0xff : b));

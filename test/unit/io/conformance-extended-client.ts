@@ -270,7 +270,7 @@ export function describeExtendedClient(inRig: InRig): void {
         expect((await ask(3)).errno).toBe(Errno.EINVAL);
         expect(conn.closed).toBe(Errno.EINVAL);
       }),
-      30_000,
+      120_000,
     );
 
     it(

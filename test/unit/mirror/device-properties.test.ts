@@ -368,7 +368,7 @@ it('whatever comes in whatever order: nothing acknowledged is lost, nothing that
     }),
     { numRuns: 100 },
   );
-}, 60_000);
+}, 120_000);
 
 it('the same with legs, targets and the bitmap file that fail', async () => {
   await fc.assert(
@@ -384,4 +384,4 @@ it('the same with legs, targets and the bitmap file that fail', async () => {
     }),
     { numRuns: 150 },
   );
-}, 60_000);
+}, 120_000);
