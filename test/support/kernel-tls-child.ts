@@ -137,8 +137,6 @@ interface Session {
   client: NbdClient;
   device: LegDevice;
   server: NbdServer;
-  /** Of the client's side, before TLS. */
-  raw: IoSocket;
   /** Of compact headers; only then the engine serves by itself. */
   checksums: boolean;
   touched: Touched;
@@ -169,7 +167,7 @@ async function session(near: Side, far: Side, wire?: Wire, checksums = true): Pr
   ]);
   assert.deepEqual([connected.peer?.names[0], accepted.peer?.names[0]], ['server2', 'server1']);
   const serving = nbd.serve(accepted);
-  const s = { device, server: nbd, raw, touched, checksums, mismatches: 0 };
+  const s = { device, server: nbd, touched, checksums, mismatches: 0 };
   const client = await NbdClient.connect({
     io,
     hub,
