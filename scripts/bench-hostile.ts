@@ -198,7 +198,9 @@ async function main(): Promise<void> {
     await sample(source, 1);
     for (let i = 1; i <= rounds; i += 1) {
       const alone = await sample(source, seconds);
-      const program = ['--import', 'tsx', 'scripts/hostile-peers.ts', String(port), TAG, String(idle), String(misbehaving), String(nice)];
+      // From addresses of its own: those of the round before are barred.
+      const what = [port, TAG, idle, misbehaving, nice, 1 + (i % 254)].map(String);
+      const program = ['--import', 'tsx', 'scripts/hostile-peers.ts', ...what];
       const crowd = new Crowd(program);
       try {
         const counts = await crowd.gathered();

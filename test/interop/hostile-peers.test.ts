@@ -53,7 +53,7 @@ describe.each(['native', 'portable'])('a crowd of hostile clients, in the %s eng
 
   it('leaves its clients what they wrote and read, others their way in, and memory bounded', async () => {
     const local = await connect({ kind: 'unix', path: path.join(all.node('server1').root, 'run', 'nbd.sock') });
-    const peers = new HostilePeers({ port, exportName: TAG, idle: IDLE, misbehaving: MISBEHAVING });
+    const peers = new HostilePeers({ port, exportName: TAG, idle: IDLE, misbehaving: MISBEHAVING, secondByte: 9 });
     crowd = peers;
     peers.start();
     // The places are taken, many were ended, and those that promised a payload or take no reply hold what they can.

@@ -31,6 +31,8 @@ export interface HostileOptions {
   /** A third of them say nothing from the beginning, the others are in transmission. */
   idle: number;
   misbehaving: number;
+  /** Of the net 127.0.0.0/8 that they come from: a crowd after another on the same ones would find them barred. */
+  secondByte: number;
 }
 
 export interface HostileCounts {
@@ -80,7 +82,7 @@ class Peer {
     this.#kind = kind;
     this.#o = o;
     const host = Math.floor(number / PER_ADDRESS) + 2;
-    this.#address = `127.9.${String(host >> 8)}.${String(host & 255)}`;
+    this.#address = `127.${String(o.secondByte)}.${String(host >> 8)}.${String(host & 255)}`;
   }
 
   get connected(): boolean {
