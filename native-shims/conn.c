@@ -89,7 +89,7 @@ double conn_awaited(struct engine *e, uint32_t id) {
 
   if (c == NULL || !c->server || c->fd < 0) return -1;
   if (c->lent && c->serve != NULL) return serve_awaited(c);
-  if (c->out_first != NULL) return c->moved;
+  if (c->out_first != NULL || c->tail != NULL) return c->moved;
   /* What waits for room waits for us. */
   return !c->stalled && (c->incoming != NULL || c->fill > c->pos) ? c->moved : -1;
 }
@@ -137,7 +137,7 @@ static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && 
 
 /* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
 static bool may_lend(const struct conn *c) {
-  return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && !c->eof &&
+  return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && c->tail == NULL && !c->eof &&
          !c->stalled && !c->blocked && c->last_body < LONG_BODY_BYTES;
 }
 
@@ -145,7 +145,10 @@ void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
-  if (c->serve != NULL && !c->lent && !c->keep && may_lend(c)) serve_lend(c);
+  if (c->serve != NULL && !c->lent && !c->keep && may_lend(c)) {
+    if (c->lend_wait > 0) c->lend_wait -= 1;
+    else serve_lend(c);
+  }
   if (c->draining || is_reading(c)) mask |= UV_READABLE;
   if (c->blocked) mask |= UV_WRITABLE;
   if (mask == c->mask) return;
@@ -230,12 +233,19 @@ void conn_close(struct conn *c, int error) {
     if (c->state != CONN_CLOSED) conn_finish(c, 0);
     return;
   }
+  if (c->lent) {
+    /* What its thread has answered leaves first: then the socket is given back, and this is done again. */
+    c->state = CONN_LINGER;
+    serve_recall(c);
+    uv_timer_start(&c->timer, on_linger_end, c->e->linger_ms, 0);
+    return;
+  }
   server_stop(c);
   server_forget_unanswered(c);
   c->state = CONN_LINGER;
   conn_flush(c);
   if (c->state == CONN_CLOSED) return;
-  if (c->replying == 0) conn_finish(c, 0);
+  if (c->replying == 0 && c->tail == NULL) conn_finish(c, 0);
   else uv_timer_start(&c->timer, on_linger_end, c->e->linger_ms, 0);
 }
 
@@ -249,6 +259,12 @@ void conn_stop_id(struct engine *e, uint32_t id) {
   struct conn *c = conn_find(e, id);
 
   if (c == NULL || !c->server || c->state != CONN_OPEN) return;
+  if (c->lent) {
+    /* As it is given back, which is after all answers have left. */
+    c->receiving = false;
+    serve_recall(c);
+    return;
+  }
   server_stop(c);
   conn_update(c);
 }
@@ -330,10 +346,46 @@ static void let_go_of_slab(struct conn *c) {
   c->fill = 0;
 }
 
+bool conn_owe(struct conn *c, const uint8_t *answers, size_t length) {
+  c->tail = malloc(length);
+  if (c->tail == NULL) {
+    conn_close(c, ENOMEM);
+    return false;
+  }
+  memcpy(c->tail, answers, length);
+  c->tail_length = length;
+  c->tail_sent = 0;
+  return true;
+}
+
+/* What a server's connection owes; false: not all of it has left. */
+static bool tail_flush(struct conn *c) {
+  while (c->tail_sent < c->tail_length) {
+    ssize_t n = send(c->fd, c->tail + c->tail_sent, c->tail_length - c->tail_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0) {
+      c->tail_sent += (size_t)n;
+      c->moved += (double)n;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      c->blocked = true;
+      return false;
+    } else if (errno != EINTR) {
+      conn_finish(c, ktls_errno(c->ktls, errno));
+      return false;
+    }
+  }
+  free(c->tail);
+  c->tail = NULL;
+  c->tail_length = 0;
+  c->tail_sent = 0;
+  if (c->state == CONN_LINGER && c->replying == 0) conn_finish(c, 0);
+  return true;
+}
+
 void conn_flush(struct conn *c) {
   struct iovec v[IOV_MOST];
 
-  while (c->fd >= 0 && c->state != CONN_CLOSED && c->out_first != NULL && !c->blocked) {
+  if (c->server && c->tail != NULL && c->fd >= 0 && c->state != CONN_CLOSED && !c->blocked) (void)tail_flush(c);
+  while (c->tail == NULL && c->fd >= 0 && c->state != CONN_CLOSED && c->out_first != NULL && !c->blocked) {
     struct msghdr m = {.msg_iov = v, .msg_iovlen = gather(c, v)};
     ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) {

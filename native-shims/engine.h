@@ -7,7 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
- *   serve.c   plain writes of a connection, by a thread of its own
+ *   serve.c   plain writes and reads of a connection, by a thread of its own
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
@@ -258,15 +258,21 @@ int io_start(struct engine *e, unsigned threads);
 void io_stop(struct engine *e);
 void io_free(struct engine *e);
 
-/* serve.c: which writes a connection's thread takes, and where it says what they touch. */
+/* serve.c: what a connection's thread takes, and where it says what that touches. */
+#define SERVE_REFS 3
+#define SERVE_READS 0xffffffffu /* src/io/types.ts UNDER_WAY_READ */
+#define SERVE_REGIONS_MAX (1u << 28)
 struct serve_rules {
   uint64_t size, region_bytes;
   uint32_t block_bytes;
-  uint32_t *touched; /* a bit a region of `size` */
-  uint32_t *summary; /* a bit for each 32 words of it, set after theirs */
-  napi_ref touched_ref;
+  uint32_t *touched;   /* a bit a region of `size` */
+  uint32_t *summary;   /* a bit for each 32 words of it, set after theirs */
+  uint32_t *allowed;   /* NULL, or a bit a region: it may be written to */
+  uint32_t *under_way; /* of these: where the write that is under way says so */
+  napi_ref refs[SERVE_REFS]; /* of the arrays */
 };
-int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over touched_ref when it answers 0 */
+int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over the references when it answers 0 */
+void rules_release(napi_env env, struct serve_rules *r);
 void serve_end(struct engine *e, double op, uint32_t conn);
 double serve_answered(struct engine *e, uint32_t conn);
 void serves_look(struct engine *e);

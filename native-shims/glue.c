@@ -15,7 +15,7 @@
 #include "engine.h"
 #include "conn.h"
 
-#define ARGUMENTS_MAX 7
+#define ARGUMENTS_MAX 8
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
@@ -248,43 +248,65 @@ static napi_value call_stop_receiving(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* (connection, leg, size, block bytes, region bytes, touched); 0 or an errno. */
+/* The elements of a Uint32Array of at least so many, referred to from `ref` on; NULL: it is none, which has been thrown. */
+static uint32_t *shared_words(napi_env env, napi_value v, size_t words_min, napi_ref *ref) {
+  napi_typedarray_type type;
+  size_t words, offset;
+  void *data;
+  napi_value buffer;
+
+  if (napi_get_typedarray_info(env, v, &type, &words, &data, &buffer, &offset) != napi_ok || type != napi_uint32_array) {
+    napi_throw_type_error(env, NULL, "expected a Uint32Array");
+    return NULL;
+  }
+  if (words < words_min) {
+    napi_throw_range_error(env, NULL, "not a bit for each region");
+    return NULL;
+  }
+  if (napi_create_reference(env, v, 1, ref) == napi_ok) return data;
+  napi_throw_error(env, NULL, "no memory for a reference");
+  return NULL;
+}
+
+/* (connection, leg, size, block bytes, region bytes, touched, allowed, under way), the last two undefined or both not; 0 or an errno. */
 static napi_value call_serve(napi_env env, napi_callback_info info) {
   struct call c;
   struct serve_rules r = {0};
   uint32_t id, leg;
   double size, region_bytes;
-  napi_typedarray_type type;
-  size_t words, offset;
-  uint64_t bits;
-  void *touched;
-  napi_value buffer;
+  uint64_t words;
+  napi_valuetype marks;
   int error;
 
-  if (!arguments(env, info, 6, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
+  if (!arguments(env, info, 8, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
       !u32(env, c.v[3], &r.block_bytes) || !number(env, c.v[4], &region_bytes)) return NULL;
-  if (napi_get_typedarray_info(env, c.v[5], &type, &words, &touched, &buffer, &offset) != napi_ok || type != napi_uint32_array) {
-    napi_throw_type_error(env, NULL, "expected a Uint32Array");
-    return NULL;
-  }
   if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1)) {
     napi_throw_range_error(env, NULL, "expected bytes");
     return NULL;
   }
+  if (napi_typeof(env, c.v[6], &marks) != napi_ok) return NULL;
   r.size = (uint64_t)size;
   r.region_bytes = (uint64_t)region_bytes;
-  r.touched = touched;
   /* Layout: src/io/touched.ts */
-  bits = r.size == 0 ? 0 : (r.size - 1) / r.region_bytes + 1;
-  bits = (bits + 31) / 32;
-  if (bits + (bits + 1023) / 1024 > words) {
-    napi_throw_range_error(env, NULL, "not a bit for each region");
-    return NULL;
+  words = r.size == 0 ? 0 : (r.size - 1) / r.region_bytes + 1;
+  words = (words + 31) / 32;
+  r.touched = shared_words(env, c.v[5], words + (words + 1023) / 1024, &r.refs[0]);
+  if (r.touched == NULL) return NULL;
+  r.summary = r.touched + words;
+  if (marks != napi_undefined) {
+    if (words > SERVE_REGIONS_MAX / 32) {
+      rules_release(env, &r);
+      return from_number(env, EINVAL);
+    }
+    r.allowed = shared_words(env, c.v[6], words, &r.refs[1]);
+    if (r.allowed != NULL) r.under_way = shared_words(env, c.v[7], 1, &r.refs[2]);
+    if (r.under_way == NULL) {
+      rules_release(env, &r);
+      return NULL;
+    }
   }
-  r.summary = r.touched + bits;
-  if (napi_create_reference(env, c.v[5], 1, &r.touched_ref) != napi_ok) return from_number(env, ENOMEM);
   error = serve_begin(c.e, id, leg, &r);
-  if (error != 0) napi_delete_reference(env, r.touched_ref);
+  if (error != 0) rules_release(env, &r);
   return from_number(env, error);
 }
 

@@ -115,7 +115,7 @@ void server_sent(struct conn *c, struct out *o) {
   c->replying -= 1;
   end_reply(c, (struct sreq *)o, 0);
   if (c->state == CONN_LINGER) {
-    if (c->replying == 0) conn_finish(c, 0);
+    if (c->replying == 0 && c->tail == NULL) conn_finish(c, 0);
   } else if (c->stalled) c->read_on = true;
 }
 

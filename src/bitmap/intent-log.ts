@@ -17,6 +17,9 @@
  * - marks of an earlier life are *held*: no sync proves them, because a write may have reached one leg and not another;
  *   they go when their holder says with `release` that a durable account elsewhere has them
  *
+ * Others may write regions with entries whose marks are durable, and tell of it later (`share`): they are told which those are, and asked
+ * before an entry goes.
+ *
  * What is on disk is known in one of two ways. By default a mark that is cleared counts as gone from disk at once, because
  * somebody else's flush of the same file may have written the clear. With `exactFlushes`, every flush of the file is
  * announced here at the moment its content is fixed (BitmapFile.observe), and a mark that is cleared and set again between
@@ -30,6 +33,14 @@ export interface IntentLogOptions {
   markedMax: number;
   /** Every flush of the file is announced by the file itself; see above. */
   exactFlushes?: boolean;
+}
+
+/** Who writes regions without `begin`, and tells of it later by `begin` and `end`. */
+export interface Sharer {
+  /** The region's mark is durable, and stays until `letGo` has answered true. */
+  allow(region: number): void;
+  /** From now on it is not written without `begin`; false: it is being written, or was, and nobody was told yet: then it stays allowed. */
+  letGo(region: number): boolean;
 }
 
 export interface CollectOptions {
@@ -78,6 +89,7 @@ export class IntentLog {
   #seq = 1;
   #proven = 0;
   #pendingRegions = 0;
+  #sharer: Sharer | undefined;
 
   /** `marks`: the map of the bitmap file. What it holds already is durable, and of an earlier life. */
   constructor(marks: DirtyBitmap, o: IntentLogOptions) {
@@ -110,8 +122,7 @@ export class IntentLog {
       }
       e.pending += 1;
       if (e.durable) continue;
-      if (this.#durable.get(r)) e.durable = true;
-      else mustFlush = true;
+      if (!this.#isDurable(e)) mustFlush = true;
     }
     return mustFlush;
   }
@@ -125,9 +136,23 @@ export class IntentLog {
       e.pending -= 1;
       e.endSeq = this.#seq;
       if (e.pending > 0) continue;
+      if (!e.durable && this.#sharer !== undefined) this.#isDurable(e);
       this.#pendingRegions -= 1;
       linkBefore(this.#idle, e);
     }
+  }
+
+  /** Once: from now on it may write regions whose marks are durable. */
+  share(sharer: Sharer): void {
+    this.#sharer = sharer;
+    for (const e of this.#entries.values()) if (e.durable) sharer.allow(e.region);
+  }
+
+  #isDurable(e: Entry): boolean {
+    if (!this.#durable.get(e.region)) return false;
+    e.durable = true;
+    this.#sharer?.allow(e.region);
+    return true;
   }
 
   /** True when regions first..last are marked on disk whatever a crash does now. */
@@ -157,6 +182,11 @@ export class IntentLog {
     for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > keepMax; e = this.#idle.next) {
       unlink(e);
       const { region } = e;
+      if (e.durable && this.#sharer?.letGo(region) === false) {
+        e.endSeq = this.#seq;
+        linkBefore(this.#idle, e);
+        continue;
+      }
       this.#entries.delete(region);
       // So that no look through `#recent` finds it.
       e.region = -1;

@@ -9,6 +9,7 @@ import { askHeard, lookAfresh } from '../failover/fresh-views.ts';
 import { Mutex } from '../failover/mutex.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { validateTag } from '../failover/paths.ts';
+import { whileServingNothing } from '../failover/serving-nothing.ts';
 import { orderFullResync } from '../failover/resolve.ts';
 import { sectorsSaid } from '../failover/sectors.ts';
 import type { SourceRole } from '../failover/source.ts';
@@ -293,7 +294,7 @@ export class DaemonControl implements ControlClient {
 
   async #makeCheckpoint(p: Actions['checkpoint-create']['params']): Promise<Actions['checkpoint-create']['result']> {
     const m = this.#mirror(p.tag);
-    await asSource(m, (s) => makeCheckpoint(s, p.name));
+    await asSource(m, (s) => whileServingNothing(s, () => makeCheckpoint(s, p.name)));
     const made = checkpointsStatus(m).find((c) => c.name === p.name);
     if (made === undefined) throw new ControlError('refused', `checkpoint ${p.name} of ${p.tag} was deleted as soon as it was made`);
     return made;

@@ -16,9 +16,7 @@ import { Marks } from '../mirror/marks.ts';
 import type { MirrorDefinition } from './types.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
-
-/** In failure timeouts: how long the requests in hand are waited for. */
-const DRAIN_MAX = 3;
+import { DRAIN_MAX } from './within.ts';
 
 const GROWN = 'the mirror has grown: a session with the new size follows';
 const NOT_GROWN = 'the mirror has not grown: a session with the size that it keeps follows';

@@ -15,13 +15,14 @@ import type { NodeContext } from './context.ts';
 import { SNAPSHOTS_MAX } from './limits.ts';
 import { Mutex } from './mutex.ts';
 import { nodePaths, snapshotName, snapshotPath } from './paths.ts';
+import { type Serving, whileServingNothing } from './serving-nothing.ts';
 import { makeSnapshotFile, removeSnapshotFile } from './snapshot-files.ts';
 
 /** For readers that are connected when a snapshot goes. */
 const CLOSE_MS = 200;
 
 /** What the snapshots need of their source. */
-export interface SnapshotsOwner {
+export interface SnapshotsOwner extends Serving {
   readonly ctx: NodeContext;
   readonly device: MirrorDevice;
   readonly serving: boolean;
@@ -96,27 +97,31 @@ export class SourceSnapshots {
 
   /** `atMoment`: called in the turn that the snapshot is of. Rejects with ClusterError `refused`, and with IoError when its file can not be made. */
   create(name: string, spaceBytes: number, atMoment: () => AtMoment): Promise<SnapshotView> {
-    return this.#changing.run(async () => {
+    return this.#changing.run(() => {
       this.#refuse(name);
-      const { ctx } = this.#owner;
-      const { io, hub, root } = ctx.env;
-      const path = snapshotPath(root, ctx.tag, name);
-      const { sizeBytes } = this.#owner.device;
+      return whileServingNothing(this.#owner, () => this.#make(name, spaceBytes, atMoment));
+    });
+  }
+
+  async #make(name: string, spaceBytes: number, atMoment: () => AtMoment): Promise<SnapshotView> {
+    const { ctx } = this.#owner;
+    const { io, hub, root } = ctx.env;
+    const path = snapshotPath(root, ctx.tag, name);
+    const { sizeBytes } = this.#owner.device;
+    try {
+      await removeSnapshotFile(io.files, path);
+      const leg = await makeSnapshotFile(io.files, hub, path, nodePaths(root).snapshots, sizeBytes);
       try {
-        await removeSnapshotFile(io.files, path);
-        const leg = await makeSnapshotFile(io.files, hub, path, nodePaths(root).snapshots, sizeBytes);
-        try {
-          this.#refuse(name, sizeBytes);
-        } catch (e: unknown) {
-          await hub.engine.closeLeg(leg);
-          throw e;
-        }
-        return await this.#begin(name, leg, Math.min(spaceBytes, sizeBytes), atMoment);
+        this.#refuse(name, sizeBytes);
       } catch (e: unknown) {
-        await removeSnapshotFile(io.files, path);
+        await hub.engine.closeLeg(leg);
         throw e;
       }
-    });
+      return await this.#begin(name, leg, Math.min(spaceBytes, sizeBytes), atMoment);
+    } catch (e: unknown) {
+      await removeSnapshotFile(io.files, path);
+      throw e;
+    }
   }
 
   /** `sizeBytes`: what its file was made for. */

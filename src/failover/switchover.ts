@@ -31,9 +31,8 @@ import { takeAnswerSchema } from './protocol.ts';
 import { boundedWhy } from './record.ts';
 import type { SourceRole } from './source.ts';
 import type { Decision, Facts, Grant, NodeName } from './types.ts';
+import { DRAIN_MAX } from './within.ts';
 
-/** In failure timeouts: for requests in hand, and for the flush of every leg. */
-const DRAIN_MAX = 3;
 /** How long the new source tries to go in service: somebody who has just died is waited for until it is silent. */
 const TAKE_MAX = 3;
 /** How long the old source waits for its answer: a claim and a first connection to the targets come on top. */

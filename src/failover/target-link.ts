@@ -19,9 +19,10 @@ import { Damping } from './damping.ts';
 import { fetchMarks } from './fetch-marks.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { remoteDigest } from './remote-digest.ts';
-import { asTarget, dialForeign, dialNode, requireLeg, TargetRefused } from './target-dial.ts';
-import type { Changes, NodeContext } from './context.ts';
-import type { CompareAnswer, Epoch, MirrorDefinition, NodeName, NodeView } from './types.ts';
+import { writesEnd, type Serving } from './serving-nothing.ts';
+import { asTarget, type Dialer, dialForeign, dialNode, requireLeg, TargetRefused } from './target-dial.ts';
+import type { Changes } from './context.ts';
+import type { CompareAnswer, MirrorDefinition, NodeName, NodeView } from './types.ts';
 
 export interface FinishedResync {
   kind: 'partial' | 'full';
@@ -31,15 +32,12 @@ export interface FinishedResync {
 }
 
 /** What a link needs of the source that it belongs to. */
-export interface LinkOwner {
-  readonly ctx: NodeContext;
-  readonly epoch: Epoch;
+export interface LinkOwner extends Dialer, Serving {
   readonly device: MirrorDevice;
   readonly marks: Marks;
   readonly changes: Changes;
   readonly damagedFor: Set<NodeName>;
   readonly stopped: boolean;
-  readonly timeoutMs: number;
   readonly retryMs: number;
   /** Links whose resync runs now. */
   readonly resyncs: Set<TargetLink>;
@@ -53,7 +51,6 @@ export interface LinkOwner {
   /** See `Members`. */
   outrank(theirs: MirrorDefinition): Promise<void>;
   confirmedOut(node: NodeName, foreign: boolean): Promise<void>;
-  epochOver(why: string): void;
   join(link: TargetLink, session: string, kind: 'none' | 'partial' | 'full'): Promise<void>;
 }
 
@@ -154,6 +151,8 @@ export class TargetLink {
   async #once(): Promise<void> {
     if (this.#s.ctx.record().paused.includes(this.node)) return;
     if (this.leg.phase !== 'out') return;
+    // Before anything is said of what the target lacks.
+    if (this.#s.device.served.underWay) await writesEnd(this.#s);
     const damped = this.damping.waits(this.#now());
     if (damped !== null) throw new Error(damped.why);
     const kind = this.foreign ? await this.#prepareForeign() : await this.#prepare();

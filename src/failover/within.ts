@@ -1,6 +1,9 @@
 /** A wait with an end (M14). */
 import type { Clock } from '../io/types.ts';
 
+/** In failure timeouts: for requests in hand, and for the flush of every leg. */
+export const DRAIN_MAX = 3;
+
 /** Whether the promise has resolved within that time; rejects as it does. */
 export function endsWithin(clock: Clock, p: Promise<void>, ms: number): Promise<boolean> {
   return new Promise((resolve, reject) => {

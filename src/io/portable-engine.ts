@@ -10,7 +10,6 @@
  * - the handler is never called from inside a call of the engine
  * - records, headers and data buffers are reused: a request in steady state allocates next to nothing
  */
-import { NBD_CMD_WRITE } from '../nbd/wire/constants.ts';
 import type { LegOpener } from './leg-file.ts';
 import { ClientConn } from './portable/client-conn.ts';
 import { digestOf, zeroGranules } from './portable/compute.ts';
@@ -64,13 +63,16 @@ export class PortableEngine implements Engine {
     write: (op, leg, offset, h, length) => {
       this.#legs.write(op, leg, offset, h, 0, length, false);
     },
-    reply: (req) => {
-      this.reply(0, req, 0, 0, 0, 0);
+    read: (op, leg, offset, length) => {
+      this.#legs.read(op, leg, offset, length);
     },
-    tell: (conn, req, offset, length, h) => {
+    reply: (req, h, length) => {
+      this.reply(0, req, 0, h, 0, length);
+    },
+    tell: (conn, req, cmd, offset, length, h) => {
       // Of a connection that has closed nobody wants to hear any more.
-      if (this.#conns.has(conn)) this.#events.request(conn, req, NBD_CMD_WRITE, 0, offset, length, h);
-      else this.#handles.release(h);
+      if (this.#conns.has(conn)) this.#events.request(conn, req, cmd, 0, offset, length, h);
+      else if (h !== 0) this.#handles.release(h);
     },
     release: (h) => {
       this.#handles.release(h);
@@ -100,7 +102,7 @@ export class PortableEngine implements Engine {
       done: (op, errno, length, h, value) => {
         if (op === 0) return;
         if (op < 0) {
-          this.#serves.done(op, errno);
+          this.#serves.done(op, errno, h);
           return;
         }
         this.#operations -= 1;
@@ -141,7 +143,15 @@ export class PortableEngine implements Engine {
   }
 
   close(conn: ConnId, errno: number): void {
-    this.#conns.get(conn)?.close(errno);
+    const c = this.#conns.get(conn);
+    const now = (): void => {
+      c?.close(errno);
+    };
+    if (!(errno === 0 && c instanceof ServerConn)) now();
+    else {
+      c.stopReceiving();
+      if (!this.#serves.closesLater(conn, now)) now();
+    }
   }
 
   stopReceiving(conn: ConnId): void {

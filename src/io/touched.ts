@@ -38,6 +38,10 @@ export class Touched {
     }
   }
 
+  has(region: number): boolean {
+    return (Atomics.load(this.words, Math.floor(region / 32)) & (1 << (region % 32))) !== 0;
+  }
+
   /** Clears all that is set, and tells it as runs of regions, both ends included, none beyond 32 regions. */
   take(run: (first: number, last: number) => void): void {
     for (let i = this.#count; i < this.words.length; i += 1) {

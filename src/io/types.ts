@@ -199,7 +199,21 @@ export interface ConnLimits {
   shared?: SharedLimits;
 }
 
-/** Which WRITEs of a connection `Engine.serve` is about. */
+/** Where writes that nobody is told of may go, and which are under way: memory that both sides see, each word of it read and written as a whole. */
+export interface ServeMarks {
+  /** A bit a region, as the first words of `ServeRules.touched`: a WRITE to one whose bit is 0, or to more than one, is told. */
+  allowed: Uint32Array;
+  /**
+   * In a word each, region + 1 of every write that is under way, and UNDER_WAY_READ for a read: set before its bit in `touched`, and cleared
+   * when that has been set again. Whether its region is allowed is looked at in between: whoever clears that bit, and then finds the region
+   * neither under way nor touched, knows that nothing is written there. No more writes are executed at a time than there are words.
+   */
+  underWay: Uint32Array;
+}
+
+export const UNDER_WAY_READ = 0xffffffff;
+
+/** Which requests of a connection `Engine.serve` is about. */
 export interface ServeRules {
   leg: LegId;
   /** Those that reach beyond it are told. */
@@ -209,6 +223,8 @@ export interface ServeRules {
   /** Of `sizeBytes` and `regionBytes` (src/io/touched.ts): set before a write to it begins, and once more when it has ended. */
   touched: Uint32Array;
   regionBytes: number;
+  /** With it READs may be executed, too. Absent: WRITEs alone, to any region. */
+  marks?: ServeMarks;
 }
 
 /** Many clients that ask for much and take no reply must not each fill their own limit. */
@@ -305,14 +321,13 @@ export interface Engine {
   awaited(conn: ConnId): number | undefined;
 
   /**
-   * Server. From now on WRITEs without flags that keep the rules may be executed and answered without being told; what else comes, one that
-   * fails, and one that came damaged, is REQUEST as ever. Answers may still be on their way when the connection is closed, in order too.
-   * False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
+   * Server. From now on requests without flags that keep the rules may be executed and answered without being told; what else comes, one that
+   * fails, and one that came damaged, is REQUEST as ever. False: it will not do that, and nothing changes. Ended by exactly one `unserve`, also after CLOSED.
    */
   serve(conn: ConnId, rules: ServeRules): boolean;
   /**
-   * A write that begins after this call has its bit set before the call returns, or does not begin; done when none is under way. DONE's
-   * length: how many were answered.
+   * A write that begins after this call has its bit set before the call returns, or does not begin; done when none is under way, with marks
+   * when also all that has come is told. DONE's length: how many were answered.
    */
   unserve(op: OpId, conn: ConnId): void;
   /** How many have been answered so since `serve`. */

@@ -32,6 +32,7 @@ import { shownRange } from './own-leg.ts';
 import { OwnLegOps } from './own-leg-ops.ts';
 import { Replies } from './replies.ts';
 import { type MirrorRequest, type Reader, RequestKind, RequestPool, SLOTS } from './request.ts';
+import { Served, type ServedOwner } from './served.ts';
 import { Sessions, type SessionsOwner } from './sessions.ts';
 import type { MirrorSettings } from './settings.ts';
 import { StallGuard } from './stall-guard.ts';
@@ -52,7 +53,7 @@ export interface MirrorDeviceOptions {
   stallLimitMs: number;
 }
 
-export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner, IssueOwner {
+export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner, IssueOwner, ServedOwner {
   readonly hub: EngineHub;
   readonly clock: Clock;
   readonly log: Log;
@@ -63,6 +64,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   keeper: Keeper | undefined;
   readonly settings: MirrorSettings;
   readonly sessions: Sessions;
+  readonly served: Served;
   readonly #host: MirrorHost;
   /** All that was admitted and is not answered yet, at whatever stage of its way. */
   readonly pool = new RequestPool();
@@ -104,6 +106,10 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
       this.#entrance.tellIdle();
     };
     this.sessions = new Sessions(o.hub, o.settings.async, this);
+    this.served = new Served(this);
+    this.#gate.shut = () => {
+      this.served.look();
+    };
     const { hub, clock, log, host, local } = o;
     const own = new OwnLegOps({ hub, clock, local, pool: this.pool, stopped: () => this.#gate.stopped !== 0 }, this);
     this.#legs = new LegIo(hub, this, own, local, this.sessions.targets);
@@ -119,6 +125,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     m.of = of;
     if (of === undefined) this.lastRequestAt = this.clock.now();
     this.#stall.look();
+    this.served.resume();
     this.#admit(m);
   }
 
@@ -194,7 +201,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   #issueFlush(m: MirrorRequest): void {
     this.counters.flushes += 1;
     m.pending = 1;
-    m.seal = this.marks.intent.seal();
+    m.seal = this.marks.seal();
     this.#legs.flush(m);
     this.#countDown(m);
   }
@@ -323,7 +330,9 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   /** While a lost target is alive and can't confirm that it is out, writes are answered with an error. */
   refuseWrites(on: boolean): void {
     this.losses.marksFailed = on;
-    if (on) this.failWaitingWrites();
+    if (!on) return;
+    this.served.look();
+    this.failWaitingWrites();
   }
 
   ownLegLeft(): void {
@@ -403,7 +412,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Another size, and marks that fit it; the entrance must be closed and every mark of the intent log gone. */
   setGeometry(sizeBytes: number, marks: Marks): void {
-    if (this.#gate.closed.size === 0 || this.#entrance.inHand > 0) throw new Error('the device is in use');
+    if (this.#gate.closed.size === 0 || this.#entrance.inHand > 0 || this.served.underWay) throw new Error('the device is in use');
     this.sizeBytes = sizeBytes;
     this.marks = marks;
     this.local.info = { ...this.local.info, sizeBytes: Math.max(sizeBytes, this.local.info.sizeBytes) };
@@ -422,7 +431,7 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
   /** Answers everything with `errno` from now on, also what comes back from the legs. Sessions end; `idle` tells when the legs are done (M4). */
   stop(errno: number): void {
     if (this.#gate.stopped !== 0) return;
-    this.#gate.stopped = errno;
+    this.#gate.stop(errno);
     for (const t of this.targets.values()) {
       if (t.inSession) this.targetFailed(t, 'the device was stopped', false);
     }
@@ -435,6 +444,32 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
 
   /** Resolves when no request is in hand but those that wait at the entrance. */
   idle(): Promise<void> {
-    return this.#entrance.idle();
+    const idle = this.#entrance.idle();
+    return this.served.underWay ? Promise.all([idle, this.served.quiet()]).then(() => undefined) : idle;
+  }
+
+  answered(): Promise<void> {
+    return this.#entrance.answered();
+  }
+
+  // ------------------------------------------------------------------------- requests that the engine executes
+
+  /** Nothing has to be decided about plain requests: there is no other node, and nobody else looks at what is written. */
+  mayServe(): boolean {
+    return (
+      this.targets.size === 0 &&
+      this.local.state === 'in' &&
+      this.#gate.isOpen &&
+      this.#queue.isClear &&
+      this.keeper === undefined &&
+      !this.marks.hasCheckpoints
+    );
+  }
+
+  told(first: number, last: number): void {
+    this.counters.writes += 1;
+    for (const t of this.targets.values()) this.marks.markOutOfSync(t.node, first, last);
+    this.marks.begin(first, last);
+    this.marks.intent.end(first, last);
   }
 }

@@ -8,6 +8,7 @@ export class Entrance {
   readonly #requestsMax: number;
   #waiting: MirrorRequest[] = [];
   #idleWaiters: (() => void)[] = [];
+  #answerWaiters: { serial: number; tell: () => void }[] = [];
 
   constructor(gate: Gate, pool: RequestPool, requestsMax: number) {
     this.#gate = gate;
@@ -40,10 +41,25 @@ export class Entrance {
   }
 
   tellIdle(): void {
+    if (this.#answerWaiters.length > 0) this.#tellAnswered();
     if (this.#idleWaiters.length === 0 || this.inHand > 0) return;
     const waiters = this.#idleWaiters;
     this.#idleWaiters = [];
     for (const f of waiters) f();
+  }
+
+  /** Resolves when all that has come by now is answered, also what waits here. */
+  answered(): Promise<void> {
+    if (this.#pool.busy === 0) return Promise.resolve();
+    return new Promise((tell) => this.#answerWaiters.push({ serial: this.#pool.taken, tell }));
+  }
+
+  #tellAnswered(): void {
+    let oldest = Infinity;
+    for (const m of this.#pool.active()) oldest = Math.min(oldest, m.serial);
+    const waiters = this.#answerWaiters;
+    this.#answerWaiters = waiters.filter((w) => w.serial >= oldest);
+    for (const w of waiters) if (w.serial < oldest) w.tell();
   }
 
   /** Resolves when no request is in hand but those that wait here. */

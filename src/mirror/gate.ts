@@ -18,17 +18,55 @@ export interface Suspension {
   errno: number;
 }
 
+/** Tells of each that is added. */
+class Reasons extends Set<string> {
+  readonly #added: () => void;
+
+  constructor(added: () => void) {
+    super();
+    this.#added = added;
+  }
+
+  override add(reason: string): this {
+    super.add(reason);
+    this.#added();
+    return this;
+  }
+}
+
 export class Gate {
-  readonly suspended = new Set<string>();
-  readonly closed = new Set<string>();
-  readonly held = new Set<string>();
+  /** Called when something may not go on that could before. */
+  shut: () => void = () => undefined;
+  readonly suspended = this.#reasons();
+  readonly closed = this.#reasons();
+  readonly held = this.#reasons();
+  #stopped = 0;
   #settling = 0;
   #suspendedSince = 0;
   #errorsAt: number | null = null;
-  /** Not 0: the device has stopped, and answers this to everything. */
-  stopped = 0;
   /** Not 0: the suspension has lasted too long, and everything is answered with this until it ends. */
   whileSuspended = 0;
+
+  #reasons(): Set<string> {
+    return new Reasons(() => {
+      this.shut();
+    });
+  }
+
+  /** Not 0: the device has stopped, and answers this to everything. */
+  get stopped(): number {
+    return this.#stopped;
+  }
+
+  stop(errno: number): void {
+    this.#stopped = errno;
+    this.shut();
+  }
+
+  /** Nothing is in anybody's way. */
+  get isOpen(): boolean {
+    return this.#stopped === 0 && this.suspended.size === 0 && this.closed.size === 0 && this.held.size === 0;
+  }
 
   /** What everything is answered with now; 0: as it went. */
   get refusal(): number {

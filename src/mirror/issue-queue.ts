@@ -52,6 +52,12 @@ export class IssueQueue {
   /** The next write waits for a new generation. */
   needGeneration(): void {
     this.#needsGeneration = true;
+    this.#gate.shut();
+  }
+
+  /** Nothing waits, and nothing has to: a write would be issued at once. */
+  get isClear(): boolean {
+    return !this.#needsGeneration && this.#ready.length === 0 && !this.#owner.losses.marksFailed && this.#owner.losses.readsWait === undefined;
   }
 
   drain(): void {

@@ -11,7 +11,7 @@
  */
 import type { BitmapFile } from '../bitmap/bitmap-file.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
-import { IntentLog } from '../bitmap/intent-log.ts';
+import { IntentLog, type Sharer } from '../bitmap/intent-log.ts';
 import { checkpointMap, checkpointsIn } from '../bitmap/map-names.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { Log } from '../io/log.ts';
@@ -26,6 +26,10 @@ export interface IntentLimits {
   keepMax: number;
   /** Regions marked at most: what would be resynced after a crash. */
   markedMax: number;
+}
+
+export interface TellingSharer extends Sharer {
+  take(told: (first: number, last: number) => void): void;
 }
 
 /** A power of two. */
@@ -48,6 +52,9 @@ export class Marks {
   #unflushed = false;
   #inFlush = false;
   #closed = false;
+  /** Who writes without being told, and what is made of that. */
+  #sharer: TellingSharer | undefined;
+  #told: (first: number, last: number) => void = () => undefined;
 
   /** `before`: marks of a smaller size, whose file this one has been made from. */
   constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentLimits; log: Log; before?: Marks }) {
@@ -76,6 +83,7 @@ export class Marks {
 
   /** From this turn on all that is written is marked in its map, and what is not known to be durable everywhere counts as written since. */
   addCheckpoint(name: string): void {
+    this.hear();
     const map = this.file.map(checkpointMap(name));
     map.or(this.intent.unproven());
     this.#inAll.fill(-1);
@@ -93,6 +101,10 @@ export class Marks {
   /** To look at, and to clear. What is marked is marked by the functions below: a write must not take it for durable already (M2, M5). */
   outOfSync(node: string): DirtyBitmap {
     return this.file.map(`oos:${node}`);
+  }
+
+  get hasCheckpoints(): boolean {
+    return this.#written.length > 0;
   }
 
   /** Bytes that `map` stands for. */
@@ -162,8 +174,34 @@ export class Marks {
     });
   }
 
+  // ------------------------------------------------------------------------- writes that are told afterwards
+
+  /** From now on others may write regions whose marks are durable; `told` is called for what they have written before anything is said of it. */
+  share(sharer: TellingSharer, told: (first: number, last: number) => void): void {
+    this.#sharer = sharer;
+    this.#told = told;
+    this.intent.share(sharer);
+  }
+
+  /** What was written without being told is told now. */
+  hear(): void {
+    this.#sharer?.take(this.#told);
+  }
+
+  /** See IntentLog. */
+  seal(): number {
+    this.hear();
+    return this.intent.seal();
+  }
+
+  get hasUnproven(): boolean {
+    this.hear();
+    return this.intent.hasUnproven;
+  }
+
   /** Drops intent marks that are proven, beyond those kept for the hot set; the file follows with the next flush. */
   collect(keep: boolean): number {
+    this.hear();
     return this.intent.collect({ keepMax: keep ? this.#limits.keepMax : 0 });
   }
 

@@ -1,5 +1,5 @@
 /** The mirror device as an NBD export: what the server calls becomes requests of the device. */
-import { Errno, type EngineValue, type Handle, type RequestId } from '../io/types.ts';
+import { type ConnId, Errno, type EngineValue, type Handle, type RequestId } from '../io/types.ts';
 import type { Device, DeviceInfo, MetaContext, Replier } from '../nbd/device.ts';
 import type { MirrorDevice } from './device.ts';
 import { DirtyContexts } from './dirty-contexts.ts';
@@ -15,6 +15,30 @@ export class MirrorExport implements Device {
     this.#d = device;
     this.contexts = new DirtyContexts(device);
     this.#description = description;
+  }
+
+  enter(): Promise<void> {
+    return this.#d.served.enter();
+  }
+
+  leave(): void {
+    this.#d.served.leave();
+  }
+
+  opened(conn: ConnId): void {
+    this.#d.served.opened(conn);
+  }
+
+  closed(conn: ConnId): void {
+    this.#d.served.closed(conn);
+  }
+
+  servedOn(conn: ConnId): number {
+    return this.#d.served.answeredOn(conn);
+  }
+
+  isBusy(conn: ConnId): boolean {
+    return this.#d.served.isBusy(conn);
   }
 
   metaContexts(): readonly MetaContext[] {

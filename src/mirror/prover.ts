@@ -46,7 +46,7 @@ export class Prover {
     if (this.#d.stopped || this.#d.suspension !== null || intent.markedRegions === 0) return;
     // Who has flushed since the last tick is left to flush again: each FLUSH reaches each leg as one, and no more come.
     const flushes = intent.provenSeq !== this.#provenAtLastTick;
-    if (intent.hasUnproven && !flushes && !(await this.prove())) return;
+    if (this.#d.marks.hasUnproven && !flushes && !(await this.prove())) return;
     this.#provenAtLastTick = intent.provenSeq;
     const writes = this.#d.counters.writes;
     if (writes !== this.#writesAtLastTick) this.#quietSince = this.#d.clock.now();
@@ -75,9 +75,9 @@ export class Prover {
     for (let proofs = 0; proofs < 2; proofs += 1) {
       if (!(await this.prove())) return false;
       this.#d.marks.collect(false);
-      if (!this.#d.marks.intent.hasUnproven) break;
+      if (!this.#d.marks.hasUnproven) break;
     }
-    return !this.#d.marks.intent.hasUnproven;
+    return !this.#d.marks.hasUnproven;
   }
 
   #begin(): Promise<boolean> {
@@ -91,8 +91,8 @@ export class Prover {
   async #prove(): Promise<boolean> {
     const d = this.#d;
     // Of the geometry that this proof began in.
-    const { intent } = d.marks;
-    const seal = intent.seal();
+    const { marks } = d;
+    const seal = marks.seal();
     const legs: Promise<boolean>[] = [];
     for (const t of d.targets.values()) {
       const { client, queue, session } = t;
@@ -133,7 +133,7 @@ export class Prover {
     const all = await Promise.all(legs);
     // What the own leg has failed to write a target may have: until either has left, no sync makes the two alike.
     if (!all.every(Boolean) || d.stopped || d.losses.ownLegSettling !== undefined) return false;
-    intent.proven(seal);
+    marks.intent.proven(seal);
     return true;
   }
 }

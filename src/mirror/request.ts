@@ -51,6 +51,8 @@ export class MirrorRequest {
   provesAll = false;
   /** Position in the order of arrival, for "in flight when the target was lost". */
   busy = false;
+  /** Of all that were taken, in order. */
+  serial = 0;
 
   constructor(index: number) {
     this.index = index;
@@ -90,6 +92,12 @@ export class MirrorRequest {
 export class RequestPool {
   readonly #all: MirrorRequest[] = [];
   readonly #free: MirrorRequest[] = [];
+  #taken = 0;
+
+  /** The serial of the last one. */
+  get taken(): number {
+    return this.#taken;
+  }
 
   get busy(): number {
     return this.#all.length - this.#free.length;
@@ -103,6 +111,8 @@ export class RequestPool {
     }
     r.reset();
     r.busy = true;
+    this.#taken += 1;
+    r.serial = this.#taken;
     return r;
   }
 

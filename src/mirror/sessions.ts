@@ -10,6 +10,8 @@ import type { TargetClient } from './target-client.ts';
 
 export interface SessionsOwner {
   readonly marks: Marks;
+  /** Writes that nobody is told of (`Engine.serve`). */
+  readonly served: { look(): void; readonly underWay: boolean };
   targetFailed(t: TargetLeg, why: string, syncFailed: boolean): void;
   /** An async queue has room again. */
   goOn(): void;
@@ -38,6 +40,7 @@ export class Sessions {
       const t = new TargetLeg(node, slot, mode, foreign);
       this.#bySlot[slot] = t;
       this.targets.set(node, t);
+      this.#owner.served.look();
       return t;
     }
     throw new Error(`a mirror has at most ${String(LEGS_MAX - 1)} targets`);
@@ -55,6 +58,7 @@ export class Sessions {
   /** Application writes go to the target from now on, except where its regions are still to be copied. */
   open(t: TargetLeg, client: TargetClient): void {
     if (t.phase !== 'out') throw new Error(`${t.node} has a session already`);
+    if (this.#owner.served.underWay) throw new Error(`writes that ${t.node} would not get may be under way`);
     t.session += 1;
     const { session } = t;
     t.client = client;

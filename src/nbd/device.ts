@@ -60,11 +60,17 @@ export interface Device {
   trim(r: Replier, req: RequestId, offset: number, length: number, fua: boolean): void;
   writeZeroes(r: Replier, req: RequestId, offset: number, length: number, fua: boolean, mayPunch: boolean, fastOnly: boolean): void;
   blockStatus(r: Replier, req: RequestId, offset: number, length: number, oneExtent: boolean): void;
-  /** A connection to it that may write, with compact headers: the device may have the engine serve it (`Engine.serve`). */
+  /** A client has agreed to use it, and nothing is read of what it asks before this resolves. */
+  enter?(): Promise<void>;
+  /** Once for each `enter`: it has gone, or has not come. */
+  leave?(): void;
+  /** The first READ or WRITE has come of a connection that may write, with compact headers: the device may have the engine serve it (`Engine.serve`). */
   opened?(conn: ConnId): void;
   closed?(conn: ConnId): void;
   /** Its requests that the device was not told of. */
   servedOn?(conn: ConnId): number;
+  /** One of those is being executed. */
+  isBusy?(conn: ConnId): boolean;
   /** What came of a request did not match its checksum: it was not executed. `header`: nobody knows what it said, and its connection has ended. */
   damaged?(header: boolean): void;
   /** Prefetch; a device may answer at once. */

@@ -16,7 +16,7 @@
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { Touched } from '../io/touched.ts';
-import type { ConnId, EngineValue, Handle, LegId, LegInfo, RequestId } from '../io/types.ts';
+import type { ConnId, EngineValue, Handle, LegId, LegInfo, RequestId, ServeRules } from '../io/types.ts';
 import type { Device, DeviceInfo, Replier } from './device.ts';
 import { ServedConns } from './served-conns.ts';
 import { NBD_DEFAULT_PAYLOAD_MAX_BYTES, NBD_EIO, NBD_ENOTSUP, NBD_ESHUTDOWN, NBD_SUCCESS } from './wire/constants.ts';
@@ -93,8 +93,14 @@ export class LegDevice implements Device, OpOwner {
       description: o.description ?? '',
     };
     if (o.touched === undefined || this.#info.readOnly) return;
-    this.#served = new ServedConns(hub, leg.leg, o.touched, min, () => {
-      this.#tellDrained();
+    const { words, regionBytes, sizeBytes } = o.touched;
+    const rules: ServeRules = { leg: leg.leg, sizeBytes, blockBytes: min, touched: words, regionBytes };
+    this.#served = new ServedConns({
+      hub,
+      rules: () => rules,
+      quiet: () => {
+        this.#tellDrained();
+      },
     });
   }
 

@@ -1,13 +1,12 @@
 /**
- * The connections to a leg whose plain writes the engine executes by itself (`Engine.serve`), from a device's side.
+ * The connections whose plain requests the engine executes by itself (`Engine.serve`), from a device's side.
  *
  *   opened --> served --end, pause--> ending (writes under way) --> off --resume--> served
  *
  * Invariant: while a connection is served or ending, a write that nobody was told of may be on its way to the leg; `underWay` says so.
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
-import type { Touched } from '../io/touched.ts';
-import type { ConnId, LegId } from '../io/types.ts';
+import type { ConnId, ServeRules } from '../io/types.ts';
 
 interface ServedConn {
   state: 'served' | 'ending' | 'off';
@@ -15,14 +14,22 @@ interface ServedConn {
   answered: number;
   known: number;
   open: boolean;
+  /** Of the rules it is served by: the regions of writes under way. */
+  regions: Uint32Array | undefined;
+}
+
+export interface ServedConnsOptions {
+  hub: EngineHub;
+  /** Asked for each time that a connection begins to be served. */
+  rules: () => ServeRules;
+  /** Called when `underWay` has become false. */
+  quiet: () => void;
+  /** So many at a time; the others wait until one has ended. */
+  connectionsMax?: number;
 }
 
 export class ServedConns implements OpOwner {
-  readonly #hub: EngineHub;
-  readonly #leg: LegId;
-  readonly #touched: Touched;
-  readonly #blockBytes: number;
-  readonly #quiet: () => void;
+  readonly #o: ServedConnsOptions;
   readonly #conns = new Map<ConnId, ServedConn>();
   #underWay = 0;
   #stopped = false;
@@ -30,13 +37,8 @@ export class ServedConns implements OpOwner {
   /** The engine has served one: whether it does at all is known then. */
   #willing = false;
 
-  /** `quiet`: called when `underWay` has become false. */
-  constructor(hub: EngineHub, leg: LegId, touched: Touched, blockBytes: number, quiet: () => void) {
-    this.#hub = hub;
-    this.#leg = leg;
-    this.#touched = touched;
-    this.#blockBytes = blockBytes;
-    this.#quiet = quiet;
+  constructor(o: ServedConnsOptions) {
+    this.#o = o;
   }
 
   /** Something that nobody was told of may be on its way to the leg. */
@@ -44,14 +46,15 @@ export class ServedConns implements OpOwner {
     return this.#underWay > 0;
   }
 
+  /** Some are not served that might be: `resume` is worth a try. */
   get paused(): boolean {
     return this.#paused;
   }
 
   opened(conn: ConnId): void {
-    const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true };
+    const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true, regions: undefined };
     this.#conns.set(conn, c);
-    this.#begin(conn, c);
+    if (!this.#paused && !this.#begin(conn, c)) this.#paused = this.#willing;
   }
 
   closed(conn: ConnId): void {
@@ -62,11 +65,21 @@ export class ServedConns implements OpOwner {
     else if (c.state === 'off') this.#conns.delete(conn);
   }
 
-  /** Writes answered without being told. */
+  /** Requests answered without being told. */
   answeredOn(conn: ConnId): number {
     const c = this.#conns.get(conn);
     if (c === undefined) return 0;
-    return c.answered + (c.state === 'served' ? this.#hub.engine.served(conn) : c.known);
+    return c.answered + (c.state === 'served' ? this.#o.hub.engine.served(conn) : c.known);
+  }
+
+  /** A request of it that nobody was told of is being executed. */
+  isBusy(conn: ConnId): boolean {
+    return this.#conns.get(conn)?.regions?.some((r) => r !== 0) === true;
+  }
+
+  /** `ServeMarks.underWay` of each that is served or ending. */
+  *regionsUnderWay(): Generator<Uint32Array, void, undefined> {
+    for (const { regions } of this.#conns.values()) if (regions !== undefined) yield regions;
   }
 
   /** Nothing new is begun, for good. */
@@ -85,26 +98,29 @@ export class ServedConns implements OpOwner {
     if (this.#stopped) return;
     this.#paused = false;
     for (const [conn, c] of this.#conns) {
-      if (c.state === 'off') this.#begin(conn, c);
+      if (c.state !== 'off') continue;
+      // Not now: the next resume tries again.
+      if (!this.#begin(conn, c)) this.#paused = this.#willing;
     }
-    // Those that could not begin again yet have another chance.
-    this.#paused = this.#willing && [...this.#conns.values()].some((c) => c.open && c.state !== 'served');
   }
 
-  #begin(conn: ConnId, c: ServedConn): void {
-    if (this.#stopped || this.#paused || !c.open) return;
-    const { words, regionBytes, sizeBytes } = this.#touched;
-    const rules = { leg: this.#leg, sizeBytes, blockBytes: this.#blockBytes, touched: words, regionBytes };
-    if (!this.#hub.engine.serve(conn, rules)) return;
+  /** False: the engine does not do that, or not now. */
+  #begin(conn: ConnId, c: ServedConn): boolean {
+    if (this.#stopped || !c.open || this.#underWay >= (this.#o.connectionsMax ?? Infinity)) return true;
+    const rules = this.#o.rules();
+    if (!this.#o.hub.engine.serve(conn, rules)) return false;
     this.#willing = true;
     c.state = 'served';
+    c.regions = rules.marks?.underWay;
     this.#underWay += 1;
+    return true;
   }
 
   #end(conn: ConnId, c: ServedConn): void {
+    const { hub } = this.#o;
     c.state = 'ending';
-    c.known = this.#hub.engine.served(conn);
-    this.#hub.engine.unserve(this.#hub.start(this, conn), conn);
+    c.known = hub.engine.served(conn);
+    hub.engine.unserve(hub.start(this, conn), conn);
   }
 
   onDone(conn: number, _errno: number, answered: number): void {
@@ -113,8 +129,11 @@ export class ServedConns implements OpOwner {
     c.state = 'off';
     c.answered += answered;
     c.known = 0;
+    c.regions = undefined;
     if (!c.open) this.#conns.delete(conn);
     this.#underWay -= 1;
-    if (this.#underWay === 0) this.#quiet();
+    // There is a place, for this one or another.
+    if (this.#conns.size > this.#underWay) this.#paused = true;
+    if (this.#underWay === 0) this.#o.quiet();
   }
 }

@@ -192,6 +192,7 @@ export class NbdServer {
             },
           }),
     });
+    if (outcome.kind === 'transmission') await outcome.device.enter?.();
     this.#shaking.delete(shaking);
     if (outcome.kind === 'closed') {
       if (!outcome.orderly && !shaking.forbidden) {
@@ -200,13 +201,10 @@ export class NbdServer {
       }
       return false;
     }
-    if (shaking.cancelled) {
-      shaking.pull.destroy();
-      return false;
-    }
     // Others may have been quicker.
-    if (!admission.hasPlace(remote)) {
-      outcome.socket.destroy();
+    if (shaking.cancelled || !admission.hasPlace(remote)) {
+      (shaking.cancelled ? shaking.pull : outcome.socket).destroy();
+      outcome.device.leave?.();
       return false;
     }
     this.#adopt(outcome);
@@ -301,6 +299,7 @@ export class NbdServer {
       disconnectTimeoutMs: this.#limits.disconnectTimeoutMs,
       onClosed: (errno) => {
         this.#serving.delete(serving);
+        device.leave?.();
         this.#admission.count(remote, -1);
         this.#watch.remove(watched);
         comings.info(`disconnected ${hostOf(remote)}`, 'nbd client disconnected', {

@@ -78,10 +78,14 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   /** Answer to requests that come while draining. */
   #refuse = NBD_ESHUTDOWN;
   #deadline: Timer | undefined;
+  /** The engine was told to end it at once. */
+  #cut = false;
   #repliesWatched = 0;
   /** Of the BLOCK_STATUS that is being judged: the contexts that it names. */
   #filter: readonly number[] | undefined;
   #requests = 0;
+  /** The device was not told yet that the connection is in use: one that never is takes nobody's place. */
+  #mayBeServed = false;
 
   constructor(o: TransmissionOptions) {
     this.#hub = o.hub;
@@ -99,11 +103,11 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   attach(conn: ConnId): void {
     this.#conn = conn;
     this.#hub.own(conn, this);
-    if (!this.#agreed.readOnly && !this.#agreed.extendedHeaders) this.device.opened?.(conn);
+    this.#mayBeServed = this.device.opened !== undefined && !this.#agreed.readOnly && !this.#agreed.extendedHeaders;
   }
 
   get requestsInFlight(): number {
-    return this.#open.size;
+    return this.#open.size + (this.device.isBusy?.(this.#conn) === true ? 1 : 0);
   }
 
   /** See `Engine.awaited`. */
@@ -130,21 +134,28 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
 
   /** A later call overrides an earlier one's errno and deadline; false when the connection has ended already. */
   #beginDraining(errno: number, timeoutMs: number): boolean {
-    if (this.#state === 'ended' || this.#state === 'gone') return false;
-    this.#state = 'draining';
-    this.#refuse = errno;
+    if (this.#state === 'gone') return false;
     this.#deadline?.cancel();
     this.#deadline = this.#clock.after(timeoutMs, () => {
-      this.close(Errno.ETIMEDOUT);
+      this.#end(Errno.ETIMEDOUT);
     });
+    if (this.#state === 'ended') return false;
+    this.#state = 'draining';
+    this.#refuse = errno;
     return true;
   }
 
   /** Ends the connection now. */
   close(errno: number): void {
-    if (this.#state === 'ended' || this.#state === 'gone') return;
+    if (errno !== 0) this.#deadline?.cancel();
+    this.#end(errno);
+  }
+
+  /** What the engine has of an end in order is cut off at the deadline, too. */
+  #end(errno: number): void {
+    if (this.#state === 'gone' || this.#cut || (this.#state === 'ended' && errno === 0)) return;
     this.#state = 'ended';
-    this.#deadline?.cancel();
+    this.#cut = errno !== 0;
     this.#hub.engine.close(this.#conn, errno);
   }
 
@@ -221,6 +232,10 @@ export class Transmission implements ConnOwner, OpOwner, LongChangeOwner {
   #dispatch(r: Replier, req: RequestId, cmd: number, flags: number, offset: number, length: number, h: Handle): void {
     const fua = (flags & NBD_CMD_FLAG_FUA) !== 0;
     const { device } = this;
+    if (this.#mayBeServed && (cmd === NBD_CMD_WRITE || cmd === NBD_CMD_READ)) {
+      this.#mayBeServed = false;
+      device.opened?.(this.#conn);
+    }
     switch (cmd) {
       case NBD_CMD_READ:
         device.read(r, req, offset, length);

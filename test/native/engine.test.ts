@@ -24,6 +24,6 @@ if (loadNativeEngine() === undefined) {
       await engine.shutdown();
     });
   });
-  describeEngine('native engine, unix sockets', () => makeNodeWorld('unix', 'native'));
-  describeEngine('native engine, TCP', () => makeNodeWorld('tcp', 'native'));
+  describeEngine('native engine, unix sockets', () => makeNodeWorld('unix', 'native'), 'in order');
+  describeEngine('native engine, TCP', () => makeNodeWorld('tcp', 'native'), 'in order');
 }

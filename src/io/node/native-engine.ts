@@ -147,9 +147,8 @@ export class NativeEngine implements Engine {
     this.#calls.submit();
     this.#calls.close(conn, errno);
     const waiting = this.#handingOver.get(conn);
-    if (waiting === undefined) return;
     this.#handingOver.delete(conn);
-    waiting.destroy();
+    waiting?.destroy();
   }
 
   stopReceiving(conn: ConnId): void {
@@ -165,7 +164,8 @@ export class NativeEngine implements Engine {
 
   serve(conn: ConnId, r: ServeRules): boolean {
     this.#calls.submit();
-    return this.#calls.serve(conn, this.#legs.native(r.leg), r.sizeBytes, r.blockBytes, r.regionBytes, r.touched) === 0;
+    const { marks: m } = r;
+    return this.#calls.serve(conn, this.#legs.native(r.leg), r.sizeBytes, r.blockBytes, r.regionBytes, r.touched, m?.allowed, m?.underWay) === 0;
   }
 
   unserve(op: OpId, conn: ConnId): void {

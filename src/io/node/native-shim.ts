@@ -38,7 +38,16 @@ export interface NativeCalls {
   closeAll(errno: number): void;
   stopReceiving(conn: number): void;
   /** `Engine.serve`; 0, or the errno of what it lacks. */
-  serve(conn: number, leg: number, sizeBytes: number, blockBytes: number, regionBytes: number, touched: Uint32Array): number;
+  serve(
+    conn: number,
+    leg: number,
+    sizeBytes: number,
+    blockBytes: number,
+    regionBytes: number,
+    touched: Uint32Array,
+    allowed: Uint32Array | undefined,
+    underWay: Uint32Array | undefined,
+  ): number;
   unserve(op: number, conn: number): void;
   served(conn: number): number;
   /** A handle; 0: no memory. */

@@ -350,7 +350,9 @@ export class ServerConn implements RequestOwner, Waiting {
       if (h.length === 0) this.#payloadComplete(r);
       return;
     }
-    this.#context.events.request(this.id, r.id, h.type, h.flags, h.offset, h.length, 0);
+    // What is more than a reply may hold is for the owner to refuse.
+    if (h.length > this.#wire.payloadMaxBytes) this.#context.events.request(this.id, r.id, h.type, h.flags, h.offset, h.length, 0);
+    else this.#context.request(this.id, r.id, h.type, h.flags, h.offset, h.length, 0);
     // The client sends nothing after DISC; requests before it are still answered.
     if (h.type === NBD_CMD_DISC) this.stopReceiving();
   }

@@ -10,7 +10,7 @@ import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
 import type { SimNode } from '../../../src/io/simulated/node.ts';
 import { SimWorld } from '../../../src/io/simulated/world.ts';
 import type { Log } from '../../../src/io/log.ts';
-import type { Clock } from '../../../src/io/types.ts';
+import type { Clock, ServeRules } from '../../../src/io/types.ts';
 import { NBD_CMD_READ } from '../../../src/nbd/wire/constants.ts';
 import { BitmapReader, type DurableMarks, isMarked } from './bitmap-reader.ts';
 import { Branches } from './branches.ts';
@@ -57,6 +57,8 @@ export class Machine {
   #forcedInVain = '';
   #servedBefore = '';
   #answeredIn = '';
+  /** By which its engine serves clients of the source, or did last. */
+  served: ServeRules | undefined;
   /** Of each of its daemons, how many commands it has not answered. */
   readonly #unanswered = new WeakMap<DaemonControl, number>();
 
@@ -227,6 +229,10 @@ export class Machine {
     return {
       legChanges: (offset, length) => {
         this.#legChanges(offset, length);
+      },
+      serves: (rules) => {
+        this.served = rules.marks === undefined ? undefined : rules;
+        this.#c.count('clients served by the engine');
       },
       targetChanges: (offset, length) => {
         this.#mustBeMarked(this, offset, length, () => true, 'a target was told to write');

@@ -17,6 +17,7 @@ import { FlagChecks } from './flag-checks.ts';
 import { PathChecks } from './path-checks.ts';
 import { drawPlan, LEG, type Plan, type PlanOptions, TAG } from './plan.ts';
 import { checkProofs, checkQuietly } from './quiet-checks.ts';
+import { checkServed } from './served-checks.ts';
 import { Workload } from './workload.ts';
 
 export interface HistoryOptions extends PlanOptions {
@@ -94,20 +95,24 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
   c.count(`histories: arbiter ${plan.arbiter}`);
   if (plan.kinds.has('aimed')) c.count('histories: aimed blows');
   c.count(`histories: ${String(plan.networks.length)} paths a pair`);
-  await make(c, plan);
   const w = new Workload(c);
-  w.start();
-  l.requests = () => w.requests;
-  const dropped = new DroppedMarks(c);
-  const flags = new FlagChecks(c);
-  const paths = new PathChecks(c);
-  const compares = new CompareChecks(c);
   const checkpoints = plan.kinds.has('checkpoints') ? new Checkpoints(c) : undefined;
-  const backups = checkpoints?.run();
+  let backups: Promise<void> | undefined;
+  const use = (): void => {
+    w.start();
+    backups = checkpoints?.run();
+  };
+  const dropped = new DroppedMarks(c);
   c.world.betweenEvents(() => {
     dropped.look();
     checkpoints?.look();
   });
+  await make(c, plan, use);
+  if (!w.started) use();
+  l.requests = () => w.requests;
+  const flags = new FlagChecks(c);
+  const paths = new PathChecks(c);
+  const compares = new CompareChecks(c);
   const looks = new Stream(plan.seed, 'looks');
   const watchClock = c.world.harnessClock('watch');
   let over = false as boolean;
@@ -115,6 +120,7 @@ async function live(c: Cluster, plan: Plan, l: Lived, { script, alsoWrong }: His
     while (!over && c.violation === undefined) {
       await sleep(watchClock, looks.between(15, 100));
       checkQuietly(c);
+      checkServed(c);
       checkProofs(c);
       flags.look();
       c.damage.look();
@@ -174,8 +180,10 @@ async function strikeByScript(c: Cluster, l: Lived, script: Script): Promise<voi
   await until(script.endAt);
 }
 
+const ALONE_CHANCE = 0.3;
+
 /** Makes the mirror, as an operator does; a history begins with all legs in sync, or with the first copy under way. */
-async function make(c: Cluster, plan: Plan): Promise<void> {
+async function make(c: Cluster, plan: Plan, use: () => void): Promise<void> {
   const s = new Stream(plan.seed, 'making');
   for (const m of c.all) m.sim.createFile(LEG, plan.sizeBytes, s.coin(0.8) ? 'file' : 'block');
   for (const m of c.all) await m.boot();
@@ -201,6 +209,21 @@ async function make(c: Cluster, plan: Plan): Promise<void> {
     }),
   );
   await must(first.command('in-service', { tag: TAG }));
+  // Of its own stream: other histories stay as they were.
+  const alone = new Stream(plan.seed, 'alone');
+  if (alone.coin(ALONE_CHANCE)) {
+    c.count('histories: written to before there is a target');
+    use();
+    const end = c.world.now() + alone.between(50, 1500);
+    const snapshotAt = plan.kinds.has('snapshot') ? c.world.now() + alone.between(20, 800) : Infinity;
+    for (let taken = false; c.world.now() < end; ) {
+      await c.world.sleep(5);
+      checkServed(c);
+      if (taken || c.world.now() < snapshotAt) continue;
+      taken = true;
+      await must(first.command('snapshot-create', { tag: TAG, name: 'first', spaceBytes: plan.sizeBytes }));
+    }
+  }
   for (const [i, m] of rest.entries()) {
     const mode = plan.modes[i + 1] ?? 'sync';
     await must(first.command('extend', { tag: TAG, node: m.name, leg: LEG, foreignUri: null, mode, priority: 10 * (i + 1), zeroed: s.coin(0.5) }));

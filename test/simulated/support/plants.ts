@@ -220,4 +220,38 @@ export const PLANTS: readonly Plant[] = [
       },
     ],
   },
+  {
+    name: 'the engine goes on by itself when there is a target',
+    only: 'crash',
+    edits: [
+      { file: 'src/mirror/device.ts', find: '      this.targets.size === 0 &&\n', replace: '' },
+      {
+        file: 'src/mirror/sessions.ts',
+        find: 'if (this.#owner.served.underWay) throw',
+        replace: 'if (this.#owner.served.underWay && t.session < 0) throw',
+      },
+      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.#conns.underWay)', replace: '    if (this.#bars >= 0)' },
+    ],
+  },
+  {
+    name: 'the engine goes on by itself under a snapshot',
+    only: 'snapshot',
+    edits: [
+      { file: 'src/mirror/device.ts', find: '      this.keeper === undefined &&\n', replace: '' },
+      {
+        file: 'src/mirror/served.ts',
+        find: 'return this.#bars === 0 && this',
+        replace: 'return this.#bars >= 0 && this',
+      },
+      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.#conns.underWay)', replace: '    if (this.#bars > 0)' },
+    ],
+  },
+  {
+    name: 'the engine goes on by itself under a checkpoint, and nobody is told',
+    only: 'stop,checkpoints',
+    edits: [
+      { file: 'src/mirror/device.ts', find: '      !this.marks.hasCheckpoints\n', replace: '      this.marks.regions.regionBytes > 0\n' },
+      { file: 'src/mirror/marks.ts', find: 'this.#sharer?.take(this.#told);', replace: 'this.#sharer?.take(() => undefined);' },
+    ],
+  },
 ];

@@ -35,6 +35,8 @@ export interface Watcher {
   legChanges(offset: number, length: number): void;
   /** A target is about to be told to change these bytes of its leg. */
   targetChanges(offset: number, length: number): void;
+  /** From now on the engine may change the own leg by these rules, and nobody hears of it. */
+  serves(rules: ServeRules): void;
   /** An application is being answered. */
   replies(errno: number, request: ApplicationRequest): void;
   renamed(to: string): void;
@@ -124,9 +126,11 @@ class SpiedEngine implements Engine {
   awaited(conn: ConnId): number | undefined {
     return this.#e.awaited(conn);
   }
-  /** Of every second connection: of what is served so, a watcher hears nothing. */
+  /** Of every second connection: of what is served so, a watcher hears nothing but where it may go. */
   serve(conn: ConnId, rules: ServeRules): boolean {
-    return conn % 2 === 1 && this.#e.serve(conn, rules);
+    if (conn % 2 === 0 || !this.#e.serve(conn, rules)) return false;
+    this.#w.serves(rules);
+    return true;
   }
   unserve(op: OpId, conn: ConnId): void {
     this.#e.unserve(op, conn);

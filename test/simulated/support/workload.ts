@@ -42,6 +42,10 @@ export class Workload {
     this.#s = new Stream(c.plan.seed, 'workload');
   }
 
+  get started(): boolean {
+    return this.#running.length > 0;
+  }
+
   start(): void {
     for (let i = 0; i < 2; i += 1) this.#running.push(this.#lane());
   }

@@ -111,9 +111,12 @@ describe('with an async target', () => {
       for (let i = 0; queued === 0 && i < 1000; i += 1) await c.writeBytes((i % 8) * REGION, new Uint8Array(REGION).fill(7));
       await done;
       expect(queued).toBeGreaterThan(0);
-      expect([source.marks.intent.heldRegions, source.marks.intent.markedRegions]).toEqual([0, 0]);
+      // A held mark would stay. One more write may have waited until the mirror had grown: its own goes when it is proven.
+      expect(source.marks.intent.heldRegions).toBe(0);
       await c.disconnect();
       await sim.inSync('server1', 'server2');
+      expect(await source.prover.proveAll()).toBe(true);
+      expect(source.marks.intent.markedRegions).toBe(0);
       expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
     });
   });

@@ -13,6 +13,7 @@ import { describeHandlesAndEvents } from './conformance-handles.ts';
 import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
+import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServerClosing } from './conformance-server-closing.ts';
 import { describeServerRole } from './conformance-server.ts';
 import { type EngineWorld, Rig } from './engine-rig.ts';
@@ -22,8 +23,12 @@ export type { EngineWorld } from './engine-rig.ts';
 /** Runs a test's body in a fresh world, then checks that nothing was left behind. */
 export type InRig = (body: (rig: Rig) => Promise<void>) => () => Promise<void>;
 
-/** `serves`: whether its connections can be served without telling. */
-export function describeEngine(name: string, makeWorld: () => Promise<EngineWorld>, serves = true): void {
+/** `serves`: whether its connections can be served without telling, and whether what is executed so is executed in the order in which it came. */
+export function describeEngine(
+  name: string,
+  makeWorld: () => Promise<EngineWorld>,
+  serves: 'in order' | 'in any order' | false = 'in any order',
+): void {
   const inRig: InRig = (body) => async () => {
     const world = await makeWorld();
     const rig = new Rig(world);
@@ -37,7 +42,11 @@ export function describeEngine(name: string, makeWorld: () => Promise<EngineWorl
     describeInjectedLegs(inRig);
     describeServerRole(inRig);
     describeServerClosing(inRig);
-    if (serves) describeServe(inRig);
+    if (serves !== false) {
+      describeServe(inRig);
+      describeServeMarks(inRig);
+    }
+    if (serves === 'in order') describeServedInOrder(inRig);
     describeClientRole(inRig);
     describeClientReplies(inRig);
     describeExtendedServer(inRig);

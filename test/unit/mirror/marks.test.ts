@@ -4,7 +4,7 @@ import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../../../src/bitmap/regions.ts';
 import { nullLog } from '../../../src/io/log.ts';
 import { Errno } from '../../../src/io/types.ts';
-import { Marks } from '../../../src/mirror/marks.ts';
+import { Marks, type TellingSharer } from '../../../src/mirror/marks.ts';
 import { settle } from '../../support/manual-clock.ts';
 import { MemoryFiles } from '../../support/memory-files.ts';
 import { BITMAP, durableMap, IDENTITY, REGION } from './rig.ts';
@@ -235,5 +235,141 @@ describe('marks of a checkpoint', () => {
     expect([...(next.checkpoint('monday')?.runs() ?? [])]).toEqual([{ first: 5, length: 2 }]);
     expect(next.checkpoint('tuesday')).toBeUndefined();
     expect(file.mapNames).toEqual(['checkpoint:monday', 'intent']);
+  });
+});
+
+/** Writes without being told: regions that it has written, and one that it is writing. */
+class Other implements TellingSharer {
+  written: number[] = [];
+  writing: number | undefined;
+  readonly allowed = new Set<number>();
+
+  allow(region: number): void {
+    this.allowed.add(region);
+  }
+
+  letGo(region: number): boolean {
+    if (this.written.includes(region) || this.writing === region) return false;
+    this.allowed.delete(region);
+    return true;
+  }
+
+  take(told: (first: number, last: number) => void): void {
+    const { written, writing } = this;
+    this.written = [];
+    for (const r of written) told(r, r);
+    if (writing !== undefined) told(writing, writing);
+  }
+}
+
+describe('marks of regions that others write, and tell of afterwards', () => {
+  /** Regions 1 to 4 are durable, proven, and may be written by others. */
+  async function shared(): Promise<Awaited<ReturnType<typeof make>> & { other: Other; told: number[] }> {
+    const m = await make();
+    const other = new Other();
+    const told: number[] = [];
+    m.marks.share(other, (first, last) => {
+      told.push(first, last);
+      m.marks.begin(first, last);
+      m.marks.intent.end(first, last);
+    });
+    m.marks.begin(1, 4);
+    await m.marks.durable();
+    m.marks.intent.end(1, 4);
+    m.marks.intent.proven(m.marks.seal());
+    expect([...other.allowed]).toEqual([1, 2, 3, 4]);
+    return { ...m, other, told };
+  }
+
+  it('are heard of before a number is closed, so that its proof covers what was written, and not what still is', async () => {
+    const { marks, other, told } = await shared();
+    other.written = [2];
+    other.writing = 3;
+    const seal = marks.seal();
+    expect(told).toEqual([2, 2, 3, 3]);
+    other.writing = undefined;
+    other.written = [3];
+    marks.intent.proven(seal);
+    expect(marks.hasUnproven).toBe(true);
+    expect([...marks.intent.unproven().runs()]).toEqual([{ first: 3, length: 1 }]);
+    marks.intent.proven(marks.seal());
+    expect(marks.hasUnproven).toBe(false);
+  });
+
+  it('are heard of before anybody is told whether something is unproven', async () => {
+    const { marks, other, told } = await shared();
+    expect(marks.hasUnproven).toBe(false);
+    other.written = [4];
+    expect(marks.intent.hasUnproven).toBe(false);
+    expect(marks.hasUnproven).toBe(true);
+    expect(told).toEqual([4, 4]);
+    marks.intent.proven(marks.seal());
+    other.writing = 1;
+    expect(marks.hasUnproven).toBe(true);
+  });
+
+  it('are heard of before marks go: those that were written, or are, stay, and on disk (M1, M5)', async () => {
+    const { marks, other, told, onDisk } = await shared();
+    other.written = [2];
+    other.writing = 3;
+    expect(marks.collect(false)).toBe(2);
+    // Not only kept since the other asks for it: whatever is told is told first.
+    expect(told).toEqual([2, 2, 3, 3]);
+    await marks.durable();
+    expect(await onDisk('intent')).toEqual([2, 3]);
+    expect([...other.allowed]).toEqual([2, 3]);
+    other.writing = undefined;
+    marks.intent.proven(marks.seal());
+    expect(marks.collect(false)).toBe(2);
+    await marks.durable();
+    expect(await onDisk('intent')).toEqual([]);
+    expect([...other.allowed]).toEqual([]);
+  });
+
+  it('that were heard of last are the hot set', async () => {
+    const { marks, other } = await shared();
+    other.written = [1];
+    marks.hear();
+    other.written = [2];
+    marks.intent.proven(marks.seal());
+    expect(marks.collect(true)).toBe(2);
+    expect([...other.allowed]).toEqual([1, 2]);
+  });
+
+  it('count as written since a checkpoint that begins, when they were written or are', async () => {
+    const { marks, other, onDisk } = await shared();
+    other.written = [2];
+    other.writing = 4;
+    marks.addCheckpoint('monday');
+    expect([...(marks.checkpoint('monday')?.runs() ?? [])]).toEqual([
+      { first: 2, length: 1 },
+      { first: 4, length: 1 },
+    ]);
+    await marks.durable();
+    expect(await onDisk('checkpoint:monday')).toEqual([2, 4]);
+  });
+
+  it('are marked in the checkpoints that there are when they are heard of', async () => {
+    const { marks, other } = await shared();
+    expect(marks.hasCheckpoints).toBe(false);
+    marks.addCheckpoint('monday');
+    expect(marks.hasCheckpoints).toBe(true);
+    other.written = [3];
+    expect(marks.checkpoint('monday')?.get(3)).toBe(false);
+    marks.hear();
+    expect(marks.checkpoint('monday')?.get(3)).toBe(true);
+    marks.dropCheckpoint('monday');
+    expect(marks.hasCheckpoints).toBe(false);
+  });
+
+  it('are told once, and there is nothing to hear while nobody shares', async () => {
+    const { marks, other, told } = await shared();
+    other.written = [2];
+    marks.hear();
+    marks.hear();
+    expect(told).toEqual([2, 2]);
+    const alone = await make();
+    alone.marks.hear();
+    expect([alone.marks.hasUnproven, alone.marks.collect(false), alone.marks.seal()]).toEqual([false, 0, 1]);
   });
 });

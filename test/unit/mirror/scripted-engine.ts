@@ -13,6 +13,7 @@ import {
   type LegId,
   type LegInfo,
   type OpId,
+  type ServeRules,
 } from '../../../src/io/types.ts';
 import type { TargetClient } from '../../../src/mirror/target-client.ts';
 
@@ -253,16 +254,38 @@ export class ScriptedEngine implements Engine {
     throw new Error('no connections here');
   }
 
-  serve(): boolean {
-    throw new Error('no connections here');
+  /** Whether connections are served. */
+  serves = false;
+  /** Connections served now, with their rules. */
+  readonly servedNow = new Map<ConnId, ServeRules>();
+  /** Asked to be unserved: operation by connection, for the test to end with `unserved`. */
+  readonly unserving = new Map<ConnId, OpId>();
+  /** Requests of each connection that were answered since it is served. */
+  readonly answered = new Map<ConnId, number>();
+
+  serve(conn: ConnId, rules: ServeRules): boolean {
+    if (this.servedNow.has(conn) || this.unserving.has(conn)) throw new Error(`connection ${String(conn)} is served already`);
+    if (this.serves) this.servedNow.set(conn, rules);
+    return this.serves;
   }
 
-  unserve(): void {
-    throw new Error('no connections here');
+  unserve(op: OpId, conn: ConnId): void {
+    if (!this.servedNow.delete(conn)) throw new Error(`connection ${String(conn)} is not served`);
+    this.unserving.set(conn, op);
   }
 
-  served(): number {
-    throw new Error('no connections here');
+  /** Ends an `unserve`: with the number of answers that were given until now. */
+  unserved(conn: ConnId): void {
+    const op = this.unserving.get(conn);
+    if (op === undefined) throw new Error(`nobody has asked to unserve ${String(conn)}`);
+    this.unserving.delete(conn);
+    const answered = this.served(conn);
+    this.answered.delete(conn);
+    this.#emit(op, 0, answered, 0, undefined);
+  }
+
+  served(conn: ConnId): number {
+    return this.answered.get(conn) ?? 0;
   }
 
   send(): void {

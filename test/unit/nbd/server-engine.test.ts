@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineHub } from '../../../src/io/hub.ts';
 import { createNodeIo } from '../../../src/io/node/node-io.ts';
 import { PullSocket } from '../../../src/io/pull-socket.ts';
-import type { Engine, Io } from '../../../src/io/types.ts';
+import type { Engine, Io, LegInfo } from '../../../src/io/types.ts';
 import { LegDevice } from '../../../src/nbd/leg-device.ts';
 import { NbdServer } from '../../../src/nbd/server.ts';
 import * as wire from '../../../src/nbd/wire/constants.ts';
@@ -20,6 +20,7 @@ import {
   newSimpleReplyHeader,
   type RequestHeader,
 } from '../../../src/nbd/wire/transmission.ts';
+import { settle } from '../../support/manual-clock.ts';
 import { until } from '../../support/programs.ts';
 import { socketPair } from '../../support/socket-pair.ts';
 
@@ -27,6 +28,8 @@ const SIZE = 1024 * 1024;
 let folder: string;
 let io: Io;
 let engine: Engine;
+let hub: EngineHub;
+let info: LegInfo;
 let server: NbdServer;
 
 beforeAll(async () => {
@@ -37,8 +40,9 @@ beforeAll(async () => {
   // Sockets in memory are not the native engine's.
   io = createNodeIo({ engine: { engine: 'portable' } });
   engine = io.createEngine();
-  const hub = new EngineHub(engine);
-  const device = new LegDevice(hub, await engine.openLeg(leg, { write: true, lock: true }));
+  hub = new EngineHub(engine);
+  info = await engine.openLeg(leg, { write: true, lock: true });
+  const device = new LegDevice(hub, info);
   server = new NbdServer({ io, hub, exports: { list: () => [], find: () => device } });
 });
 
@@ -107,6 +111,63 @@ test('what is written is read again, cookies come back, and DISC ends it', async
   expect(await client.read(payload.length, 1000)).toEqual(payload);
   client.write(request({ type: wire.NBD_CMD_DISC }));
   await expect(client.read(1, 1000)).rejects.toThrow('closed the connection');
+  await nothingLeft();
+});
+
+/** Lets a client in when the test says so, and writes down what comes of it. */
+class Guarded extends LegDevice {
+  readonly events: string[] = [];
+  letIn: (() => void) | undefined;
+
+  enter(): Promise<void> {
+    return new Promise((resolve) => {
+      this.letIn = (): void => {
+        this.events.push('let in');
+        resolve();
+      };
+    });
+  }
+
+  leave(): void {
+    this.events.push('leaves');
+  }
+
+  override read(...a: Parameters<LegDevice['read']>): void {
+    this.events.push(`read ${String(a[2])}`);
+    super.read(...a);
+  }
+}
+
+test('what a client asks while it waits for the entrance of a device is done in order when it is let in, and nothing before', async () => {
+  const device = new Guarded(hub, info);
+  const own = new NbdServer({ io, hub, exports: { list: () => [], find: () => device } });
+  const [socket, peer] = socketPair({ pieceBytes: 11 });
+  const client = new PullSocket(peer, io.clock);
+  const inTransmission = own.serve(socket);
+  const ask = (offset: number): void => {
+    client.write(request({ type: wire.NBD_CMD_READ, cookieLo: offset, offset, length: 512 }));
+  };
+  client.write(hs.encodeClientFlags(3));
+  client.write(hs.encodeOption(wire.NBD_OPT_EXPORT_NAME));
+  // At once, so that the server has some of it before it waits.
+  ask(512);
+  await client.read(18 + 10, 1000);
+  await until('it waits', () => device.letIn !== undefined);
+  ask(1024);
+  await settle();
+  expect([device.events, engine.usage().connections]).toEqual([[], 0]);
+  device.letIn?.();
+  expect(await inTransmission).toBe(true);
+  ask(1536);
+  const reply = newSimpleReplyHeader();
+  for (const offset of [512, 1024, 1536]) {
+    expect(decodeSimpleReply(viewOf(await client.read(SIMPLE_REPLY.SIZE, 1000)), 0, reply)).toBe(true);
+    expect(reply).toEqual({ error: 0, cookieHi: 0, cookieLo: offset });
+    await client.read(512, 1000);
+  }
+  client.write(request({ type: wire.NBD_CMD_DISC }));
+  await until('it has gone', () => own.connectionCount === 0);
+  expect(device.events).toEqual(['let in', 'read 512', 'read 1024', 'read 1536', 'leaves']);
   await nothingLeft();
 });
 

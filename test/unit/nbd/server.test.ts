@@ -13,6 +13,7 @@ import { ManualClock, settle } from '../../support/manual-clock.ts';
 import { type MemorySocket, socketPair } from '../../support/socket-pair.ts';
 
 let engine: FakeEngine;
+let hub: EngineHub;
 let clock: ManualClock;
 let device: LegDevice;
 let other: LegDevice;
@@ -29,7 +30,7 @@ beforeEach(() => {
   clock = new ManualClock();
   listening = [];
   said = [];
-  const hub = new EngineHub(engine);
+  hub = new EngineHub(engine);
   device = new LegDevice(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
   other = new LegDevice(hub, { leg: 2, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
   const io: Io = {
@@ -315,6 +316,138 @@ describe('closing an export', () => {
     expect(c.socket.closed).toBe(true);
     expect(engine.adopted).toEqual([]);
     expect(server.connectionCount).toBe(0);
+  });
+});
+
+/** One that lets a client in when the test says so. */
+class Guarded extends LegDevice {
+  readonly events: string[] = [];
+  readonly coming: (() => void)[] = [];
+
+  enter(): Promise<void> {
+    this.events.push('enter');
+    return new Promise((resolve) => this.coming.push(resolve));
+  }
+
+  leave(): void {
+    this.events.push('leave');
+  }
+
+  override closed(conn: number): void {
+    this.events.push(`closed ${String(conn)}`);
+  }
+
+  override read(...a: Parameters<LegDevice['read']>): void {
+    this.events.push('read');
+    super.read(...a);
+  }
+}
+
+describe('the entrance of a device', () => {
+  let guarded: Guarded;
+
+  beforeEach(() => {
+    guarded = new Guarded(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true });
+    device = guarded;
+  });
+
+  /** It has agreed to use the device, and waits. */
+  async function comes(remote?: string): Promise<Connected> {
+    const waiting = guarded.coming.length;
+    const c = connect(Uint8Array.of(...hs.encodeClientFlags(3), ...hs.encodeOption(wire.NBD_OPT_GO, hs.encodeInfoRequest('a', [])), 9, 9), remote);
+    await settle();
+    expect(guarded.coming.length).toBe(waiting + 1);
+    return c;
+  }
+
+  const letIn = (which = 0): void => guarded.coming[which]?.();
+  const events = (): string[] => guarded.events.filter((e) => e === 'enter' || e === 'leave');
+
+  test('is awaited before a connection is handed over, with all that had come of it; it leaves once, when it has closed', async () => {
+    const c = await comes();
+    expect([engine.adopted, server.connections(), server.connectionCount, guarded.events]).toEqual([[], [], 1, ['enter']]);
+    letIn();
+    expect(await c.inTransmission).toBe(true);
+    expect([...(engine.adopted[0]?.early ?? [])]).toEqual([9, 9]);
+    expect([server.connections().length, server.connectionCount]).toEqual([1, 1]);
+    read(1);
+    engine.finish();
+    expect(guarded.events).toEqual(['enter', 'read']);
+    const closing = server.closeExport(device);
+    expect(guarded.events).toEqual(['enter', 'read']);
+    engine.closed(1);
+    await closing;
+    expect(guarded.events).toEqual(['enter', 'read', 'leave', 'closed 1']);
+    await server.close({ drainMs: 10 });
+    expect(events()).toEqual(['enter', 'leave']);
+  });
+
+  test('holds each client for itself, and each leaves once', async () => {
+    const a = await comes();
+    const b = await comes();
+    letIn(1);
+    expect(await b.inTransmission).toBe(true);
+    expect(server.connections().length).toBe(1);
+    letIn(0);
+    expect(await a.inTransmission).toBe(true);
+    engine.closed(1, Errno.ECONNRESET);
+    expect(events()).toEqual(['enter', 'enter', 'leave']);
+    engine.closed(2);
+    expect(events()).toEqual(['enter', 'enter', 'leave', 'leave']);
+  });
+
+  test('is not asked for by who never agrees to use the device, or uses another', async () => {
+    const c = connect();
+    c.client.write(hs.encodeClientFlags(3));
+    c.client.write(hs.encodeOption(wire.NBD_OPT_INFO, hs.encodeInfoRequest('a', [])));
+    await settle();
+    c.client.destroy();
+    expect(await c.inTransmission).toBe(false);
+    await go('b');
+    engine.closed(1);
+    expect(guarded.events).toEqual([]);
+  });
+
+  test.each<[string, () => Promise<void>]>([
+    ['the export is closed', () => server.closeExport(device)],
+    ['the server is closed', () => server.close({ drainMs: 10 })],
+    [
+      'others want to come in, and there are too many',
+      async () => {
+        for (let i = 0; i < 4; i += 1) connect(undefined, `10.0.0.1:${String(i + 2)}`);
+        await settle();
+      },
+    ],
+  ])('lets nobody in any more who was cancelled while it waited, and who leaves once: %s', async (_what, end) => {
+    const c = await comes('10.0.0.1:1');
+    await end();
+    expect([c.socket.closed, events()]).toEqual([true, ['enter']]);
+    letIn();
+    expect(await c.inTransmission).toBe(false);
+    expect([engine.adopted, events()]).toEqual([[], ['enter', 'leave']]);
+  });
+
+  test('is left at once, once, by a client whose place others have taken meanwhile', async () => {
+    const c = await comes();
+    for (let i = 0; i < 3; i += 1) await go('b');
+    expect([c.socket.closed, events()]).toEqual([false, ['enter']]);
+    letIn();
+    expect(await c.inTransmission).toBe(false);
+    expect([c.socket.closed, engine.adopted.length, events()]).toEqual([true, 3, ['enter', 'leave']]);
+    for (const conn of [1, 2, 3]) engine.closed(conn);
+    expect([events(), server.connectionCount]).toEqual([['enter', 'leave'], 0]);
+  });
+
+  test('is left once by a client that has gone while it waited, when the engine has noticed', async () => {
+    const c = await comes();
+    c.client.destroy();
+    await settle();
+    expect(events()).toEqual(['enter']);
+    letIn();
+    expect(await c.inTransmission).toBe(true);
+    expect(events()).toEqual(['enter']);
+    engine.closed(1, Errno.EPIPE);
+    expect([events(), server.connectionCount]).toEqual([['enter', 'leave'], 0]);
   });
 });
 

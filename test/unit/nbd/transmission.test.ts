@@ -276,6 +276,63 @@ describe('CMD_DISC', () => {
   });
 });
 
+describe('M14: a connection that was closed in order, and does not end,', () => {
+  const ends = (): number[] => engine.closes.map((c) => c.errno);
+
+  test('is cut off at the deadline that CMD_DISC had, counted from there', () => {
+    write();
+    disconnect();
+    clock.advance(600);
+    engine.finish();
+    expect(ends()).toEqual([0]);
+    clock.advance(399);
+    expect(ends()).toEqual([0]);
+    clock.advance(1);
+    expect(engine.closes).toEqual([
+      { conn: CONN, errno: 0 },
+      { conn: CONN, errno: Errno.ETIMEDOUT },
+    ]);
+    engine.closed(CONN, Errno.ETIMEDOUT);
+    expect([closedWith, clock.pending]).toEqual([Errno.ETIMEDOUT, 0]);
+  });
+
+  test.each(['drain', 'abandon'] as const)('is cut off at the deadline that %s gave it, and what comes after that is dropped', (how) => {
+    connection[how](wire.NBD_ESHUTDOWN, 500);
+    expect(ends()).toEqual([0]);
+    // Given back by the engine.
+    write();
+    clock.advance(499);
+    expect(ends()).toEqual([0]);
+    clock.advance(1);
+    expect(ends()).toEqual([0, Errno.ETIMEDOUT]);
+    write();
+    expect([engine.replies, engine.ops, engine.handlesAlive]).toEqual([[], [], 0]);
+    clock.advance(10_000);
+    expect(ends()).toEqual([0, Errno.ETIMEDOUT]);
+  });
+
+  test('is not cut off when it has ended by then', () => {
+    disconnect();
+    clock.advance(999);
+    engine.closed(CONN);
+    expect(clock.pending).toBe(0);
+    clock.advance(1000);
+    expect([ends(), closedWith]).toEqual([[0], 0]);
+  });
+
+  test('has no deadline where nobody gave one, and one that was cut off needs none any more', () => {
+    connection.close(0);
+    expect([ends(), clock.pending]).toEqual([[0], 0]);
+    serve(false, 1 << 20);
+    write();
+    connection.drain(wire.NBD_ESHUTDOWN, 500);
+    connection.close(Errno.EIO);
+    expect([ends(), clock.pending]).toEqual([[Errno.EIO], 0]);
+    clock.advance(500);
+    expect(ends()).toEqual([Errno.EIO]);
+  });
+});
+
 describe('a drained connection', () => {
   test('answers what was in flight and refuses what comes, then closes', () => {
     write();
@@ -409,13 +466,14 @@ describe('a request that came damaged, as the engine says', () => {
   });
 });
 
-test('a connection that may write, with compact headers, is shown to its device from beginning to end, and counts what the device was not told of', () => {
+test('a connection that may write, with compact headers, is shown to its device with the first read or write, and counts what is not told', () => {
   serve(false, 1 << 20, { touched: new Touched(1 << 20, 65536) });
   expect(engine.servedNow.size).toBe(0);
   engine.serves = true;
   connection.attach(CONN);
-  expect(engine.servedNow.has(CONN)).toBe(true);
+  expect(engine.servedNow.size).toBe(0);
   write();
+  expect(engine.servedNow.has(CONN)).toBe(true);
   engine.answered.set(CONN, 41);
   expect(connection.requestsTotal).toBe(42);
   engine.finish();
@@ -429,4 +487,143 @@ test('one with extended headers is not', () => {
   engine.serves = true;
   connection.attach(CONN);
   expect(engine.servedNow.size).toBe(0);
+});
+
+// -------------------------------------------------------------------------------------- requests that it is not told of
+
+/** Writes down which connections it is told of, and in which order with their requests. */
+class Watched extends LegDevice {
+  readonly events: string[] = [];
+  readonly busy = new Set<number>();
+
+  override opened(conn: number): void {
+    this.events.push(`opened ${String(conn)}`);
+  }
+
+  override closed(conn: number): void {
+    this.events.push(`closed ${String(conn)}`);
+  }
+
+  isBusy(conn: number): boolean {
+    return this.busy.has(conn);
+  }
+
+  override read(...a: Parameters<LegDevice['read']>): void {
+    this.events.push('read');
+    super.read(...a);
+  }
+
+  override write(...a: Parameters<LegDevice['write']>): void {
+    this.events.push('write');
+    super.write(...a);
+  }
+}
+
+describe('a device that may have the engine serve its connections', () => {
+  let watched: Watched;
+
+  function attach(o: { extendedHeaders?: boolean; readOnly?: boolean } = {}): void {
+    serve(false, 1 << 20);
+    const hub = new EngineHub(engine);
+    watched = new Watched(hub, { leg: 1, sizeBytes: 1 << 20, blockSizeBytes: 512, sparse: true }, { blockSizeMinBytes: 512 });
+    connection = new Transmission({
+      hub,
+      device: watched,
+      structuredReplies: true,
+      extendedHeaders: o.extendedHeaders ?? false,
+      readOnly: o.readOnly ?? false,
+      contexts: [{ id: 1, name: 'base:allocation' }],
+      clock,
+      disconnectTimeoutMs: 1000,
+      onClosed: (errno) => {
+        closedWith = errno;
+      },
+    });
+    connection.attach(CONN);
+  }
+
+  const request = (cmd: number, flags = 0, length = 512): number => engine.request(CONN, cmd, flags, 0, length);
+
+  test('is told of one with its first read, once, before it', () => {
+    attach();
+    read();
+    write();
+    read();
+    expect(watched.events).toEqual(['opened 1', 'read', 'write', 'read']);
+  });
+
+  test('is told of one with its first write, once, before it, whatever came before that', () => {
+    attach();
+    request(wire.NBD_CMD_FLUSH, 0, 0);
+    request(wire.NBD_CMD_BLOCK_STATUS);
+    write(0, 512, wire.NBD_CMD_FLAG_FUA);
+    write();
+    expect(watched.events).toEqual(['opened 1', 'write', 'write']);
+  });
+
+  test('hears nothing of one that is idle, that only flushes, or that asks for all but reads and writes', () => {
+    attach();
+    expect(watched.events).toEqual([]);
+    request(wire.NBD_CMD_FLUSH, 0, 0);
+    request(wire.NBD_CMD_TRIM);
+    request(wire.NBD_CMD_WRITE_ZEROES);
+    request(wire.NBD_CMD_CACHE);
+    request(wire.NBD_CMD_BLOCK_STATUS);
+    expect(watched.events).toEqual([]);
+    while (engine.ops.length > 0) engine.finish();
+    disconnect();
+    engine.sent();
+    engine.closed(CONN);
+    expect([watched.events, closedWith]).toEqual([['closed 1'], 0]);
+  });
+
+  test('hears nothing of requests that reach no device', () => {
+    attach();
+    read(0, 0);
+    write(1 << 20);
+    read(100);
+    engine.request(CONN, wire.NBD_CMD_WRITE, 0, 0, 512);
+    expect(watched.events).toEqual([]);
+    write();
+    expect(watched.events).toEqual(['opened 1', 'write']);
+  });
+
+  test('hears nothing of a read that comes while its connection ends, nor after that', () => {
+    attach();
+    connection.drain(wire.NBD_ESHUTDOWN, 1000);
+    read();
+    connection.close(0);
+    read();
+    engine.closed(CONN);
+    expect(watched.events).toEqual(['closed 1']);
+  });
+
+  test.each([
+    ['that may only read', { readOnly: true }],
+    ['with extended headers', { extendedHeaders: true }],
+  ])('never hears of one %s', (_what, o) => {
+    attach(o);
+    read();
+    write();
+    read();
+    expect(watched.events.filter((e) => e.startsWith('opened'))).toEqual([]);
+    expect(watched.events).toContain('read');
+  });
+
+  test('says whether a request that it was not told of is on its way: then the connection has one request more in flight', () => {
+    attach();
+    expect(connection.requestsInFlight).toBe(0);
+    watched.busy.add(2);
+    expect(connection.requestsInFlight).toBe(0);
+    watched.busy.add(CONN);
+    expect(connection.requestsInFlight).toBe(1);
+    read();
+    write();
+    expect(connection.requestsInFlight).toBe(3);
+    engine.finish();
+    watched.busy.clear();
+    expect(connection.requestsInFlight).toBe(1);
+    engine.finish();
+    expect(connection.requestsInFlight).toBe(0);
+  });
 });
