@@ -234,7 +234,7 @@ void conn_close(struct conn *c, int error) {
     return;
   }
   if (c->lent) {
-    /* What its thread has answered leaves first: then the socket is given back, and this is done again. */
+    /* Its thread gives the socket back, with the answers that have not left yet; then this is done again. */
     c->state = CONN_LINGER;
     serve_recall(c);
     uv_timer_start(&c->timer, on_linger_end, c->e->linger_ms, 0);
@@ -260,7 +260,7 @@ void conn_stop_id(struct engine *e, uint32_t id) {
 
   if (c == NULL || !c->server || c->state != CONN_OPEN) return;
   if (c->lent) {
-    /* As it is given back, which is after all answers have left. */
+    /* Done as it is given back, with the answers that have not left yet. */
     c->receiving = false;
     serve_recall(c);
     return;
