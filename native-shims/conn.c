@@ -88,7 +88,7 @@ double conn_awaited(struct engine *e, uint32_t id) {
   const struct conn *c = conn_find(e, id);
 
   if (c == NULL || !c->server || c->fd < 0) return -1;
-  if (c->lent && c->serve != NULL) return serve_awaited(c);
+  if (c->lent && c->seat != NULL) return serve_awaited(c);
   if (c->out_first != NULL || c->tail != NULL) return c->moved;
   /* What waits for room waits for us. */
   return !c->stalled && (c->incoming != NULL || c->fill > c->pos) ? c->moved : -1;
@@ -136,7 +136,7 @@ static void conn_destroy(struct conn *c) {
 static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && !c->lent; }
 
 /* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
-static bool may_lend(const struct conn *c) {
+bool conn_may_lend(const struct conn *c) {
   return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && c->tail == NULL && !c->eof &&
          !c->stalled && !c->blocked && c->last_body < LONG_BODY_BYTES;
 }
@@ -145,10 +145,7 @@ void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
-  if (c->serve != NULL && !c->lent && !c->keep && may_lend(c)) {
-    if (c->lend_wait > 0) c->lend_wait -= 1;
-    else serve_lend(c);
-  }
+  if (c->seat != NULL && !c->lent && !c->keep && conn_may_lend(c)) serve_lend(c);
   if (c->draining || is_reading(c)) mask |= UV_READABLE;
   if (c->blocked) mask |= UV_WRITABLE;
   if (mask == c->mask) return;
@@ -519,14 +516,12 @@ static void conn_receive(struct conn *c) {
 
 void conn_resume(struct conn *c, const uint8_t *bytes, size_t length) {
   if (c->state != CONN_OPEN) return;
-  c->keep = length == 0;
   if (length > 0 && c->receiving) {
     if (!conn_room(c, length > c->need ? length : c->need)) return;
     memcpy(c->slab->data + c->fill, bytes, length);
     c->fill += length;
     parse(c);
   }
-  if (c->state != CONN_CLOSED) conn_flush(c);
 }
 
 bool conn_look(struct engine *e, uint32_t id) {
@@ -579,7 +574,8 @@ static void on_poll(uv_poll_t *h, int status, int events) {
   if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
     note_hot(c->e, c->id);
     conn_receive(c);
-    if (c->last_body >= LONG_BODY_BYTES) c->e->long_of_late = LONG_OF_LATE;
+    /* Of a mirror other processes have work to do meanwhile; else waiting awake was measured to be worth it for long ones too. */
+    if (c->last_body >= LONG_BODY_BYTES && !serve_is_alone(c)) c->e->long_of_late = LONG_OF_LATE;
   }
   if (c->state != CONN_CLOSED) conn_update(c);
 }

@@ -141,7 +141,7 @@ struct conn {
 
   struct out *out_first, *out_last;
   size_t out_sent; /* of the first */
-  uint8_t *tail;   /* of a client, headers that leave after CLOSED was told; of a server, answers that serve.c has left: they leave first */
+  uint8_t *tail;   /* of a client, headers that leave after CLOSED was told; of a server, answers that a thread of serve.c has left: they leave first */
   size_t tail_length, tail_sent;
 
   uint32_t in_flight;
@@ -158,11 +158,10 @@ struct conn {
   uint64_t room_own, room_max; /* of what all hold together; 0: it takes no part */
   bool room_waits;
   struct conn *room_next;
-  struct serve *serve; /* who takes its plain writes (serve.c) */
+  struct seat *seat;   /* of the thread that takes its plain requests (serve.c) */
   bool lent;           /* the socket, to that thread */
   bool keep;           /* it met the stream's end or an error: that is for here */
   bool was_served;     /* a duplicate of the descriptor may still be open */
-  uint32_t lend_skips, lend_wait; /* chances to lend that are left out: as many after a loan that was not worth it, and how many of them are left */
 
   /* client */
   struct creq **places;
@@ -211,13 +210,16 @@ void conn_close(struct conn *c, int error);
 
 void conn_update(struct conn *c); /* polls for what is wanted now */
 bool conn_owe(struct conn *c, const uint8_t *answers, size_t length); /* to be sent before all else; false: no memory, and it is closed */
-void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others */
+void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others; it is to be flushed then */
 
-/* serve.c */
-bool serve_lend(struct conn *c);
+bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
+
+/* lend.c */
+void serve_lend(struct conn *c); /* with the others of its thread, where nothing of any is in hand */
 void serve_recall(struct conn *c); /* lent: it is to be given back, and not lent any more */
 void serve_leave(struct conn *c); /* the connection ends, or takes nothing more */
 double serve_awaited(const struct conn *c);
+bool serve_is_alone(const struct conn *c); /* it is a client of a leg that has no other beside it */
 
 /* room.c */
 bool room_fits(const struct conn *c, uint64_t bytes);

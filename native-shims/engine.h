@@ -7,7 +7,7 @@
  *   pool.c    I/O threads, and which operation each takes        work.c    what operations do there
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
- *   serve.c   plain writes and reads of a connection, by a thread of its own
+ *   serve.c   plain writes and reads of connections, by threads of their own        lend.c    their sockets, lent and taken back
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
@@ -258,7 +258,7 @@ int io_start(struct engine *e, unsigned threads);
 void io_stop(struct engine *e);
 void io_free(struct engine *e);
 
-/* serve.c: what a connection's thread takes, and where it says what that touches. */
+/* lend.c, serve.c: what a thread takes, and where it says what that touches. */
 #define SERVE_REFS 3
 #define SERVE_READS 0xffffffffu /* src/io/types.ts UNDER_WAY_READ */
 #define SERVE_REGIONS_MAX (1u << 28)
@@ -268,7 +268,8 @@ struct serve_rules {
   uint32_t *touched;   /* a bit a region of `size` */
   uint32_t *summary;   /* a bit for each 32 words of it, set after theirs */
   uint32_t *allowed;   /* NULL, or a bit a region: it may be written to */
-  uint32_t *under_way; /* of these: where the write that is under way says so */
+  uint32_t *under_way; /* of these, of one connection: where the write that is under way says so */
+  uint32_t clients;    /* connections that one thread serves together; 1 without `allowed` */
   napi_ref refs[SERVE_REFS]; /* of the arrays */
 };
 int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over the references when it answers 0 */

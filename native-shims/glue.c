@@ -15,7 +15,7 @@
 #include "engine.h"
 #include "conn.h"
 
-#define ARGUMENTS_MAX 8
+#define ARGUMENTS_MAX 9
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
@@ -268,7 +268,7 @@ static uint32_t *shared_words(napi_env env, napi_value v, size_t words_min, napi
   return NULL;
 }
 
-/* (connection, leg, size, block bytes, region bytes, touched, allowed, under way), the last two undefined or both not; 0 or an errno. */
+/* (connection, leg, size, block bytes, region bytes, touched, allowed, under way, clients), the last three undefined or none; 0 or an errno. */
 static napi_value call_serve(napi_env env, napi_callback_info info) {
   struct call c;
   struct serve_rules r = {0};
@@ -278,7 +278,7 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
   napi_valuetype marks;
   int error;
 
-  if (!arguments(env, info, 8, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
+  if (!arguments(env, info, 9, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
       !u32(env, c.v[3], &r.block_bytes) || !number(env, c.v[4], &region_bytes)) return NULL;
   if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1)) {
     napi_throw_range_error(env, NULL, "expected bytes");
@@ -293,7 +293,12 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
   r.touched = shared_words(env, c.v[5], words + (words + 1023) / 1024, &r.refs[0]);
   if (r.touched == NULL) return NULL;
   r.summary = r.touched + words;
+  r.clients = 1;
   if (marks != napi_undefined) {
+    if (!u32(env, c.v[8], &r.clients)) {
+      rules_release(env, &r);
+      return NULL;
+    }
     if (words > SERVE_REGIONS_MAX / 32) {
       rules_release(env, &r);
       return from_number(env, EINVAL);

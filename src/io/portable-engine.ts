@@ -165,7 +165,8 @@ export class PortableEngine implements Engine {
   }
 
   serve(conn: ConnId, rules: ServeRules): boolean {
-    if (!(this.#conns.get(conn) instanceof ServerConn)) return false;
+    // Several clients' requests would each go their own way here.
+    if (!(this.#conns.get(conn) instanceof ServerConn) || (rules.marks?.clients ?? 1) > 1) return false;
     this.#serves.begin(conn, rules);
     return true;
   }

@@ -209,6 +209,11 @@ export interface ServeMarks {
    * neither under way nor touched, knows that nothing is written there. No more writes are executed at a time than there are words.
    */
   underWay: Uint32Array;
+  /**
+   * So many are served together, by calls with the same `allowed`: none before the last has come, none any more after one's `unserve` or end.
+   * What comes after a WRITE's answer is executed, or told, behind what others had sent before that WRITE, within their limits.
+   */
+  clients: number;
 }
 
 export const UNDER_WAY_READ = 0xffffffff;

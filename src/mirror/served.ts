@@ -7,8 +7,8 @@
  * Invariants
  * - a region is written so only while its mark is durable (M1), and what was written so is told to the intent log before that says what is
  *   unproven, closes a number or lets a mark go (M5)
- * - requests of different clients that overlap have one order (M4), the range lock's: only a client that is alone is served, and only when
- *   all that one that has gone had asked is answered
+ * - requests of different clients that overlap have one order (M4), the range lock's or the engine's: all clients are served together or
+ *   none, by what knows of each other's requests, and only when all that one that has gone had asked is answered
  * - whoever needs to know of every write (a session, a snapshot, a checkpoint, another geometry) first awaits `quiet`, in a state in which
  *   nothing is served, or under a bar of its own
  */
@@ -20,6 +20,8 @@ import { ServedMarks } from './served-marks.ts';
 
 /** More have two bitmaps of more than 2 MiB each. */
 const REGIONS_MAX = 2 ** 24;
+/** Clients that are served together, by one thread: for more that ask much, it was measured to be too few. */
+const CLIENTS_MAX = 4;
 /** Writes of one connection that are executed at a time, where an engine executes more than one. */
 const WRITES_MAX = 16;
 
@@ -51,11 +53,11 @@ export class Served {
     this.#o = owner;
     this.#conns = new ServedConns({
       hub: owner.hub,
-      connectionsMax: 1,
-      rules: () => {
+      together: true,
+      rules: (clients) => {
         const { sizeBytes, sectorBytes } = owner;
         const { touched, allowed } = this.#marks();
-        const marks = { allowed, underWay: new Uint32Array(WRITES_MAX) };
+        const marks = { allowed, underWay: new Uint32Array(WRITES_MAX), clients };
         return { leg: owner.local.info.leg, sizeBytes, blockBytes: sectorBytes, touched: touched.words, regionBytes: touched.regionBytes, marks };
       },
       quiet: () => {
@@ -125,7 +127,9 @@ export class Served {
   }
 
   #may(): boolean {
-    return this.#bars === 0 && this.#clients === 1 && this.#o.marks.regions.regionCount <= REGIONS_MAX && this.#o.mayServe();
+    // Of one that has asked for nothing yet it is not known what it has sent.
+    const all = this.#clients <= CLIENTS_MAX && this.#conns.open === this.#clients;
+    return this.#bars === 0 && all && this.#o.marks.regions.regionCount <= REGIONS_MAX && this.#o.mayServe();
   }
 
   /** Pauses; resolves when every write that was under way has ended and was told. It is served again by the next request, where nothing bars it. */

@@ -3,6 +3,8 @@
  *
  *   opened --> served --end, pause--> ending (writes under way) --> off --resume--> served
  *
+ * Each by itself, or all together: then all are served, or none, and any that comes or goes ends it for all.
+ *
  * Invariant: while a connection is served or ending, a write that nobody was told of may be on its way to the leg; `underWay` says so.
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
@@ -20,12 +22,12 @@ interface ServedConn {
 
 export interface ServedConnsOptions {
   hub: EngineHub;
-  /** Asked for each time that a connection begins to be served. */
-  rules: () => ServeRules;
+  /** Asked for each time that a connection begins to be served; `clients`: so many begin now. */
+  rules: (clients: number) => ServeRules;
   /** Called when `underWay` has become false. */
   quiet: () => void;
-  /** So many at a time; the others wait until one has ended. */
-  connectionsMax?: number;
+  /** All or none. */
+  together?: boolean;
 }
 
 export class ServedConns implements OpOwner {
@@ -34,6 +36,8 @@ export class ServedConns implements OpOwner {
   #underWay = 0;
   #stopped = false;
   #paused = false;
+  /** Together: the engine did not take all of them; it is not asked again before one has come or gone. */
+  #refused = false;
   /** The engine has served one: whether it does at all is known then. */
   #willing = false;
 
@@ -48,21 +52,32 @@ export class ServedConns implements OpOwner {
 
   /** Some are not served that might be: `resume` is worth a try. */
   get paused(): boolean {
-    return this.#paused;
+    return this.#paused && !this.#refused;
+  }
+
+  /** How many may be served. */
+  get open(): number {
+    let n = 0;
+    for (const c of this.#conns.values()) if (c.open) n += 1;
+    return n;
   }
 
   opened(conn: ConnId): void {
     const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true, regions: undefined };
     this.#conns.set(conn, c);
-    if (!this.#paused && !this.#begin(conn, c)) this.#paused = this.#willing;
+    this.#refused = false;
+    if (this.#o.together === true) this.pause();
+    else if (!this.#paused && !this.#begin(conn, c, 1)) this.#paused = this.#willing;
   }
 
   closed(conn: ConnId): void {
     const c = this.#conns.get(conn);
     if (c === undefined) return;
     c.open = false;
-    if (c.state === 'served') this.#end(conn, c);
-    else if (c.state === 'off') this.#conns.delete(conn);
+    this.#refused = false;
+    if (this.#o.together === true) this.pause();
+    else if (c.state === 'served') this.#end(conn, c);
+    if (c.state === 'off') this.#conns.delete(conn);
   }
 
   /** Requests answered without being told. */
@@ -96,18 +111,26 @@ export class ServedConns implements OpOwner {
 
   resume(): void {
     if (this.#stopped) return;
+    const together = this.#o.together === true;
+    // The last of them that ends makes another try worth it.
+    if (together && this.#underWay > 0) return;
     this.#paused = false;
+    const clients = together ? this.#conns.size : 1;
     for (const [conn, c] of this.#conns) {
-      if (c.state !== 'off') continue;
-      // Not now: the next resume tries again.
-      if (!this.#begin(conn, c)) this.#paused = this.#willing;
+      if (c.state !== 'off' || this.#begin(conn, c, clients)) continue;
+      // Not now: the next resume tries again, but for several together, where each try would begin some and end them.
+      this.#paused = this.#willing;
+      if (clients === 1) continue;
+      this.#refused = true;
+      this.pause();
+      return;
     }
   }
 
   /** False: the engine does not do that, or not now. */
-  #begin(conn: ConnId, c: ServedConn): boolean {
-    if (this.#stopped || !c.open || this.#underWay >= (this.#o.connectionsMax ?? Infinity)) return true;
-    const rules = this.#o.rules();
+  #begin(conn: ConnId, c: ServedConn, clients: number): boolean {
+    if (this.#stopped || !c.open) return true;
+    const rules = this.#o.rules(clients);
     if (!this.#o.hub.engine.serve(conn, rules)) return false;
     this.#willing = true;
     c.state = 'served';
@@ -132,7 +155,7 @@ export class ServedConns implements OpOwner {
     c.regions = undefined;
     if (!c.open) this.#conns.delete(conn);
     this.#underWay -= 1;
-    // There is a place, for this one or another.
+    // It may be served again.
     if (this.#conns.size > this.#underWay) this.#paused = true;
     if (this.#underWay === 0) this.#o.quiet();
   }

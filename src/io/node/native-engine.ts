@@ -164,8 +164,8 @@ export class NativeEngine implements Engine {
 
   serve(conn: ConnId, r: ServeRules): boolean {
     this.#calls.submit();
-    const { marks: m } = r;
-    return this.#calls.serve(conn, this.#legs.native(r.leg), r.sizeBytes, r.blockBytes, r.regionBytes, r.touched, m?.allowed, m?.underWay) === 0;
+    const { marks: m, sizeBytes, blockBytes, regionBytes, touched } = r;
+    return this.#calls.serve(conn, this.#legs.native(r.leg), sizeBytes, blockBytes, regionBytes, touched, m?.allowed, m?.underWay, m?.clients) === 0;
   }
 
   unserve(op: OpId, conn: ConnId): void {

@@ -47,6 +47,7 @@ export interface NativeCalls {
     touched: Uint32Array,
     allowed: Uint32Array | undefined,
     underWay: Uint32Array | undefined,
+    clients: number | undefined,
   ): number;
   unserve(op: number, conn: number): void;
   served(conn: number): number;

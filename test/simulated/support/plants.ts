@@ -240,8 +240,8 @@ export const PLANTS: readonly Plant[] = [
       { file: 'src/mirror/device.ts', find: '      this.keeper === undefined &&\n', replace: '' },
       {
         file: 'src/mirror/served.ts',
-        find: 'return this.#bars === 0 && this',
-        replace: 'return this.#bars >= 0 && this',
+        find: 'return this.#bars === 0 && all',
+        replace: 'return this.#bars >= 0 && all',
       },
       { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.#conns.underWay)', replace: '    if (this.#bars > 0)' },
     ],

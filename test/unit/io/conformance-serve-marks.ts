@@ -58,16 +58,16 @@ import {
 } from './engine-rig.ts';
 import { MemoryLeg } from './memory-leg.ts';
 
-const KIB = 1024;
-const SIZE = 512 * KIB;
-const REGION = 32 * KIB;
-const REGIONS = SIZE / REGION;
-const BLOCK = 512;
+export const KIB = 1024;
+export const SIZE = 512 * KIB;
+export const REGION = 32 * KIB;
+export const REGIONS = SIZE / REGION;
+export const BLOCK = 512;
 const READ_MOST = 32 * KIB;
 /** Long before the five seconds that an engine waits for answers to leave. */
 const AT_ONCE_MS = 3000;
 const COOKIE_HI = 0x8a0b0c0d;
-const BOTH: readonly [string, WireParams][] = [
+export const BOTH: readonly [string, WireParams][] = [
   ['simple replies', SIMPLE],
   ['structured replies', STRUCTURED],
 ];
@@ -80,7 +80,7 @@ interface Answer {
 }
 
 /** The client: numbers what it asks, and knows by that what an answer has to look like. */
-class Asker {
+export class Asker {
   readonly peer: PullSocket;
   readonly #structured: boolean;
   /** By number: where a READ reads, and how much. */
@@ -157,7 +157,7 @@ class Asker {
   }
 }
 
-interface Served {
+export interface Served {
   hub: EngineHub;
   path: string;
   leg: LegId;
@@ -170,17 +170,18 @@ interface Served {
   model: Uint8Array;
 }
 
-interface Wishes {
+export interface Wishes {
   wire?: WireParams;
   allowed?: readonly number[];
   write?: boolean;
   words?: number;
   hub?: EngineHub;
+  clients?: number;
 }
 
 const ALL = Array.from({ length: REGIONS }, (_x, i) => i);
 
-async function served(rig: Rig, o: Wishes = {}): Promise<Served> {
+export async function served(rig: Rig, o: Wishes = {}): Promise<Served> {
   const hub = o.hub ?? rig.hub();
   made += 1;
   const path = rig.world.path(`marked-${String(made)}`);
@@ -198,12 +199,12 @@ async function served(rig: Rig, o: Wishes = {}): Promise<Served> {
     blockBytes: BLOCK,
     touched: marks.touched.words,
     regionBytes: REGION,
-    marks: { allowed: marks.allowed, underWay },
+    marks: { allowed: marks.allowed, underWay, clients: o.clients ?? 1 },
   };
   return { hub, path, leg, marks, underWay, rules, model, ...(await connected(rig, hub, rules, o.wire ?? SIMPLE)) };
 }
 
-async function connected(rig: Rig, hub: EngineHub, rules: ServeRules, wire: WireParams): Promise<{ conn: Connection; client: Asker }> {
+export async function connected(rig: Rig, hub: EngineHub, rules: ServeRules, wire: WireParams): Promise<{ conn: Connection; client: Asker }> {
   const { conn, peer } = await rig.server(hub, wire);
   expect(hub.engine.serve(conn.id, rules)).toBe(true);
   return { conn, client: new Asker(peer, wire) };
@@ -228,7 +229,7 @@ function regions(s: Served): number[] {
   return all;
 }
 
-async function unserve(s: Served): Promise<number> {
+export async function unserve(s: Served): Promise<number> {
   const r = await s.hub.run((op) => {
     s.hub.engine.unserve(op, s.conn.id);
   });
@@ -236,7 +237,7 @@ async function unserve(s: Served): Promise<number> {
   return r.length;
 }
 
-async function bytesOf(s: Served, offset = 0, length = SIZE): Promise<Uint8Array> {
+export async function bytesOf(s: Served, offset = 0, length = SIZE): Promise<Uint8Array> {
   const r = await s.hub.must('read', (op) => {
     s.hub.engine.read(op, s.leg, offset, length);
   });
@@ -244,7 +245,7 @@ async function bytesOf(s: Served, offset = 0, length = SIZE): Promise<Uint8Array
 }
 
 /** As a device would. */
-async function execute(s: Served, r: SeenRequest): Promise<void> {
+export async function execute(s: Served, r: SeenRequest): Promise<void> {
   const { engine } = s.hub;
   const done = await s.hub.run((op) => {
     if (r.cmd === NBD_CMD_READ) engine.read(op, s.leg, r.offset, r.length);
@@ -312,8 +313,8 @@ async function pile(rig: Rig, s: Served): Promise<void> {
   throw new Error('its client has room for everything');
 }
 
-const read = (offset: number, length: number): RawRequest => ({ cmd: NBD_CMD_READ, offset, length });
-const write = (offset: number, length: number, seed: number): RawRequest => ({ cmd: NBD_CMD_WRITE, offset, payload: pattern(length, seed) });
+export const read = (offset: number, length: number): RawRequest => ({ cmd: NBD_CMD_READ, offset, length });
+export const write = (offset: number, length: number, seed: number): RawRequest => ({ cmd: NBD_CMD_WRITE, offset, payload: pattern(length, seed) });
 
 interface Step {
   kind: 'write' | 'forbidden' | 'border' | 'read' | 'flush' | 'fua';

@@ -14,6 +14,8 @@ import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
+import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
+import { describeServedTogetherInOrder } from './conformance-serve-together-in-order.ts';
 import { describeServerClosing } from './conformance-server-closing.ts';
 import { describeServerRole } from './conformance-server.ts';
 import { type EngineWorld, Rig } from './engine-rig.ts';
@@ -46,7 +48,12 @@ export function describeEngine(
       describeServe(inRig);
       describeServeMarks(inRig);
     }
-    if (serves === 'in order') describeServedInOrder(inRig);
+    if (serves === 'in any order') describeServedAlone(inRig);
+    if (serves === 'in order') {
+      describeServedInOrder(inRig);
+      describeServeTogether(inRig);
+      describeServedTogetherInOrder(inRig);
+    }
     describeClientRole(inRig);
     describeClientReplies(inRig);
     describeExtendedServer(inRig);

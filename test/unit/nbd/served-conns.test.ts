@@ -5,7 +5,7 @@ import { UNDER_WAY_READ } from '../../../src/io/types.ts';
 import { ServedConns } from '../../../src/nbd/served-conns.ts';
 import { FakeEngine } from '../../support/fake-engine.ts';
 
-function setup(serves = true, connectionsMax?: number): { engine: FakeEngine; served: ServedConns; touched: Touched; quiet: () => number } {
+function setup(serves = true): { engine: FakeEngine; served: ServedConns; touched: Touched; quiet: () => number } {
   const engine = new FakeEngine();
   engine.serves = serves;
   let times = 0;
@@ -14,12 +14,7 @@ function setup(serves = true, connectionsMax?: number): { engine: FakeEngine; se
   const quiet = (): void => {
     times += 1;
   };
-  const served = new ServedConns({
-    hub: new EngineHub(engine),
-    rules: () => rules,
-    quiet,
-    ...(connectionsMax === undefined ? {} : { connectionsMax }),
-  });
+  const served = new ServedConns({ hub: new EngineHub(engine), rules: () => rules, quiet });
   return { engine, served, touched, quiet: () => times };
 }
 
@@ -150,57 +145,6 @@ test('the end of one that nobody knows is a bug, too', () => {
 });
 
 const conns = (engine: FakeEngine): number[] => [...engine.servedNow.keys()].sort((a, b) => a - b);
-const range = (first: number, last: number): number[] => Array.from({ length: last - first + 1 }, (_x, i) => first + i);
-
-test('beyond connectionsMax one waits, without a try at every request, and has the place of one that has ended', () => {
-  const { engine, served } = setup(true, 16);
-  for (const conn of range(1, 18)) served.opened(conn);
-  expect(conns(engine)).toEqual(range(1, 16));
-  // All places are taken: there is nothing to try.
-  expect(served.paused).toBe(false);
-  served.closed(5);
-  served.resume();
-  // Its writes may still be under way: it has its place until they have ended.
-  expect(conns(engine)).toEqual(range(1, 16).filter((c) => c !== 5));
-  engine.unserved(5, 0);
-  expect(served.paused).toBe(true);
-  served.resume();
-  expect(conns(engine)).toEqual(range(1, 17).filter((c) => c !== 5));
-  expect(served.paused).toBe(false);
-  served.pause();
-  for (const conn of [...engine.unserving.keys()]) engine.unserved(conn, 0);
-  served.resume();
-  expect(conns(engine)).toEqual(range(1, 17).filter((c) => c !== 5));
-});
-
-test('one that closes while it waits for a place gets none', () => {
-  const { engine, served } = setup(true, 1);
-  served.opened(1);
-  served.opened(2);
-  served.opened(3);
-  served.closed(2);
-  served.closed(1);
-  engine.unserved(1, 0);
-  served.resume();
-  expect(conns(engine)).toEqual([3]);
-  served.closed(3);
-  engine.unserved(3, 0);
-  expect(served.paused).toBe(false);
-  served.resume();
-  expect(conns(engine)).toEqual([]);
-});
-
-test('a place that is free while all are paused is given with the resume', () => {
-  const { engine, served } = setup(true, 2);
-  for (const conn of [1, 2, 3]) served.opened(conn);
-  served.pause();
-  served.opened(4);
-  served.closed(1);
-  for (const conn of [1, 2]) engine.unserved(conn, 0);
-  expect(conns(engine)).toEqual([]);
-  served.resume();
-  expect(conns(engine)).toEqual([2, 3]);
-});
 
 test('one that the engine refuses is tried again with the next resume, with rules of its own, and those behind it with it', () => {
   const engine = new FakeEngine();
@@ -229,30 +173,31 @@ test('one that the engine refuses is tried again with the next resume, with rule
   expect([1, 2, 3].map((c) => engine.servedNow.get(c)?.leg)).toEqual([1, 5, 6]);
 });
 
-test.each([undefined, 1])('one that the engine refuses is in nobody’s way, also where there are few places (%s)', (connectionsMax) => {
-  const { engine, served } = setup(true, connectionsMax);
-  // So that it is known to serve.
-  served.opened(1);
-  served.closed(1);
-  engine.unserved(1, 0);
+/** Says of each that the engine has been asked for. */
+function trying(engine: FakeEngine, refused: ReadonlySet<number>): number[] {
   const tried: number[] = [];
   const serve = engine.serve.bind(engine);
   engine.serve = (conn, rules): boolean => {
     tried.push(conn);
-    return conn !== 2 && serve(conn, rules);
+    return !refused.has(conn) && serve(conn, rules);
   };
+  return tried;
+}
+
+test('one that the engine refuses is in nobody’s way', () => {
+  const { engine, served } = setup();
+  // So that it is known to serve.
+  served.opened(1);
+  served.closed(1);
+  engine.unserved(1, 0);
+  const tried = trying(engine, new Set([2]));
   served.pause();
   served.opened(2);
   served.opened(3);
   served.resume();
   expect([tried, conns(engine), served.paused]).toEqual([[2, 3], [3], true]);
   served.resume();
-  // Where all places are taken there is nothing to try.
-  expect([tried, conns(engine), served.paused]).toEqual([connectionsMax === undefined ? [2, 3, 2] : [2, 3], [3], connectionsMax === undefined]);
-  served.closed(3);
-  engine.unserved(3, 0);
-  served.resume();
-  expect([tried.at(-1), conns(engine), served.paused]).toEqual([2, [], true]);
+  expect([tried, conns(engine), served.paused]).toEqual([[2, 3, 2], [3], true]);
 });
 
 test('an engine that has never served any is not tried with every request', () => {
@@ -273,7 +218,7 @@ function withMarks(): { engine: FakeEngine; served: ServedConns; words: (conn: n
   const served = new ServedConns({
     hub: new EngineHub(engine),
     rules: () => {
-      const marks = { allowed: new Uint32Array(1), underWay: new Uint32Array(2) };
+      const marks = { allowed: new Uint32Array(1), underWay: new Uint32Array(2), clients: 1 };
       return { leg: 7, sizeBytes: 1 << 20, blockBytes: 512, touched: touched.words, regionBytes: 65536, marks };
     },
     quiet: () => undefined,
@@ -342,4 +287,173 @@ test('regions under way are those of each that is served or ending, and of none 
     [0, 0],
     [0, 0],
   ]);
+});
+
+// -------------------------------------------------------------------------------------------------- together
+
+/** All or none; `clients`: what each call for rules was told. */
+function together(serves = true): { engine: FakeEngine; served: ServedConns; clients: number[]; quiet: () => number; end: () => void } {
+  const engine = new FakeEngine();
+  engine.serves = serves;
+  const clients: number[] = [];
+  let times = 0;
+  const served = new ServedConns({
+    hub: new EngineHub(engine),
+    together: true,
+    rules: (n) => {
+      clients.push(n);
+      return { leg: 7, sizeBytes: 4096, blockBytes: 512, touched: new Uint32Array(2), regionBytes: 4096 };
+    },
+    quiet: () => {
+      times += 1;
+    },
+  });
+  const end = (): void => {
+    for (const conn of [...engine.unserving.keys()]) engine.unserved(conn, 0);
+  };
+  return { engine, served, clients, quiet: () => times, end };
+}
+
+/** Those of `open` are served. */
+function allServed(open: readonly number[]): ReturnType<typeof together> {
+  const t = together();
+  for (const conn of open) t.served.opened(conn);
+  t.served.resume();
+  expect([conns(t.engine), t.served.paused]).toEqual([open, false]);
+  return t;
+}
+
+test('together: one that is opened waits for resume, which has rules for as many as there are then', () => {
+  const { engine, served, clients, end } = together();
+  served.opened(1);
+  expect([conns(engine), served.paused, served.open]).toEqual([[], true, 1]);
+  served.resume();
+  expect([conns(engine), served.paused, clients]).toEqual([[1], false, [1]]);
+  served.opened(2);
+  served.opened(3);
+  expect([conns(engine), served.open]).toEqual([[], 3]);
+  end();
+  served.resume();
+  expect([conns(engine), served.paused, clients]).toEqual([[1, 2, 3], false, [1, 3, 3, 3]]);
+});
+
+test('together: one that comes or goes ends it for all, once, and none is served before the last of them has ended', () => {
+  for (const change of ['opened', 'closed'] as const) {
+    const { engine, served, quiet } = allServed([1, 2]);
+    if (change === 'opened') served.opened(3);
+    else served.closed(2);
+    expect([change, conns(engine), [...engine.unserving.keys()], served.underWay]).toEqual([change, [], [1, 2], true]);
+    served.resume();
+    engine.unserved(1, 0);
+    expect([change, served.paused]).toEqual([change, true]);
+    served.resume();
+    expect([change, conns(engine), served.underWay, quiet()]).toEqual([change, [], true, 0]);
+    // A try that comes too early is not the last one.
+    expect(served.paused).toBe(true);
+    engine.unserved(2, 0);
+    expect([change, served.underWay, quiet(), served.paused]).toEqual([change, false, 1, true]);
+    served.resume();
+    expect([change, conns(engine), served.paused]).toEqual([change, change === 'opened' ? [1, 2, 3] : [1], false]);
+  }
+});
+
+test('together: one that goes while it is not served is forgotten, and the others are served without it', () => {
+  const { engine, served, clients, end } = together();
+  for (const conn of [1, 2, 3]) served.opened(conn);
+  served.closed(2);
+  expect(served.open).toBe(2);
+  served.resume();
+  expect([conns(engine), clients]).toEqual([
+    [1, 3],
+    [2, 2],
+  ]);
+  // While it is ending, too.
+  served.pause();
+  served.closed(3);
+  expect(served.open).toBe(1);
+  end();
+  served.resume();
+  expect([conns(engine), clients.at(-1)]).toEqual([[1], 1]);
+  served.closed(1);
+  end();
+  served.resume();
+  expect([conns(engine), served.open, served.underWay, clients.length]).toEqual([[], 0, false, 3]);
+});
+
+test('together: where one is refused none is served, and the engine is not asked again before one comes or goes', () => {
+  for (const change of ['opened', 'closed'] as const) {
+    const { engine, served, clients, end } = allServed([1, 2, 3]);
+    served.pause();
+    end();
+    const refused = new Set([2]);
+    const tried = trying(engine, refused);
+    served.resume();
+    // One that was taken already is given up again, and none behind the refused one is asked for.
+    expect([change, tried, conns(engine), [...engine.unserving.keys()], served.paused]).toEqual([change, [1, 2], [], [1], false]);
+    end();
+    expect([change, served.paused, served.underWay]).toEqual([change, false, false]);
+    if (change === 'opened') served.opened(4);
+    else served.closed(3);
+    expect([change, served.paused]).toEqual([change, true]);
+    refused.clear();
+    served.resume();
+    const now = change === 'opened' ? [1, 2, 3, 4] : [1, 2];
+    expect([change, conns(engine), served.paused, clients.at(-1)]).toEqual([change, now, false, now.length]);
+  }
+});
+
+test('together: one that goes while what was refused is still ending is waited for by those that stay', () => {
+  const { engine, served, end } = allServed([1, 2]);
+  served.pause();
+  end();
+  const refused = new Set([2]);
+  trying(engine, refused);
+  served.resume();
+  refused.clear();
+  served.closed(1);
+  served.resume();
+  expect([conns(engine), served.underWay]).toEqual([[], true]);
+  end();
+  expect([served.paused, served.underWay]).toEqual([true, false]);
+  served.resume();
+  expect(conns(engine)).toEqual([2]);
+});
+
+test('together: an engine that serves none is asked once for each that comes or goes', () => {
+  const { engine, served } = together(false);
+  const tried = trying(engine, new Set());
+  for (const conn of [1, 2]) served.opened(conn);
+  for (let i = 0; i < 3; i += 1) if (served.paused) served.resume();
+  expect(tried).toEqual([1]);
+  served.closed(1);
+  for (let i = 0; i < 3; i += 1) if (served.paused) served.resume();
+  expect([tried, conns(engine), served.underWay]).toEqual([[1, 2], [], false]);
+});
+
+test('together: counts of each go on when another comes', () => {
+  const { engine, served } = allServed([1, 2]);
+  engine.answered.set(1, 5);
+  engine.answered.set(2, 6);
+  served.opened(3);
+  expect([1, 2, 3].map((c) => served.answeredOn(c))).toEqual([5, 6, 0]);
+  engine.unserved(1, 7);
+  engine.unserved(2, 8);
+  served.resume();
+  for (const [conn, n] of [
+    [1, 1],
+    [2, 2],
+    [3, 3],
+  ] as const)
+    engine.answered.set(conn, n);
+  expect([1, 2, 3].map((c) => served.answeredOn(c))).toEqual([8, 10, 3]);
+});
+
+test('together: after stop none is served, whoever comes or goes', () => {
+  const { engine, served, end } = allServed([1, 2]);
+  served.stop();
+  end();
+  served.opened(3);
+  served.closed(1);
+  served.resume();
+  expect([conns(engine), served.underWay]).toEqual([[], false]);
 });

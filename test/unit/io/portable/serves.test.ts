@@ -140,7 +140,7 @@ function marked(words = 2): Marked {
     blockBytes: 512,
     touched: touched.words,
     regionBytes: REGION,
-    marks: { allowed, underWay },
+    marks: { allowed, underWay, clients: 1 },
   });
   return { serves, touched, allowed, underWay, said, ops, atWrite };
 }

@@ -1,0 +1,426 @@
+/*
+ * Lending sockets to the threads of serve.c, and taking them back: the main thread's side.
+ *
+ *   serve_begin --all seats taken--> lent <--take_back-- back        serve_end, or an end of one of them --> ending --> gone
+ *                                     `------serve_lend--^
+ *
+ * Invariants:
+ * - the sockets of a thread are lent together, when nothing of any of them is in hand, and come back together; what came back is with the
+ *   connections, all of it, before anything is read from one of their sockets, and before they are lent again
+ * - a thread that has once been told to end is never lent anything any more: a change of its seats takes another one
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include "serve.h"
+
+/* Answers wait for each other until so much is full; a READ's are its data too. */
+#define ANSWERS_BYTES (256u * (CHUNK_BYTES + SEAL_BYTES))
+#define READS_BYTES (512u * 1024)
+/* What is done does not wait for long for what comes after it: of a mirror's leg other answers are waited for as well, a client has work to do. */
+#define ANSWER_WAITS_NS 200000u
+#define CLIENT_WAITS_NS 10000u
+#define STACK_BYTES (256u * 1024)
+/* A loan that ended before so many were served cost more than it saved. */
+#define WORTH_IT 4u
+#define LEND_SKIPS_MAX 63u
+
+static void wake(struct serve *s) {
+  uint64_t one = 1;
+
+  while (write(s->wake, &one, sizeof one) < 0 && errno == EINTR) continue;
+}
+
+static void end(struct serve *s) {
+  if (atomic_exchange(&s->ending, true)) return;
+  wake(s);
+}
+
+void rules_release(napi_env env, struct serve_rules *r) {
+  for (unsigned i = 0; i < SERVE_REFS; i += 1) {
+    if (r->refs[i] != NULL) napi_delete_reference(env, r->refs[i]);
+    r->refs[i] = NULL;
+  }
+}
+
+static void seat_close(struct seat *t) {
+  if (t->fd >= 0) close(t->fd);
+  t->fd = -1;
+  if (t->buffer != NULL) munmap(t->buffer, SERVE_BUFFER_BYTES + t->s->answers_max);
+  t->buffer = NULL;
+  for (unsigned i = 0; i < SERVE_REFS; i += 1) {
+    if (t->refs[i] != NULL) napi_delete_reference(t->s->e->env, t->refs[i]);
+    t->refs[i] = NULL;
+  }
+}
+
+/* Of one whose thread has ended, or never began. */
+static void close_down(struct serve *s) {
+  if (s->wake >= 0) close(s->wake);
+  for (unsigned i = 0; i < s->count; i += 1) seat_close(&s->seats[i]);
+  pthread_mutex_destroy(&s->lock);
+}
+
+static struct seat *seat_of(struct engine *e, uint32_t conn) {
+  for (struct serve *s = e->serves; s != NULL; s = s->next) {
+    for (unsigned i = 0; i < s->count; i += 1) {
+      if (s->seats[i].conn == conn && !s->seats[i].released) return &s->seats[i];
+    }
+  }
+  return NULL;
+}
+
+/* Its connection, as long as that has it. */
+static struct conn *conn_of(const struct seat *t) {
+  struct conn *c = conn_find(t->s->e, t->conn);
+
+  return c != NULL && c->seat == t ? c : NULL;
+}
+
+static int thread_start(struct serve *s) {
+  pthread_attr_t a;
+  sigset_t all, before;
+  int error = pthread_attr_init(&a);
+
+  if (error != 0) return error;
+  /* Signals are the main thread's. */
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  error = pthread_attr_setstacksize(&a, STACK_BYTES);
+  if (error == 0) error = pthread_create(&s->thread, &a, serve_thread, s);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&a);
+  return error;
+}
+
+/* The one that still waits for clients by these rules. */
+static struct serve *waiting(struct engine *e, const struct leg *leg, const struct serve_rules *r) {
+  struct serve *s = e->serves;
+
+  while (s != NULL && (atomic_load(&s->ending) || s->leg != leg || s->rules.allowed != r->allowed || r->allowed == NULL || s->rules.clients != r->clients ||
+                       s->count >= s->rules.clients)) {
+    s = s->next;
+  }
+  return s;
+}
+
+/* NULL: `error` says why. */
+static struct serve *new_serve(struct engine *e, struct leg *leg, const struct serve_rules *rules, int *error) {
+  struct serve *s = calloc(1, sizeof *s + rules->clients * sizeof s->seats[0]);
+
+  *error = ENOMEM;
+  if (s == NULL) return NULL;
+  *error = pthread_mutex_init(&s->lock, NULL);
+  if (*error != 0) {
+    free(s);
+    return NULL;
+  }
+  s->e = e;
+  s->rules = *rules;
+  memset(s->rules.refs, 0, sizeof s->rules.refs);
+  s->leg = leg;
+  s->leg_fd = leg->fd;
+  s->reads = rules->allowed != NULL && leg->inline_reads != INLINE_NEVER;
+  s->read_flags = leg->inline_reads == INLINE_NOWAIT ? RWF_NOWAIT : 0;
+  s->answers_max = rules->allowed == NULL ? ANSWERS_BYTES : READS_BYTES;
+  s->wait_ns = rules->allowed == NULL ? ANSWER_WAITS_NS : CLIENT_WAITS_NS;
+  s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  *error = s->wake < 0 ? errno : 0;
+  if (*error == 0) *error = thread_start(s);
+  if (*error == 0) return s;
+  close_down(s);
+  free(s);
+  return NULL;
+}
+
+static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *rules) {
+  struct seat *t = &s->seats[s->count];
+  void *p = mmap(NULL, SERVE_BUFFER_BYTES + s->answers_max, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+  if (p == MAP_FAILED) return errno;
+  *t = (struct seat){.s = s, .conn = c->id, .fd = -1, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
+  t->need = REQUEST_BYTES + c->seal;
+  t->under_way = rules->under_way;
+  t->buffer = p;
+  t->answers = t->buffer + SERVE_BUFFER_BYTES;
+  /* What keeps the rest of the engine's memory from being swapped out does so here; a refusal was told at the start. */
+  (void)memory_keep(t->buffer, SERVE_BUFFER_BYTES + s->answers_max);
+  memcpy(t->refs, rules->refs, sizeof t->refs);
+  s->count += 1;
+  c->seat = t;
+  c->was_served = true;
+  return 0;
+}
+
+int serve_begin(struct engine *e, uint32_t id, uint32_t leg, const struct serve_rules *rules) {
+  struct conn *c = conn_find(e, id);
+  struct serve *s;
+  unsigned seats = 0;
+  int error = 0;
+
+  for (s = e->serves; s != NULL; s = s->next) seats += s->count;
+  if (c == NULL || !c->server || c->extended || c->state != CONN_OPEN || !c->receiving || leg >= LEGS_MAX || e->legs[leg] == NULL || e->legs[leg]->closing) {
+    return EINVAL;
+  }
+  if (c->seat != NULL || seat_of(e, id) != NULL) return EBUSY;
+  if (seats >= SERVES_MAX || rules->clients < 1 || rules->clients > SERVES_MAX || e->dead || e->pool.count == 0) return ENFILE;
+  s = waiting(e, e->legs[leg], rules);
+  if (s == NULL) {
+    s = new_serve(e, e->legs[leg], rules, &error);
+    if (s == NULL) return error;
+    s->leg->operations += 1;
+    engine_hold(e);
+    s->next = e->serves;
+    e->serves = s;
+  }
+  error = take_seat(s, c, rules);
+  if (error == 0) conn_update(c);
+  else end(s);
+  return error;
+}
+
+/* When nothing of any of its connections is in hand. */
+static bool may_lend_all(const struct serve *s) {
+  if (atomic_load(&s->ending) || s->returning || s->count < s->rules.clients) return false;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    const struct conn *c = conn_of(&s->seats[i]);
+    if (c == NULL || c->lent || c->keep || !conn_may_lend(c)) return false;
+  }
+  return true;
+}
+
+void serve_lend(struct conn *asking) {
+  struct serve *s = asking->seat->s;
+
+  if (!may_lend_all(s)) return;
+  if (s->lend_wait > 0) {
+    s->lend_wait -= 1;
+    return;
+  }
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct seat *t = &s->seats[i];
+    if (t->fd < 0) t->fd = fcntl(conn_of(t)->fd, F_DUPFD_CLOEXEC, 0);
+    if (t->fd < 0) {
+      end(s);
+      return;
+    }
+  }
+  s->answered_before = 0;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct seat *t = &s->seats[i];
+    struct conn *c = conn_of(t);
+    t->ktls = c->ktls;
+    t->pos = 0;
+    t->fill = 0;
+    t->need = REQUEST_BYTES + t->seal;
+    s->answered_before += atomic_load_explicit(&t->answered, memory_order_relaxed);
+    c->lent = true;
+  }
+  pthread_mutex_lock(&s->lock);
+  s->lent = true;
+  pthread_mutex_unlock(&s->lock);
+  wake(s);
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct conn *c = conn_of(&s->seats[i]);
+    if (c != asking) conn_update(c);
+  }
+}
+
+void serve_end(struct engine *e, double op, uint32_t conn) {
+  struct seat *t = seat_of(e, conn);
+
+  if (t == NULL) event_done(e, op, 0, 0, 0, VALUE_NONE);
+  else {
+    t->released = true;
+    t->op = op;
+    end(t->s);
+    serves_look(e);
+  }
+  engine_wake(e);
+}
+
+void serve_recall(struct conn *c) { end(c->seat->s); }
+
+/* The connection ends, or takes nothing more: what the thread has of it is thrown away. */
+void serve_leave(struct conn *c) {
+  struct seat *t = c->seat;
+
+  if (t == NULL) return;
+  c->seat = NULL;
+  c->lent = false;
+  end(t->s);
+}
+
+double serve_answered(struct engine *e, uint32_t conn) {
+  struct seat *t = seat_of(e, conn);
+
+  return t == NULL ? 0 : (double)atomic_load_explicit(&t->answered, memory_order_relaxed);
+}
+
+bool serve_is_alone(const struct conn *c) { return c->seat != NULL && c->seat->under_way != NULL; }
+
+double serve_awaited(const struct conn *c) {
+  struct seat *t = c->seat;
+
+  return !atomic_load_explicit(&t->awaits, memory_order_relaxed) ? -1 : c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed);
+}
+
+/* Until nothing comes, or the connection takes no more for now. */
+static void receive_all(struct engine *e, uint32_t id) {
+  double before;
+
+  do {
+    struct conn *c = conn_find(e, id);
+    if (c == NULL || c->state != CONN_OPEN) return;
+    before = c->moved;
+    if (!conn_look(e, id)) return;
+    c = conn_find(e, id);
+    if (c == NULL || c->moved == before) return;
+  } while (true);
+}
+
+/* What was received of it is handed on. */
+static void seat_back(struct seat *t) {
+  struct conn *c = conn_of(t);
+
+  if (c == NULL) return;
+  if (!c->receiving) server_stop(c);
+  if (t->error == 0 && t->answers_sent < t->answers_length && !conn_owe(c, t->answers + t->answers_sent, t->answers_length - t->answers_sent)) return;
+  if (t->error != 0) conn_close(c, t->error);
+  else if (c->state == CONN_OPEN) {
+    c->keep = t->over && t->fill == t->pos;
+    conn_resume(c, t->buffer + t->pos, t->fill - t->pos);
+  }
+}
+
+/* Its answers may leave. */
+static void seat_flush(struct seat *t) {
+  struct conn *c = conn_find(t->s->e, t->conn);
+
+  if (c == NULL || c->state == CONN_CLOSED) return;
+  if (c->state == CONN_LINGER && c->seat == t) {
+    c->state = CONN_OPEN;
+    conn_close(c, 0);
+  } else conn_flush(c);
+}
+
+static void take_back(struct serve *s) {
+  uint64_t answered = 0;
+
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct conn *c = conn_of(&s->seats[i]);
+    answered += atomic_load(&s->seats[i].answered);
+    if (c != NULL) c->lent = false;
+  }
+  if (answered - s->answered_before >= WORTH_IT) s->lend_skips = 0;
+  else if (s->lend_skips < LEND_SKIPS_MAX) s->lend_skips = 2 * s->lend_skips + 1;
+  s->lend_wait = s->lend_skips;
+  s->returning = true;
+  for (unsigned i = 0; i < s->count; i += 1) seat_back(&s->seats[i]);
+  /* What they have sent already is told before an answer leaves, or `gone` is told: what others ask comes behind it. */
+  for (unsigned i = 0; i < s->count && s->rules.allowed != NULL && (s->count > 1 || atomic_load(&s->ending)); i += 1) {
+    const struct conn *c = conn_of(&s->seats[i]);
+    if (c != NULL && !c->keep) receive_all(s->e, c->id);
+  }
+  s->returning = false;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct seat *t = &s->seats[i];
+    t->answers_sent = 0;
+    t->answers_length = 0;
+    t->writes_answered = false;
+    t->over = false;
+    seat_flush(t);
+  }
+}
+
+static void joined(struct serve *s) {
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct conn *c = conn_of(&s->seats[i]);
+    if (c == NULL) continue;
+    c->seat = NULL;
+    c->lent = false;
+  }
+  pthread_join(s->thread, NULL);
+  s->joined = true;
+  close_down(s);
+  engine_let_go(s->e);
+}
+
+static void look(struct serve *s) {
+  struct engine *e = s->e;
+  bool back, quiet, gone;
+
+  if (!s->joined) {
+    pthread_mutex_lock(&s->lock);
+    back = s->back;
+    quiet = s->quiet;
+    gone = s->gone;
+    s->back = false;
+    pthread_mutex_unlock(&s->lock);
+    if (back) take_back(s);
+    if (gone) joined(s);
+    /* Of clients, what they have asked is to be told first, or it comes after what another asks. */
+    s->silent = s->silent || (s->rules.allowed == NULL ? quiet : gone);
+  }
+  if (!s->silent) return;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct seat *t = &s->seats[i];
+    if (t->op != 0) event_done(e, t->op, 0, (double)atomic_load(&t->answered), 0, VALUE_NONE);
+    t->op = 0;
+  }
+  if (s->leg != NULL) {
+    struct leg *leg = s->leg;
+    s->leg = NULL;
+    leg_release(e, leg);
+  }
+}
+
+/* Nobody asks after it any more. */
+static bool is_over(const struct serve *s) {
+  for (unsigned i = 0; i < s->count; i += 1) {
+    if (!s->seats[i].released || s->seats[i].op != 0) return false;
+  }
+  return s->joined;
+}
+
+/* What the threads have told. JavaScript may be called meanwhile, and end another one. */
+void serves_look(struct engine *e) {
+  if (e->serves_looking) {
+    e->serves_again = true;
+    return;
+  }
+  e->serves_looking = true;
+  do {
+    e->serves_again = false;
+    atomic_store(&e->serves_told, false);
+    for (struct serve **at = &e->serves; *at != NULL;) {
+      struct serve *s = *at;
+      look(s);
+      if (is_over(s)) {
+        *at = s->next;
+        free(s);
+      } else at = &s->next;
+    }
+  } while (e->serves_again);
+  e->serves_looking = false;
+}
+
+/* The environment is going: what is under way is finished. */
+void serves_stop(struct engine *e) {
+  for (struct serve *s = e->serves; s != NULL; s = s->next) {
+    if (s->joined) continue;
+    end(s);
+    /* It may be waiting for a peer that takes no answers. */
+    for (unsigned i = 0; i < s->count; i += 1) {
+      if (s->seats[i].fd >= 0) (void)shutdown(s->seats[i].fd, SHUT_RDWR);
+    }
+    pthread_join(s->thread, NULL);
+    s->joined = true;
+  }
+}
