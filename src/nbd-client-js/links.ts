@@ -118,6 +118,13 @@ export class Link {
   }
 }
 
+/**
+ * Short writes stay together on one connection, up to so many bytes without a reply: what leaves in one send, is received by one call and
+ * executed by one thread costs a fraction of the same spread over all of them. What is long is carried by several at a time.
+ */
+export const TOGETHER_BYTES = 256 * 1024;
+const SHORT_MAX_BYTES = 32 * 1024;
+
 export interface LinkLimits {
   /** Pieces without a reply, and their payload bytes, on each connection. */
   requestsMax: number;
@@ -127,6 +134,8 @@ export interface LinkLimits {
 export class Links {
   readonly #limits: LinkLimits;
   readonly #all: Link[] = [];
+  /** The one that the last short write went to. */
+  #last: Link | undefined;
 
   constructor(limits: LinkLimits) {
     this.#limits = limits;
@@ -146,12 +155,24 @@ export class Links {
     return this.#all.some((l) => l.open);
   }
 
+  /** For a piece of that kind; undefined: none has room. See TOGETHER_BYTES. */
+  pickFor(cmd: number, flags: number, length: number): Link | undefined {
+    if (cmd !== NBD_CMD_WRITE || flags !== 0 || length > SHORT_MAX_BYTES) return this.pick(payloadBytes(cmd, length));
+    const last = this.#last;
+    if (last?.open === true && last.bytes + length <= TOGETHER_BYTES && this.#hasRoom(last, length)) return last;
+    this.#last = this.pick(length);
+    return this.#last;
+  }
+
+  #hasRoom(link: Link, bytes: number): boolean {
+    return link.requests < this.#limits.requestsMax && (link.requests === 0 || link.bytes + bytes <= this.#limits.bytesMax);
+  }
+
   /** The least busy one with room for a piece of so many payload bytes; a piece alone always has room. */
   pick(bytes: number): Link | undefined {
     let best: Link | undefined;
     for (const link of this.#all) {
-      if (!link.open || link.requests >= this.#limits.requestsMax) continue;
-      if (link.requests > 0 && link.bytes + bytes > this.#limits.bytesMax) continue;
+      if (!link.open || !this.#hasRoom(link, bytes)) continue;
       if (best === undefined || link.requests < best.requests) best = link;
     }
     return best;

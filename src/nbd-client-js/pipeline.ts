@@ -1,7 +1,7 @@
 /**
  * Requests in flight over one or more connections to one export, and what becomes of them when one is lost.
  *
- *   submit -> [queue, bounded] -> piece, piece, …  -> engine.send on the least busy link
+ *   submit -> [queue, bounded] -> piece, piece, …  -> engine.send on a link (links.ts)
  *                ^ flush of a write whose server has no FUA        | done
  *                                                                  v
  *                     owner.onDone, once  <-  last piece done, or first error and no piece out
@@ -151,7 +151,7 @@ export class Pipeline {
     r.flushAfter = flushAfter;
     if (this.#o.mismatches !== undefined) this.#hold(r);
     if (length <= pieceMaxBytes && this.#queue.first === undefined) {
-      const link = this.#links.pick(payloadBytes(cmd, length));
+      const link = this.#links.pickFor(cmd, flags, length);
       if (link !== undefined) {
         this.#send(r, link);
         return;
@@ -239,7 +239,7 @@ export class Pipeline {
         if (r.piecesOut === 0) this.#end(r);
         continue;
       }
-      const link = this.#links.pick(payloadBytes(r.cmd, Math.min(r.length - r.sentBytes, r.pieceMaxBytes)));
+      const link = this.#links.pickFor(r.cmd, r.flags, Math.min(r.length - r.sentBytes, r.pieceMaxBytes));
       if (link === undefined) break;
       if (r.length - r.sentBytes <= r.pieceMaxBytes) this.#queue.shift();
       this.#send(r, link);

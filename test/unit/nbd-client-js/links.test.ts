@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Links, Piece, PiecePool } from '../../../src/nbd-client-js/links.ts';
+import { type Link, Links, Piece, PiecePool, TOGETHER_BYTES } from '../../../src/nbd-client-js/links.ts';
 import { Request } from '../../../src/nbd-client-js/request-pool.ts';
+import { NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../../../src/nbd/wire/constants.ts';
 
 function piece(index: number, payloadBytes: number): Piece {
   const p = new Piece(index);
@@ -22,6 +23,45 @@ describe('the links of a client', () => {
     a.open = false;
     expect(links.pick(0)).toBeUndefined();
     expect(links.anyOpen).toBe(true);
+  });
+
+  it('keep short writes together up to a bound, and spread all else', () => {
+    const links = new Links({ requestsMax: 1000, bytesMax: 1e9 });
+    const [a, b] = [links.add(1), links.add(2)];
+    const written = (bytes: number): Link | undefined => {
+      const link = links.pickFor(NBD_CMD_WRITE, 0, bytes);
+      link?.add(piece(0, bytes), 0);
+      return link;
+    };
+    for (let out = 0; out < TOGETHER_BYTES; out += 4096) expect(written(4096)).toBe(a);
+    expect(written(4096)).toBe(b);
+    expect(written(4096)).toBe(b);
+    // `b` is the one for short writes now; the rest goes to whoever has less to do.
+    expect(links.pickFor(NBD_CMD_WRITE, NBD_CMD_FLAG_FUA, 4096)).toBe(b);
+    for (let i = 0; i < 100; i += 1) b.add(piece(i, 0), 0);
+    expect(written(4096)).toBe(b);
+    for (const [cmd, flags] of [
+      [NBD_CMD_WRITE, NBD_CMD_FLAG_FUA],
+      [NBD_CMD_READ, 0],
+      [NBD_CMD_FLUSH, 0],
+    ] as const)
+      expect(links.pickFor(cmd, flags, 4096)).toBe(a);
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 256 * 1024)).toBe(a);
+    expect(written(4096)).toBe(b);
+  });
+
+  it('leave a link that is full, or has gone, for another one with room', () => {
+    const links = new Links({ requestsMax: 2, bytesMax: 10_000 });
+    const [a, b] = [links.add(1), links.add(2)];
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 4096)).toBe(a);
+    a.add(piece(0, 4096), 0);
+    a.add(piece(1, 4096), 0);
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 4096)).toBe(b);
+    b.add(piece(2, 8000), 0);
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 4096)).toBeUndefined();
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 2000)).toBe(b);
+    b.open = false;
+    expect(links.pickFor(NBD_CMD_WRITE, 0, 2000)).toBeUndefined();
   });
 
   it('always have room for a piece alone', () => {
