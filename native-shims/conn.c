@@ -138,7 +138,7 @@ static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && 
 /* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
 bool conn_may_lend(const struct conn *c) {
   return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && c->tail == NULL && !c->eof &&
-         !c->stalled && !c->blocked && c->last_body < LONG_BODY_BYTES;
+         !c->stalled && !c->blocked && (c->last_body < LONG_BODY_BYTES || serve_takes_long(c));
 }
 
 void conn_update(struct conn *c) {

@@ -19,7 +19,7 @@
 /* After each header and payload of a connection with checksums (src/nbd/wire/checksums.ts). */
 #define SEAL_BYTES 4u
 #define HEAD_MOST_BYTES 40u
-/* Payloads from here on are long: received each by itself, served by nobody without asking, and nothing to wait awake for. */
+/* Payloads from here on are long: received each by itself, of a client served by nobody without asking, and nothing to wait awake for. */
 #define LONG_BODY_BYTES (48u * 1024)
 
 #define REQUEST_MAGIC 0x25609513u
@@ -215,6 +215,7 @@ void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* receiv
 bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
 
 /* lend.c */
+bool serve_takes_long(const struct conn *c); /* payloads of LONG_BODY_BYTES and more */
 void serve_lend(struct conn *c); /* with the others of its thread, where nothing of any is in hand */
 void serve_recall(struct conn *c); /* lent: it is to be given back, and not lent any more */
 void serve_leave(struct conn *c); /* the connection ends, or takes nothing more */

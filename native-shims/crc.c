@@ -2,7 +2,8 @@
  * CRC-32 (IEEE 802.3, reflected, as zlib's), for the checksums that our own nodes send along (src/nbd/wire/checksums.ts).
  *
  * Eight bytes at a time from tables; where the processor can, by folding with carry-less multiplications ("Fast CRC Computation
- * for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009), on four lanes at once where there are such, or with the instructions of ARMv8. Asked once, at run time.
+ * for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009), on four lanes at once where there are such, or with the instructions
+ * of ARMv8. Asked once, at run time.
  */
 #include <pthread.h>
 #include <stdbool.h>

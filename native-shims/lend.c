@@ -146,6 +146,8 @@ static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *
   if (p == MAP_FAILED) return errno;
   *t = (struct seat){.s = s, .conn = c->id, .fd = -1, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
   t->need = REQUEST_BYTES + c->seal;
+  t->wakes_by = 1;
+  t->longest = rules->allowed == NULL ? SERVE_BUFFER_BYTES - 2 * (REQUEST_BYTES + 2 * SEAL_BYTES) : LONG_BODY_BYTES - 1;
   t->under_way = rules->under_way;
   t->buffer = p;
   t->answers = t->buffer + SERVE_BUFFER_BYTES;
@@ -194,6 +196,8 @@ static bool may_lend_all(const struct serve *s) {
   }
   return true;
 }
+
+bool serve_takes_long(const struct conn *c) { return c->seat->s->rules.allowed == NULL; }
 
 void serve_lend(struct conn *asking) {
   struct serve *s = asking->seat->s;

@@ -17,7 +17,8 @@
  * - a write begins only after its bit is set and `ending` was still false (both sequentially consistent): whoever sets `ending` and then
  *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
  *   may have had its bit taken before: its end sets it again
- * - long writes are given back: receiving them here and writing them there at the same time is quicker; so are reads that have to wait
+ * - a client's long writes are given back: receiving them here and writing them there at the same time is quicker; so are reads that have to
+ *   wait. Those to a mirror's leg come on several connections, each with a thread that receives and writes while the bytes are warm
  * - a write that fails is given back whole, and fails again where it is judged
  * - the thread touches its own record, the leg's descriptor and the bits, nothing else
  */
@@ -29,6 +30,8 @@
 #include <unistd.h>
 #include "serve.h"
 
+/* Of a long write, so much is to have come before its thread is woken. */
+#define WAKES_BY_BYTES (64u * 1024)
 #define SPIN_REQUESTS_MAX 4u
 #define SPIN_SKIPS_MAX 1024u
 
@@ -120,7 +123,7 @@ static bool is_ours(const struct seat *t, const uint8_t *p, uint64_t offset, uin
   unsigned cmd = get16(p + 6);
 
   return get32(p) == REQUEST_MAGIC && get16(p + 4) == 0 && (cmd == CMD_WRITE || (cmd == CMD_READ && t->s->reads && t->seal == 0)) && length > 0 &&
-         length <= t->payload_max && length < LONG_BODY_BYTES && offset <= r->size && length <= r->size - offset &&
+         length <= t->payload_max && length <= t->longest && offset <= r->size && length <= r->size - offset &&
          offset % r->block_bytes == 0 && length % r->block_bytes == 0 && (t->seal == 0 || is_sealed(0, p, REQUEST_BYTES));
 }
 
@@ -128,6 +131,7 @@ static enum step served(struct seat *t, size_t whole) {
   atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
   t->s->of_late += 1;
   t->pos += whole;
+  t->long_whole = whole >= LONG_BODY_BYTES ? whole : 0;
   return STEP_SERVED;
 }
 
@@ -240,6 +244,11 @@ static enum received receive(struct seat *t) {
   }
   room = SERVE_BUFFER_BYTES - t->fill;
   if (room == 0) return RECEIVED_NO_ROOM;
+  if (t->long_whole > 0 || t->need >= LONG_BODY_BYTES) {
+    size_t expected = t->need >= LONG_BODY_BYTES ? t->need : t->long_whole;
+    size_t limit = (expected > left ? expected - left : 0) + REQUEST_BYTES + t->seal;
+    if (limit < room) room = limit;
+  }
   do {
     n = socket_recv(t->fd, t->ktls, t->buffer + t->fill, room);
   } while (n < 0 && errno == EINTR);
@@ -357,6 +366,14 @@ static bool awake(struct serve *s, bool *over) {
   return false;
 }
 
+/* Each wake-up costs both sides. The main thread is woken by any byte. */
+static void wake_by(struct seat *t, size_t bytes) {
+  int value = (int)bytes;
+
+  if (t->wakes_by == bytes || t->ktls) return;
+  if (setsockopt(t->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) t->wakes_by = bytes;
+}
+
 static bool has_answers(const struct serve *s) {
   for (unsigned i = 0; i < s->count; i += 1) {
     if (s->seats[i].answers_length > 0) return true;
@@ -374,6 +391,7 @@ static bool asleep(struct serve *s) {
     short events = t->answers_length > 0 ? POLLOUT : 0;
     /* One that has no room for answers is alone; and it would go on with what is in hand first. */
     if (t->fill - t->pos < t->need) events |= POLLIN;
+    wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
     p[i] = (struct pollfd){.fd = t->fd, .events = events};
     atomic_store_explicit(&t->awaits, t->answers_length > 0 || t->fill > t->pos, memory_order_relaxed);
   }
@@ -464,6 +482,7 @@ void *serve_thread(void *serve) {
     s->quiet_told = false;
     s->left = false;
     serve_lent(s);
+    for (unsigned i = 0; i < s->count; i += 1) wake_by(&s->seats[i], 1);
     pthread_mutex_lock(&s->lock);
     s->lent = false;
     s->back = true;

@@ -15,7 +15,7 @@ struct seat {
   uint32_t conn;
   int fd; /* a duplicate: the connection's own may be closed while a write is under way */
   bool ktls, structured;
-  uint32_t seal, payload_max;
+  uint32_t seal, payload_max, longest;
   uint32_t *under_way;
   napi_ref refs[SERVE_REFS];
   atomic_uint_least64_t answered, moved;
@@ -28,6 +28,8 @@ struct seat {
   /* The thread's, and the main thread's once the sockets are back. */
   uint8_t *buffer; /* for what comes, and behind that for answers */
   size_t pos, fill, need;
+  size_t wakes_by;   /* SO_RCVLOWAT */
+  size_t long_whole; /* of the last request, if that was long: as much is received again and a header, so that little of what follows is ever moved */
   uint8_t *answers;
   size_t answers_length, answers_sent;
   bool writes_answered;    /* among them */

@@ -30,7 +30,7 @@ const REGION = 16 * KIB;
 const BLOCK = 512;
 let made = 0;
 
-interface Served {
+export interface Served {
   hub: EngineHub;
   leg: LegId;
   touched: Touched;
@@ -39,7 +39,7 @@ interface Served {
   peer: PullSocket;
 }
 
-async function served(rig: Rig, wire: WireParams = SIMPLE, sizeBytes = SIZE, write = true): Promise<Served> {
+export async function served(rig: Rig, wire: WireParams = SIMPLE, sizeBytes = SIZE, write = true): Promise<Served> {
   const hub = rig.hub();
   made += 1;
   const path = rig.world.path(`leg-${String(made)}`);
@@ -62,13 +62,13 @@ function regions(t: Touched): number[] {
   return all;
 }
 
-async function reply(peer: PullSocket): Promise<{ error: number; cookieLo: number }> {
+export async function reply(peer: PullSocket): Promise<{ error: number; cookieLo: number }> {
   const h = newSimpleReplyHeader();
   expect(decodeSimpleReply(viewOf(await peer.read(SIMPLE_REPLY.SIZE, WAIT_MS)), 0, h)).toBe(true);
   return { error: h.error, cookieLo: h.cookieLo };
 }
 
-async function unserve(s: Served): Promise<number> {
+export async function unserve(s: Served): Promise<number> {
   const r = await s.hub.run((op) => {
     s.hub.engine.unserve(op, s.conn.id);
   });
@@ -77,7 +77,7 @@ async function unserve(s: Served): Promise<number> {
 }
 
 /** Done by hand, as a device would. */
-function execute(s: Served, answered: () => void): void {
+export function execute(s: Served, answered: () => void): void {
   s.conn.onRequest = (r) => {
     const { engine } = s.hub;
     void s.hub
@@ -94,7 +94,7 @@ function execute(s: Served, answered: () => void): void {
 }
 
 /** The first bytes of the leg. */
-async function bytesOf(s: Served, length: number): Promise<Uint8Array> {
+export async function bytesOf(s: Served, length: number): Promise<Uint8Array> {
   const r = await s.hub.must('read', (op) => {
     s.hub.engine.read(op, s.leg, 0, length);
   });
@@ -392,7 +392,7 @@ export function describeServe(inRig: InRig): void {
   });
 }
 
-function sealed(bytes: Uint8Array): Uint8Array {
+export function sealed(bytes: Uint8Array): Uint8Array {
   const out = new Uint8Array(bytes.length + 4);
   out.set(bytes);
   viewOf(out).setUint32(bytes.length, crc32(bytes), false);

@@ -13,6 +13,7 @@ import { describeHandlesAndEvents } from './conformance-handles.ts';
 import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
+import { describeServeLong } from './conformance-serve-long.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
 import { describeServedTogetherInOrder } from './conformance-serve-together-in-order.ts';
@@ -46,6 +47,7 @@ export function describeEngine(
     describeServerClosing(inRig);
     if (serves !== false) {
       describeServe(inRig);
+      describeServeLong(inRig);
       describeServeMarks(inRig);
     }
     if (serves === 'in any order') describeServedAlone(inRig);
