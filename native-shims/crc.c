@@ -78,7 +78,7 @@ WIDE static inline __m512i fold_wide(__m512i x, __m512i by, __m512i next) {
 WIDE static uint32_t by_wide_folding(uint32_t crc, const uint8_t *p, size_t length) {
   const __m512i over2048 = _mm512_set4_epi64(0x1322d1430, 0x11542778a, 0x1322d1430, 0x11542778a);
   const __m512i over512 = _mm512_set4_epi64(0x1c6e41596, 0x154442bd4, 0x1c6e41596, 0x154442bd4);
-  __m512i a = _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+  __m512i a = _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_inserti32x4(_mm512_setzero_si512(), _mm_cvtsi32_si128((int)crc), 0));
   __m512i b = _mm512_loadu_si512(p + 64), c = _mm512_loadu_si512(p + 128), d = _mm512_loadu_si512(p + 192);
   uint8_t left[64];
 
