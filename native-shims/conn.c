@@ -574,8 +574,7 @@ static void on_poll(uv_poll_t *h, int status, int events) {
   if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
     note_hot(c->e, c->id);
     conn_receive(c);
-    /* Of a mirror other processes have work to do meanwhile; else waiting awake was measured to be worth it for long ones too. */
-    if (c->last_body >= LONG_BODY_BYTES && !serve_is_alone(c)) c->e->long_of_late = LONG_OF_LATE;
+    if (c->last_body >= LONG_BODY_BYTES) c->e->long_of_late = LONG_OF_LATE;
   }
   if (c->state != CONN_CLOSED) conn_update(c);
 }

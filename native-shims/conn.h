@@ -220,7 +220,6 @@ void serve_lend(struct conn *c); /* with the others of its thread, where nothing
 void serve_recall(struct conn *c); /* lent: it is to be given back, and not lent any more */
 void serve_leave(struct conn *c); /* the connection ends, or takes nothing more */
 double serve_awaited(const struct conn *c);
-bool serve_is_alone(const struct conn *c); /* it is a client of a leg that has no other beside it */
 
 /* room.c */
 bool room_fits(const struct conn *c, uint64_t bytes);

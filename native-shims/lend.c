@@ -267,8 +267,6 @@ double serve_answered(struct engine *e, uint32_t conn) {
   return t == NULL ? 0 : (double)atomic_load_explicit(&t->answered, memory_order_relaxed);
 }
 
-bool serve_is_alone(const struct conn *c) { return c->seat != NULL && c->seat->under_way != NULL; }
-
 double serve_awaited(const struct conn *c) {
   struct seat *t = c->seat;
 
