@@ -13,9 +13,10 @@
  *   file is made anew when it is opened, so that nothing is trusted that a dead process wrote and did not see synced
  */
 import { exists } from '../io/atomic-file.ts';
-import { Errno, type Files, IoError, type IoFile } from '../io/types.ts';
+import { Errno, type Files, IoError } from '../io/types.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
-import { closeAfter, openExisting, ReplaceFailed, replaceFile, writeAll } from './file-steps.ts';
+import { closeAfter, openExisting, ReplaceFailed, replaceFile } from './file-steps.ts';
+import { Journal } from './journal.ts';
 import { type Loaded, load } from './load.ts';
 import { isMapName, MAPS_MAX, RecordWriter } from './records.ts';
 import { RegionMap } from './regions.ts';
@@ -37,7 +38,6 @@ export { type BitmapIdentity, type BitmapMeta, type DamageReason, DamagedBitmapE
 /** A journal longer than this, and than four times the base, is folded into a new file at the next flush. */
 const COMPACT_ABOVE_SECTORS = 2048;
 const COMPACT_FACTOR = 4;
-const FIRST_JOURNAL_FLUSH = 2;
 
 /** An earlier flush failed: flushes fail until `rewrite` has succeeded. `cause` is what failed. */
 export class BitmapPoisonedError extends Error {
@@ -65,6 +65,8 @@ interface Image {
   header: Header;
   head: Buffer;
   base: Buffer;
+  /** Sectors of zeroes to make behind them, as far as there is room. */
+  ahead: number;
 }
 
 export class BitmapFile {
@@ -72,16 +74,13 @@ export class BitmapFile {
   readonly #files: Files;
   readonly #maps: Map<string, DirtyBitmap>;
   readonly #regionCount: number;
-  #file: IoFile | undefined;
+  #journal: Journal | undefined;
   #header: Header;
   #crc = 0;
   #generation: string;
   #generationChanged = false;
   #created = new Set<string>();
   #dropped = new Set<string>();
-  /** Where the next sector goes. */
-  #sectors = 0;
-  #flushNumber = FIRST_JOURNAL_FLUSH;
   #compactAbove = COMPACT_ABOVE_SECTORS;
   #compactionError: unknown;
   #poison: { cause: unknown } | undefined;
@@ -135,9 +134,8 @@ export class BitmapFile {
       const { header, content } = loaded;
       for (const map of content.maps.values()) map.takeChanges();
       file = new BitmapFile(files, path, header, content.generation, content.maps);
-      file.#file = io;
+      file.#journal = new Journal(io, 1 + header.baseSectors);
       file.#crc = loaded.crc;
-      file.#sectors = 1 + header.baseSectors;
       if (loaded.journalSectors > 0) await file.#replaceNow();
     } catch (e: unknown) {
       await closeAfter(io, e);
@@ -256,13 +254,13 @@ export class BitmapFile {
 
   async #doClose(): Promise<void> {
     try {
-      const folded = this.#header.closed && this.#sectors === 1 + this.#header.baseSectors;
+      const folded = this.#header.closed && this.#journal?.sectors === 0;
       if (!folded || this.#hasChanges() || this.#poison !== undefined) await this.#observed(() => this.#prepareReplace(true));
     } catch (e: unknown) {
-      if (this.#file !== undefined) await closeAfter(this.#file, e);
+      if (this.#journal !== undefined) await closeAfter(this.#journal.file, e);
       throw e;
     }
-    await this.#file?.close();
+    await this.#journal?.file.close();
   }
 
   /** `prepare` fixes the content and answers how to write it; nothing may come between it and flushStarting. */
@@ -301,10 +299,13 @@ export class BitmapFile {
       if (windows !== undefined) records.windows(map, windows);
     }
     this.#forgetChanges();
-    const delta = records.finish({ header: this.#crc, first: this.#sectors, flush: this.#flushNumber });
-    const journal = this.#sectors - 1 - this.#header.baseSectors + delta.length / SECTOR_BYTES;
-    if (journal <= Math.max(this.#compactAbove, COMPACT_FACTOR * this.#header.baseSectors)) return () => this.#append(delta);
-    const image = this.#image(false);
+    const journal = this.#journal;
+    if (journal === undefined) throw new Error('the bitmap file was never made');
+    const delta = records.finish({ header: this.#crc, first: journal.next, flush: journal.flush });
+    const sectors = journal.sectors + delta.length / SECTOR_BYTES;
+    if (sectors <= Math.max(this.#compactAbove, COMPACT_FACTOR * this.#header.baseSectors)) return () => journal.append(delta);
+    // It will be as long again soon.
+    const image = this.#image(false, COMPACT_ABOVE_SECTORS);
     return async () => {
       try {
         await this.#replace(image);
@@ -313,19 +314,10 @@ export class BitmapFile {
         if (!(e instanceof ReplaceFailed) || e.renamed) throw e;
         // The old file is as it was: go on with it, and try again when it has grown as much once more.
         this.#compactionError = e.cause;
-        this.#compactAbove = journal + COMPACT_ABOVE_SECTORS;
-        await this.#append(delta);
+        this.#compactAbove = sectors + COMPACT_ABOVE_SECTORS;
+        await journal.append(delta);
       }
     };
-  }
-
-  async #append(delta: Buffer): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) throw new Error('the bitmap file was never made');
-    await writeAll(file, delta, this.#sectors * SECTOR_BYTES);
-    await file.sync();
-    this.#sectors += delta.length / SECTOR_BYTES;
-    this.#flushNumber += 1;
   }
 
   #forgetChanges(): void {
@@ -350,7 +342,7 @@ export class BitmapFile {
   }
 
   /** The whole file as it is in memory now; changes so far are in it. */
-  #image(closed: boolean): Image {
+  #image(closed: boolean, ahead = 0): Image {
     const records = new RecordWriter();
     for (const [name, map] of this.#maps) {
       map.takeChanges();
@@ -370,20 +362,18 @@ export class BitmapFile {
       closed,
     };
     const head = encodeHeader(header);
-    return { header, head, base: records.finish({ header: headerCrc(head), first: 1, flush: 1 }) };
+    return { header, head, base: records.finish({ header: headerCrc(head), first: 1, flush: 1 }), ahead };
   }
 
   async #replace(image: Image): Promise<void> {
-    const next = await replaceFile(this.#files, this.path, [image.head, image.base]);
-    const old = this.#file;
-    this.#file = next;
+    const next = await replaceFile(this.#files, this.path, Buffer.concat([image.head, image.base]), image.ahead * SECTOR_BYTES);
+    const old = this.#journal;
+    this.#journal = new Journal(next.file, 1 + image.header.baseSectors, Math.floor(next.zeroBytes / SECTOR_BYTES));
     this.#header = image.header;
     this.#crc = headerCrc(image.head);
-    this.#sectors = 1 + image.header.baseSectors;
-    this.#flushNumber = FIRST_JOURNAL_FLUSH;
     this.#compactAbove = COMPACT_ABOVE_SECTORS;
     this.#poison = undefined;
-    if (old !== undefined) await closeAfter(old, undefined);
+    if (old !== undefined) await closeAfter(old.file, undefined);
   }
 }
 

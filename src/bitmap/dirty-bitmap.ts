@@ -199,6 +199,25 @@ export class DirtyBitmap {
     return out;
   }
 
+  /** Puts its runs into `into`, two numbers each: bits since the end of the one before, and its length. How many; more than `into` has room for: not all. */
+  windowRuns(window: number, into: Uint16Array): number {
+    const first = window * WINDOW_REGIONS;
+    checkRegions(first, first, this.regionCount);
+    const page = this.#page(Math.floor(first / PAGE_BITS));
+    if (page === undefined) return 0;
+    const begin = first % PAGE_BITS;
+    const end = Math.min(begin + WINDOW_REGIONS, PAGE_BITS, begin + this.regionCount - first);
+    let runs = 0;
+    for (let at = begin; ; runs += 1) {
+      const set = at < end ? nextSetBit(page, at) : end;
+      if (set >= end) return runs;
+      if (2 * runs >= into.length) return runs + 1;
+      into[2 * runs] = set - at;
+      at = Math.min(nextClearBit(page, set), end);
+      into[2 * runs + 1] = at - set;
+    }
+  }
+
   /** Sets the bits that `bytes` (as from windowBytes) has set. RegionRangeError for a wrong length or a bit past the end. */
   orWindowBytes(window: number, bytes: Uint8Array): number {
     const first = window * WINDOW_REGIONS;

@@ -6,6 +6,8 @@ import { dirname } from 'node:path';
 import { Errno, type Files, IoError, type IoFile } from '../io/types.ts';
 import { DamagedBitmapError } from './sector.ts';
 
+const NO_ROOM: readonly number[] = [Errno.ENOSPC, Errno.EFBIG, Errno.EDQUOT];
+
 /** A new file could not take the old one's place; `renamed`: perhaps it did. `cause` says why. */
 export class ReplaceFailed extends Error {
   readonly renamed: boolean;
@@ -16,24 +18,31 @@ export class ReplaceFailed extends Error {
   }
 }
 
-/** Write beside, fsync, rename, fsync of the folder; the new file, open. Throws ReplaceFailed. */
-export async function replaceFile(files: Files, path: string, parts: readonly Uint8Array[]): Promise<IoFile> {
+/**
+ * Write beside, fsync, rename, fsync of the folder; the new file, open, and how many of `zeroBytes` behind the content there was room for.
+ * Throws ReplaceFailed.
+ */
+export async function replaceFile(
+  files: Files,
+  path: string,
+  content: Uint8Array,
+  zeroBytes = 0,
+): Promise<{ readonly file: IoFile; readonly zeroBytes: number }> {
   const temporary = `${path}.tmp`;
   let file: IoFile | undefined;
   let renamed = false;
   try {
-    file = await files.open(temporary, { write: true, create: true });
+    file = await files.open(temporary, { write: true, create: true, synced: true });
     await file.truncate(0);
-    let position = 0;
-    for (const part of parts) {
-      await writeAll(file, part, position);
-      position += part.length;
-    }
+    const written = await writeAtLeast(file, zeroBytes > 0 ? Buffer.concat([content], content.length + zeroBytes) : content, 0, content.length);
+    const full = written < content.length + zeroBytes;
+    // A full disk needs the room back.
+    if (full) await file.truncate(content.length);
     await file.sync();
     renamed = true;
     await files.rename(temporary, path);
     await files.syncDirectory(dirname(path));
-    return file;
+    return { file, zeroBytes: full ? 0 : zeroBytes };
   } catch (e: unknown) {
     if (file !== undefined) {
       await closeAfter(file, e);
@@ -47,7 +56,7 @@ export async function replaceFile(files: Files, path: string, parts: readonly Ui
 /** DamagedBitmapError when it is absent or can not be read: nothing is silently made anew (M13). */
 export async function openExisting(files: Files, path: string, write: boolean): Promise<IoFile> {
   try {
-    return await files.open(path, { write });
+    return await files.open(path, { write, synced: true });
   } catch (e: unknown) {
     if (e instanceof IoError && e.errno === Errno.ENOENT) throw new DamagedBitmapError('missing', `${path} is not there`);
     if (e instanceof IoError && e.errno === Errno.EIO) throw new DamagedBitmapError('unreadable', `${path} can not be opened: ${e.message}`);
@@ -68,12 +77,18 @@ async function afterwards(failure: unknown, what: string, step: () => Promise<vo
   }
 }
 
-/** Writes on after a short write; throws when the file takes no more. */
-export async function writeAll(file: IoFile, bytes: Uint8Array, position: number): Promise<void> {
+/** Writes on after a short write; throws when the file takes no more and has not taken `enough`. Bytes written. */
+export async function writeAtLeast(file: IoFile, bytes: Uint8Array, position: number, enough: number): Promise<number> {
   let done = 0;
   while (done < bytes.length) {
-    const n = await file.write(bytes.subarray(done), position + done);
-    if (n === 0) throw new IoError(Errno.EIO, 'the file takes no more bytes');
-    done += n;
+    try {
+      const n = await file.write(done === 0 ? bytes : bytes.subarray(done), position + done);
+      if (n === 0) throw new IoError(Errno.EIO, 'the file takes no more bytes');
+      done += n;
+    } catch (e: unknown) {
+      if (done >= enough && e instanceof IoError && NO_ROOM.includes(e.errno)) return done;
+      throw e;
+    }
   }
+  return done;
 }

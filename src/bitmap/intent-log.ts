@@ -26,10 +26,12 @@
  * two flushes is known to be still there.
  */
 import { DirtyBitmap, type Run } from './dirty-bitmap.ts';
+import { Entry, linkBefore, unlink } from './intent-entry.ts';
+import { MarkBatch } from './mark-batch.ts';
 import { checkRegions } from './regions.ts';
 
 export interface IntentLogOptions {
-  /** Regions with entries above which `pressure` asks for a sync: what would be resynced after a crash. */
+  /** Regions with entries for which there is room: what would be resynced after a crash. `pressure` asks for a sync before they are so many. */
   markedMax: number;
   /** Every flush of the file is announced by the file itself; see above. */
   exactFlushes?: boolean;
@@ -50,21 +52,11 @@ export interface CollectOptions {
   minAgeSeq?: number;
 }
 
+/** Of the entries allowed: kept free for regions written while a sync proves others. Fewer syncs of more writes each cost less. */
+const ROOM_SHARE = 1 / 8;
 /** Powers of two. */
 const RECENT_FIRST = 64;
 const RECENT_MAX = 16384;
-
-class Entry {
-  region = -1;
-  pending = 0;
-  /** Set on disk whatever a crash does now, and so until the entry goes: nothing clears the mark of a region that has one. */
-  durable = false;
-  /** The number that was current when the last write ended. */
-  endSeq = 0;
-  /** Neighbours among the idle; itself when it is not linked. */
-  previous: Entry = this;
-  next: Entry = this;
-}
 
 export class IntentLog {
   readonly #marks: DirtyBitmap;
@@ -79,9 +71,9 @@ export class IntentLog {
   readonly #held: DirtyBitmap;
   readonly #durable: DirtyBitmap;
   /** Marked, and neither durable nor in the flush under way. */
-  #fresh: DirtyBitmap;
+  #fresh: MarkBatch;
   /** Marked when the flush under way began, and not durable before it. */
-  #flight: DirtyBitmap;
+  #flight: MarkBatch;
   /** exactFlushes: cleared since the last flush began; still set on disk if durable says so. */
   readonly #stale: DirtyBitmap;
   #token = 0;
@@ -99,8 +91,8 @@ export class IntentLog {
     this.#exact = o.exactFlushes === true;
     this.#held = marks.clone();
     this.#durable = marks.clone();
-    this.#fresh = new DirtyBitmap(marks.regionCount);
-    this.#flight = new DirtyBitmap(marks.regionCount);
+    this.#fresh = new MarkBatch(marks.regionCount);
+    this.#flight = new MarkBatch(marks.regionCount);
     this.#stale = new DirtyBitmap(marks.regionCount);
   }
 
@@ -204,7 +196,7 @@ export class IntentLog {
   addAll(marks: DirtyBitmap): boolean {
     for (const run of marks.runs()) this.#mark(run.first, run.first + run.length - 1);
     this.#held.or(marks);
-    return this.#fresh.count > 0 || this.#flight.count > 0;
+    return this.unflushedRegions > 0;
   }
 
   /** A durable account elsewhere has these held marks (M5), or they are known equal: they go, except where a write is unproven. */
@@ -244,8 +236,10 @@ export class IntentLog {
     if (this.#flushing) throw new Error('a flush of the intent log is under way already');
     this.#flushing = true;
     this.#token += 1;
-    this.#durable.andNot(this.#stale);
-    this.#stale.clearAll();
+    if (this.#stale.count > 0) {
+      this.#durable.andNot(this.#stale);
+      this.#stale.clearAll();
+    }
     [this.#flight, this.#fresh] = [this.#fresh, this.#flight];
     return this.#token;
   }
@@ -253,19 +247,18 @@ export class IntentLog {
   /** That flush is durable. */
   flushDone(token: number): void {
     this.#endFlush(token);
-    this.#durable.or(this.#flight);
-    this.#flight.clearAll();
+    this.#flight.moveTo(this.#durable);
   }
 
   /** That flush failed: what it was to write is not durable. */
   flushFailed(token: number): void {
     this.#endFlush(token);
-    for (const run of this.#flight.runs()) {
+    for (const run of this.#flight.map.runs()) {
       for (const marked of runsWithin(this.#marks, run.first, run.first + run.length - 1)) {
-        this.#fresh.setRange(marked.first, marked.first + marked.length - 1);
+        this.#fresh.addRange(marked.first, marked.first + marked.length - 1);
       }
     }
-    this.#flight.clearAll();
+    this.#flight.clear();
   }
 
   #endFlush(token: number): void {
@@ -290,7 +283,7 @@ export class IntentLog {
 
   /** Marks that no finished flush covers. */
   get unflushedRegions(): number {
-    return this.#fresh.count + this.#flight.count;
+    return this.#fresh.map.count + this.#flight.map.count;
   }
 
   /** The newest number that is proven; 0: none. */
@@ -303,9 +296,19 @@ export class IntentLog {
     return this.#pendingRegions > 0 || this.#idle.previous.endSeq > this.#proven;
   }
 
-  /** More regions are marked than allowed: a sync should start now, then `collect`. Held marks do not count, no sync helps them. */
+  /** Regions with entries. Held marks do not count, no sync helps them. */
+  get writtenRegions(): number {
+    return this.#entries.size;
+  }
+
+  /** So many have entries that a sync should start now, then `collect`: while it takes its time there is room for others. */
   get pressure(): boolean {
-    return this.#entries.size > this.#markedMax;
+    return this.#entries.size > this.#markedMax - Math.floor(this.#markedMax * ROOM_SHARE);
+  }
+
+  /** What `collect` is to keep at most when it makes room. */
+  get keptUnderPressure(): number {
+    return this.#markedMax - Math.floor(this.#markedMax * 2 * ROOM_SHARE);
   }
 
   // -------------------------------------------------------------------------------------------------------- parts
@@ -336,22 +339,22 @@ export class IntentLog {
     this.#marks.setRange(first, last);
     this.#stale.clearRange(first, last);
     if (first === last) {
-      if (!this.#durable.get(first) && !this.#flight.get(first)) this.#fresh.set(first);
+      if (!this.#durable.get(first) && !this.#flight.map.get(first)) this.#fresh.add(first);
       return;
     }
-    this.#fresh.setRange(first, last);
-    for (const run of runsWithin(this.#durable, first, last)) this.#fresh.clearRange(run.first, run.first + run.length - 1);
-    for (const run of runsWithin(this.#flight, first, last)) this.#fresh.clearRange(run.first, run.first + run.length - 1);
+    this.#fresh.addRange(first, last);
+    for (const map of [this.#durable, this.#flight.map])
+      for (const run of runsWithin(map, first, last)) this.#fresh.map.clearRange(run.first, run.first + run.length - 1);
   }
 
   #unmark(first: number, last: number): void {
     this.#marks.clearRange(first, last);
-    this.#fresh.clearRange(first, last);
+    this.#fresh.map.clearRange(first, last);
     if (this.#exact) {
       this.#stale.setRange(first, last);
     } else {
       this.#durable.clearRange(first, last);
-      this.#flight.clearRange(first, last);
+      this.#flight.map.clearRange(first, last);
     }
   }
 }
@@ -365,18 +368,4 @@ function* runsWithin(map: DirtyBitmap, first: number, last: number): Generator<R
   ) {
     yield run;
   }
-}
-
-function unlink(e: Entry): void {
-  e.previous.next = e.next;
-  e.next.previous = e.previous;
-  e.next = e;
-  e.previous = e;
-}
-
-function linkBefore(ring: Entry, e: Entry): void {
-  e.previous = ring.previous;
-  e.next = ring;
-  ring.previous.next = e;
-  ring.previous = e;
 }

@@ -4,6 +4,8 @@
  *   whole     every sector is there
  *   torn      power or process failed while a flush that nobody was told of was being written: bad sectors lie only inside
  *             the last flush, and each of them is zero from some byte on, or absent
+ *
+ * (zero sectors behind the last flush are neither: room that was made for the next ones, or what never came of one)
  *   damaged   anything else (DamagedBitmapError): a bad base or header, bytes that changed, a hole before the last flush
  *
  * Invariants: the base was durable before the file got its name, so nothing in it is ever torn; flush n + 1 was begun only
@@ -12,7 +14,7 @@
 import { Errno, IoError, type IoFile } from '../io/types.ts';
 import { Content } from './records.ts';
 import { RegionMap } from './regions.ts';
-import { DamagedBitmapError, decodeHeader, decodeSector, type Header, headerCrc, isTorn, type Sector, SECTOR_BYTES } from './sector.ts';
+import { DamagedBitmapError, decodeHeader, decodeSector, type Header, headerCrc, isTorn, isZero, type Sector, SECTOR_BYTES } from './sector.ts';
 import { CodecError } from './varint.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -25,7 +27,7 @@ export interface Loaded {
   content: Content;
   /** Sectors behind the base, whole or not. */
   journalSectors: number;
-  /** Sectors of the last flush that are missing, at least 1 when it was torn; 0: whole. */
+  /** Sectors of the last flush that are missing, as far as can be told, at least 1 when it was torn; 0: whole. */
   torn: number;
 }
 
@@ -50,6 +52,8 @@ class Loader {
   /** Payloads of that flush so far, when it belongs to the journal. */
   #payloads: Uint8Array[] = [];
   #bad = 0;
+  /** How many of the last of them are zero: there may be no more of the flush. */
+  #zero = 0;
   /** Its last sector was seen, and sectors before it are bad. */
   #ended = false;
 
@@ -95,7 +99,14 @@ class Loader {
   }
 
   #journalSector(sector: Sector | undefined, s: Buffer, number: number): void {
+    if (sector === undefined && isZero(s)) {
+      this.#zero += 1;
+      return;
+    }
     if (this.#ended) throw new DamagedBitmapError('order', `sector ${String(number)} follows a flush that is not whole`);
+    // They were a hole.
+    this.#bad += this.#zero;
+    this.#zero = 0;
     if (sector === undefined) {
       const place = { header: this.#crc, number, flush: this.#flush, flushFirst: this.#flushFirst };
       if (!isTorn(s, place)) throw new DamagedBitmapError('sector', `sector ${String(number)} is neither whole nor unwritten`);

@@ -31,6 +31,8 @@ export class RecordWriter {
   #select: Uint8Array | undefined;
   /** Where a window is written before it is known how: one for all, since a file may have a million of them. */
   readonly #record = new Uint8Array(16 + WINDOW_BYTES);
+  /** Each takes two bytes at least: more are written as bits. */
+  readonly #runs = new Uint16Array(WINDOW_BYTES);
 
   get sectors(): number {
     return this.#payloads.length + (this.#used > 0 ? 1 : 0);
@@ -122,14 +124,12 @@ export class RecordWriter {
   }
 
   #mixed(map: DirtyBitmap, window: number): void {
-    const first = window * WINDOW_REGIONS;
-    const stop = Math.min(first + WINDOW_REGIONS, map.regionCount);
+    const runs = this.#runs;
     const record = this.#record;
     const start = putVarint(record, 1, window);
+    const count = map.windowRuns(window, runs);
     let used = start + 1;
-    let count = 0;
-    let end = first;
-    for (let run = map.nextDirtyRun(first, WINDOW_REGIONS, stop); run !== undefined; run = map.nextDirtyRun(end, WINDOW_REGIONS, stop)) {
+    for (let i = 0; i < 2 * count; i += 2) {
       // Each run takes at most four bytes.
       if (used + 4 > start + WINDOW_BYTES) {
         const bits = map.windowBytes(window);
@@ -138,10 +138,8 @@ export class RecordWriter {
         this.#put(record, start + bits.length);
         return;
       }
-      used = putVarint(record, used, run.first - end);
-      used = putVarint(record, used, run.length - 1);
-      end = run.first + run.length;
-      count += 1;
+      used = putVarint(record, used, runs[i] ?? 0);
+      used = putVarint(record, used, (runs[i + 1] ?? 1) - 1);
     }
     record[0] = Kind.RUNS;
     record[start] = count;

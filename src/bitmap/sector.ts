@@ -222,6 +222,13 @@ export function isTorn(s: Buffer, place: SectorPlace): boolean {
   return true;
 }
 
+const ZEROES = Buffer.alloc(SECTOR_BYTES);
+
+/** True for a sector in which nothing was written. */
+export function isZero(s: Buffer): boolean {
+  return ZEROES.subarray(0, s.length).equals(s);
+}
+
 function seal(s: Buffer): void {
   s.writeUInt32BE(END_MARK, END_AT);
   s.writeUInt32BE(crc32(s.subarray(0, CRC_AT)), CRC_AT);

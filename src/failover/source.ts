@@ -251,7 +251,7 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
     void this.prover
       .prove()
       .then((proven) => {
-        if (proven) this.marks.collect(true);
+        if (proven) this.marks.makeRoom();
       })
       .finally(() => {
         this.#relieving = false;

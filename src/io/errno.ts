@@ -31,6 +31,7 @@ export const Errno = {
   ETIMEDOUT: 110,
   ECONNREFUSED: 111,
   EHOSTUNREACH: 113,
+  EDQUOT: 122,
 } as const;
 export type Errno = (typeof Errno)[keyof typeof Errno];
 

@@ -59,6 +59,8 @@ export interface OpenOptions {
   exclusive?: boolean;
   /** With `create`: readable by its owner alone, mode 0600 from the first moment. One that exists keeps its mode. A world without owners ignores it. */
   private?: boolean;
+  /** Where the system can do that at less cost than a `sync` after each write, writes are durable when they end: see `IoFile.synced`. */
+  synced?: boolean;
 }
 
 export interface Files {
@@ -77,6 +79,8 @@ export interface Files {
 }
 
 export interface IoFile {
+  /** Each write is durable when it resolves, with the size that it made. */
+  readonly synced?: boolean;
   /** Bytes read, which may be fewer than asked; 0 at the end. */
   read(into: Uint8Array, position: number): Promise<number>;
   /** Bytes written, which may be fewer than asked. */
@@ -209,10 +213,7 @@ export interface ServeMarks {
    * neither under way nor touched, knows that nothing is written there. No more writes are executed at a time than there are words.
    */
   underWay: Uint32Array;
-  /**
-   * So many are served together, by calls with the same `allowed`: none before the last has come, none any more after one's `unserve` or end.
-   * What comes after a WRITE's answer is executed, or told, behind what others had sent before that WRITE, within their limits.
-   */
+  /** So many are served together, by calls with the same `allowed`, from the last one's on until one's `unserve` or end, and in one order (M4). */
   clients: number;
 }
 
@@ -321,8 +322,7 @@ export interface Engine {
   stopReceiving(conn: ConnId): void;
   /**
    * Server. Undefined when nothing is expected from its peer: all that was given to it has left, and no request has come in half. Else a
-   * count of bytes that came and went, which stands still as long as the peer does.
-   */
+   * count of bytes that came and went, which stands still as long as the peer does. */
   awaited(conn: ConnId): number | undefined;
 
   /**

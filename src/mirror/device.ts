@@ -18,6 +18,7 @@ import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { Log } from '../io/log.ts';
 import { type Clock, Errno, errnoName, type Handle, type RequestId } from '../io/types.ts';
 import type { Replier } from '../nbd/device.ts';
+import type { MirrorDeviceOptions } from './device-options.ts';
 import { Entrance } from './entrance.ts';
 import { Gate, type Suspension } from './gate.ts';
 import type { MirrorHost } from './host.ts';
@@ -37,21 +38,6 @@ import { Sessions, type SessionsOwner } from './sessions.ts';
 import type { MirrorSettings } from './settings.ts';
 import { StallGuard } from './stall-guard.ts';
 import { provesAll, stillHeld, verdict } from './verdict.ts';
-
-export interface MirrorDeviceOptions {
-  hub: EngineHub;
-  clock: Clock;
-  log: Log;
-  local: LocalLeg;
-  marks: Marks;
-  host: MirrorHost;
-  settings: MirrorSettings;
-  sizeBytes: number;
-  /** The mirror's sector size, which no leg exceeds: told to clients as the smallest block. */
-  sectorBytes: number;
-  /** failureTimeout: a process that stood still for longer answers nothing until its host says so (M9). */
-  stallLimitMs: number;
-}
 
 export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwner, SessionsOwner, IssueOwner, ServedOwner {
   readonly hub: EngineHub;
@@ -153,10 +139,11 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     }
     m.first = this.marks.regions.regionOf(m.offset);
     m.last = this.marks.regions.regionOf(m.offset + m.length - 1);
+    const { writtenRegions } = this.marks.intent;
     for (const t of this.targets.values()) if (!t.inSession) this.marks.markOutOfSync(t.node, m.first, m.last);
     m.marked = true;
     const mustFlush = this.marks.begin(m.first, m.last);
-    if (this.marks.intent.pressure) this.#host.pressure();
+    if (this.marks.intent.writtenRegions > writtenRegions && this.marks.intent.pressure) this.#host.pressure();
     if (mustFlush) this.marks.whenDurable(this, m.index);
     else this.#queue.enter(m);
   }

@@ -24,7 +24,7 @@ export interface DurableWaiter {
 export interface IntentLimits {
   /** Regions kept marked after their data was proven, so that a hot set costs no flush. */
   keepMax: number;
-  /** Regions marked at most: what would be resynced after a crash. */
+  /** Regions marked at most, as far as syncs keep up: what would be resynced after a crash. */
   markedMax: number;
 }
 
@@ -203,6 +203,12 @@ export class Marks {
   collect(keep: boolean): number {
     this.hear();
     return this.intent.collect({ keepMax: keep ? this.#limits.keepMax : 0 });
+  }
+
+  /** Drops intent marks that are proven, so that there is room for others. */
+  makeRoom(): void {
+    this.hear();
+    this.intent.collect({ keepMax: Math.min(this.#limits.keepMax, this.intent.keptUnderPressure) });
   }
 
   close(): void {

@@ -7,7 +7,7 @@ const at = (text: string) => textBreaches({ path: 'x.ts', text }).map((b) => b.r
 
 /** Files that are one idea and longer than that, each with its own limit. */
 const longerWithReason: Record<string, { linesMax: number; why: string } | undefined> = {
-  'src/mirror/device.ts': { linesMax: 475, why: 'the way of one request, which is best read in one piece' },
+  'src/mirror/device.ts': { linesMax: 476, why: 'the way of one request, which is best read in one piece' },
   'src/failover/node.ts': { linesMax: 560, why: 'the roles of one mirror on one node, which exclude each other under one mutex' },
 };
 

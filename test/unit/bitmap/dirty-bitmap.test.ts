@@ -246,4 +246,26 @@ describe('dirty bitmap', () => {
     expect(() => new DirtyBitmap(2 ** 34 + 1)).toThrow(RegionRangeError);
     expect(m.count).toBe(0);
   });
+
+  it('tells the runs of a window, and when they are more than there is room for', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.nat(40_999), { maxLength: 300 }), fc.nat(80), fc.integer({ min: 0, max: 6 }), (regions, window, room) => {
+        const map = new DirtyBitmap(41_000);
+        for (const r of regions) map.setRange(r, Math.min(r + (r % 7), 40_999));
+        const first = window * WINDOW_REGIONS;
+        const stop = Math.min(first + WINDOW_REGIONS, 41_000);
+        const want: number[] = [];
+        let end = first;
+        for (let run = map.nextDirtyRun(first, WINDOW_REGIONS, stop); run !== undefined; run = map.nextDirtyRun(end, WINDOW_REGIONS, stop)) {
+          want.push(run.first - end, run.length);
+          end = run.first + run.length;
+        }
+        const into = new Uint16Array(2 * room);
+        const count = map.windowRuns(window, into);
+        expect(count).toBe(Math.min(want.length / 2, room + 1));
+        expect([...into.subarray(0, Math.min(2 * count, 2 * room))]).toEqual(want.slice(0, 2 * Math.min(count, room)));
+      }),
+    );
+    expect(() => new DirtyBitmap(10).windowRuns(1, new Uint16Array(2))).toThrow(RegionRangeError);
+  });
 });

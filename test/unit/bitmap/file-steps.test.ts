@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { closeAfter, openExisting, ReplaceFailed, replaceFile, writeAll } from '../../../src/bitmap/file-steps.ts';
+import { closeAfter, openExisting, ReplaceFailed, replaceFile, writeAtLeast } from '../../../src/bitmap/file-steps.ts';
 import { DamagedBitmapError } from '../../../src/bitmap/sector.ts';
 import { Errno, IoError } from '../../../src/io/types.ts';
 import { MemoryFiles } from '../../support/memory-files.ts';
 
 const PATH = '/var/file';
 const OLD = Buffer.from('the old content, longer than the new');
-const NEW = [Buffer.from('new '), Buffer.from('content')];
+const NEW = Buffer.from('new content');
 
 describe('replacing a file', () => {
   it('leaves the old or the new one whole, wherever the process dies and whatever power failure takes', async () => {
@@ -17,7 +17,7 @@ describe('replacing a file', () => {
       files.budget = budget;
       let done = true;
       try {
-        await (await replaceFile(files, PATH, NEW)).close();
+        await (await replaceFile(files, PATH, NEW)).file.close();
       } catch (e: unknown) {
         expect(e).toBeInstanceOf(ReplaceFailed);
         done = false;
@@ -40,7 +40,7 @@ describe('replacing a file', () => {
     expect([files.openFiles, await files.list('/var')]).toEqual([0, []]);
     files.put(`${PATH}.tmp`, OLD);
     files.fault = () => undefined;
-    await (await replaceFile(files, PATH, NEW)).close();
+    await (await replaceFile(files, PATH, NEW)).file.close();
     expect(Buffer.from(files.peek(PATH)).toString()).toBe('new content');
   });
 
@@ -68,10 +68,24 @@ describe('steps with files', () => {
     const files = new MemoryFiles();
     const f = await files.open(PATH, { write: true, create: true });
     files.fault = (o) => (o === 'write' ? { atMostBytes: 3 } : undefined);
-    await writeAll(f, OLD, 2);
+    expect(await writeAtLeast(f, OLD, 2, OLD.length)).toBe(OLD.length);
     expect(Buffer.from(files.peek(PATH).subarray(2)).equals(OLD)).toBe(true);
     files.fault = (o) => (o === 'write' ? { atMostBytes: 0 } : undefined);
-    await expect(writeAll(f, OLD, 0)).rejects.toThrow(IoError);
+    await expect(writeAtLeast(f, OLD, 0, OLD.length)).rejects.toThrow(IoError);
+  });
+
+  it('is content with enough on a full disk, and with nothing less or another error', async () => {
+    const files = new MemoryFiles();
+    const f = await files.open(PATH, { write: true, create: true });
+    const limited = async (takes: number, errno: number): Promise<number> => {
+      const faults = [{ atMostBytes: takes }, { errno }];
+      files.fault = (o) => (o === 'write' ? faults.shift() : undefined);
+      return writeAtLeast(f, OLD, 0, 10);
+    };
+    expect(await limited(10, Errno.ENOSPC)).toBe(10);
+    expect(await limited(13, Errno.EFBIG)).toBe(13);
+    await expect(limited(9, Errno.ENOSPC)).rejects.toMatchObject({ errno: Errno.ENOSPC });
+    await expect(limited(13, Errno.EIO)).rejects.toMatchObject({ errno: Errno.EIO });
   });
 
   it('knows an absent file from one that it can not look at', async () => {

@@ -136,6 +136,16 @@ describe('intent log', () => {
     expect(log.markedRegions).toBe(2);
   });
 
+  it('asks for a sync while there is room for those that come meanwhile, and says what to keep then', () => {
+    const { log } = newLog({ markedMax: 16, marks: new DirtyBitmap(40) });
+    for (let r = 0; r < 14; r += 1) provenWrite(log, r);
+    expect([log.pressure, log.writtenRegions, log.keptUnderPressure]).toEqual([false, 14, 12]);
+    for (const r of [20, 21, 22]) log.begin(r, r);
+    expect(log.pressure).toBe(true);
+    expect(log.collect({ keepMax: log.keptUnderPressure })).toBe(5);
+    expect([log.pressure, log.writtenRegions]).toEqual([false, 12]);
+  });
+
   it('counts what a failed flush was to write as not on disk', () => {
     const { log } = newLog();
     log.begin(1, 1);
