@@ -279,7 +279,7 @@ static void receive_all(struct engine *e, uint32_t id) {
 
   do {
     struct conn *c = conn_find(e, id);
-    if (c == NULL || c->state != CONN_OPEN) return;
+    if (c == NULL || c->state != CONN_OPEN || !c->receiving) return;
     before = c->moved;
     if (!conn_look(e, id)) return;
     c = conn_find(e, id);
@@ -293,7 +293,11 @@ static void seat_back(struct seat *t) {
 
   if (c == NULL) return;
   if (!c->receiving) server_stop(c);
-  if (t->error == 0 && t->answers_sent < t->answers_length && !conn_owe(c, t->answers + t->answers_sent, t->answers_length - t->answers_sent)) return;
+  if (t->error == 0 && t->answers_sent < t->answers_length) {
+    if (!conn_owe(c, t->answers + t->answers_sent, t->answers_length - t->answers_sent)) return;
+    /* Until what all have sent is told, also if it ends meanwhile. */
+    c->blocked = true;
+  }
   if (t->error != 0) conn_close(c, t->error);
   else if (c->state == CONN_OPEN) {
     c->keep = t->over && t->fill == t->pos;
@@ -307,9 +311,14 @@ static void seat_flush(struct seat *t) {
 
   if (c == NULL || c->state == CONN_CLOSED) return;
   if (c->state == CONN_LINGER && c->seat == t) {
+    c->blocked = false;
     c->state = CONN_OPEN;
     conn_close(c, 0);
-  } else conn_flush(c);
+    return;
+  }
+  if (c->tail != NULL) c->blocked = false;
+  conn_flush(c);
+  if (c->state == CONN_LINGER && c->replying == 0 && c->tail == NULL) conn_finish(c, 0);
 }
 
 static void take_back(struct serve *s) {
@@ -330,15 +339,15 @@ static void take_back(struct serve *s) {
     const struct conn *c = conn_of(&s->seats[i]);
     if (c != NULL && !c->keep) receive_all(s->e, c->id);
   }
-  s->returning = false;
   for (unsigned i = 0; i < s->count; i += 1) {
     struct seat *t = &s->seats[i];
     t->answers_sent = 0;
     t->answers_length = 0;
     t->writes_answered = false;
     t->over = false;
-    seat_flush(t);
   }
+  s->returning = false;
+  for (unsigned i = 0; i < s->count; i += 1) seat_flush(&s->seats[i]);
 }
 
 static void joined(struct serve *s) {

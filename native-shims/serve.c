@@ -298,10 +298,9 @@ static void tell(struct serve *s) {
 
 /*
  * Executes what is in hand; false: the sockets are to go back. Of several, who has no more room for answers may send them in the midst of it
- * when what the others have sent is in hand too, and when nobody else's have left since: the others' requests come before what it asks next.
+ * once, when what the others have sent is in hand too: all of that comes before what anybody asks next.
  */
 static bool execute(struct serve *s) {
-  const struct seat *full = NULL;
   bool again;
 
   do {
@@ -317,8 +316,7 @@ static bool execute(struct serve *s) {
       if (step == STEP_OTHER) return false;
       if (step != STEP_FULL) continue;
       if (s->count > 1 && t->writes_answered) {
-        if ((s->left && full != t) || visit(s, t) >= VISIT_END) return false;
-        full = t;
+        if (s->left || visit(s, t) >= VISIT_END) return false;
         s->left = true;
       }
       if (!send_answers(t)) return false;
