@@ -44,6 +44,7 @@ export class Resync {
   readonly #pieces = new Map<number, number>();
   #copied: { first: number; last: number }[] = [];
   #copiedBytes = 0;
+  #proving: Promise<boolean> | undefined;
   readonly #zeroed = new ZeroedHoles();
   #cursor = 0;
   /** Rest of the region run that is being cut into pieces. */
@@ -350,8 +351,15 @@ export class Resync {
     }
   }
 
-  /** Both legs sync what has been copied; then, and only then, its marks go (M5). False: the session is over. */
+  /** One at a time: holes that an earlier one has still to make are made before their regions' marks go (M1). */
   async #prove(): Promise<boolean> {
+    while (this.#proving !== undefined) await this.#proving;
+    this.#proving = this.#proveCopied().finally(() => (this.#proving = undefined));
+    return await this.#proving;
+  }
+
+  /** Both legs sync what has been copied; then, and only then, its marks go (M5). False: the session is over. */
+  async #proveCopied(): Promise<boolean> {
     const copied = this.#copied;
     if (copied.length === 0) return this.#alive();
     this.#copied = [];
