@@ -111,6 +111,7 @@ async function connectForeign(s: Dialer, uri: string): Promise<NbdClient> {
     exportName,
     ...secure,
     connections: ctx.env.tunables.connectionsPerTarget,
+    spread: true,
     connectTimeoutMs: s.timeoutMs * (DIAL_STEPS_MAX + (tls === undefined ? 0 : TLS_STEPS_MAX)),
     replyTimeoutMs: s.timeoutMs,
   });

@@ -43,6 +43,8 @@ export interface NbdClientSettings {
   secure?: Secure;
   /** Wanted; one is used unless the server announces CAN_MULTI_CONN. Default 1. */
   connections?: number;
+  /** Short writes are spread over them too, for a server that looks at its connections in turn. Default: they stay together on one. */
+  spread?: boolean;
   /** Dialling and handshake together, for each connection. Default 5000. */
   connectTimeoutMs?: number;
   /**
@@ -128,6 +130,7 @@ export class NbdClient {
       remote: first.pull.socket.remote,
       requestsMax,
       bytesMax,
+      spread: o.spread === true,
       queueMax: o.queueMax ?? 1024,
       replyTimeoutMs,
       baseAllocationContextId: info.baseAllocationContextId,

@@ -129,6 +129,8 @@ export interface LinkLimits {
   /** Pieces without a reply, and their payload bytes, on each connection. */
   requestsMax: number;
   bytesMax: number;
+  /** Short writes do not stay together. */
+  spread?: boolean;
 }
 
 export class Links {
@@ -157,7 +159,7 @@ export class Links {
 
   /** For a piece of that kind; undefined: none has room. See TOGETHER_BYTES. */
   pickFor(cmd: number, flags: number, length: number): Link | undefined {
-    if (cmd !== NBD_CMD_WRITE || flags !== 0 || length > SHORT_MAX_BYTES) return this.pick(payloadBytes(cmd, length));
+    if (this.#limits.spread === true || cmd !== NBD_CMD_WRITE || flags !== 0 || length > SHORT_MAX_BYTES) return this.pick(payloadBytes(cmd, length));
     const last = this.#last;
     if (last?.open === true && last.bytes + length <= TOGETHER_BYTES && this.#hasRoom(last, length)) return last;
     this.#last = this.pick(length);

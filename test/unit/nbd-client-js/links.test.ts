@@ -64,6 +64,18 @@ describe('the links of a client', () => {
     expect(links.pickFor(NBD_CMD_WRITE, 0, 2000)).toBeUndefined();
   });
 
+  it('spread short writes over all of them for a server that wants that', () => {
+    const links = new Links({ requestsMax: 1000, bytesMax: 1e9, spread: true });
+    const pool = new PiecePool();
+    const all = [links.add(1), links.add(2), links.add(3)];
+    const picked = all.map(() => {
+      const link = links.pickFor(NBD_CMD_WRITE, 0, 4096);
+      link?.add(pool.take(), 0);
+      return link;
+    });
+    expect(new Set(picked)).toEqual(new Set(all));
+  });
+
   it('always have room for a piece alone', () => {
     const links = new Links({ requestsMax: 2, bytesMax: 1000 });
     const a = links.add(1);
