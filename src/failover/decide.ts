@@ -299,6 +299,11 @@ const evidence: Row = (s) => {
       changesIf: ['failureTimeout has passed since start'],
     };
   }
+  const unsaid = s.unsaid.filter((n) => s.required.has(n));
+  if (unsaid.length > 0) {
+    const why = `${names(unsaid)} can be heard again, and what is known of its records is of before: it may have served since`;
+    return wait(s, 'evidence', why, [`${names(unsaid)} says how it sees the mirror`, 'an operator forces it online']);
+  }
   const unserved = isHigher(highestSeen(s), highestProven(s)) ? `; epoch ${epochText(highestSeen(s))} was claimed and never served` : '';
   const heard = s.heard.length === 0 ? 'nobody else is required' : `${names(s.heard.map((v) => v.node))} can be heard`;
   const given = s.granted === null ? '' : `${s.granted.from} has handed the mirror over to this node in epoch ${epochText(s.granted.epoch)}; `;

@@ -1,11 +1,15 @@
 /**
  * What is read and asked anew before an operator's command is decided, or shown to him: the flag files here, and how each other
  * node that is heard sees the mirror. Last heartbeats may be of before his previous command, on whichever node he gave it.
+ *
+ * Also before a node claims an epoch by itself. A claim that one node refuses, since it serves by now, has been accepted by others, and
+ * ends that service: so it is not begun on what was true once.
  */
 import { ClusterError } from '../cluster/errors.ts';
 import type { NodeContext } from './context.ts';
 import type { FlagFiles } from './flags.ts';
-import type { NodeName, NodeView } from './types.ts';
+import { isUnsaid } from './situation.ts';
+import type { DecideRule, Facts, NodeName, NodeView } from './types.ts';
 
 /** However long failureTimeout is: an operator waits, and his program for no longer than a minute. */
 const ASK_MAX_MS = 5000;
@@ -24,6 +28,17 @@ export async function lookAfresh(n: Asker & { readonly flags: FlagFiles }): Prom
   await n.own.settled();
   await n.flags.refresh();
   return await askHeard(n);
+}
+
+/**
+ * Before a node goes in service by itself, which is decided again on the answers. By evidence, all who are heard are asked: it is their records
+ * that prove something. By any other rule only those who have said nothing since they were silent, so that no takeover waits for the others.
+ */
+export async function askBeforeClaim(n: Asker & { facts(command: Facts['command'], claiming: boolean): Facts }, rule: DecideRule): Promise<void> {
+  const facts = n.facts({ kind: 'none' }, false);
+  const isOld = (node: NodeName): boolean => !Object.hasOwn(facts.peers, node) || isUnsaid(facts, node);
+  const heard = n.others().filter((node) => n.silentForMs(node) < facts.failureTimeoutMs);
+  await askViews(n, rule === 'evidence' ? heard : heard.filter(isOld), true);
 }
 
 /** `patient`: of whoever is heard a connection to ask on is waited for: after a cut, the way there may be back later than the way here. */

@@ -21,7 +21,7 @@ import { endNode, endTerm, stopClean } from './end-of-term.ts';
 import type { NodeEnv } from './env.ts';
 import { compareEpoch, isHigher } from './epoch.ts';
 import type { FlagFiles } from './flags.ts';
-import { lookAfresh } from './fresh-views.ts';
+import { askBeforeClaim, lookAfresh } from './fresh-views.ts';
 import { grantAfterClaim } from './grant.ts';
 import type { HeartbeatFacts } from './heartbeat-facts.ts';
 import { Mutex } from './mutex.ts';
@@ -375,11 +375,12 @@ export class MirrorNode implements Claimant {
       this.quorum.keep(source, d.action === 'suspend');
       return;
     }
-    if (d.action === 'go-in-service') await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
-    else
+    if (d.action === 'go-in-service') await askBeforeClaim(this, d.rule);
+    if (d.action !== 'go-in-service')
       await this.own.apply(d, () => {
         this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
       });
+    else if (!this.#roles.busy && !this.switchovers.underWay) await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
   }
 
   /** Another's claim holds us back until it is lost, or has nothing higher to show than our epoch. */

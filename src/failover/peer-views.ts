@@ -61,7 +61,9 @@ export class PeerViews {
     for (const n of nodes) {
       const view = this.#views.get(n);
       const silentForMs = this.silentForMs(n);
-      if (view !== undefined && silentForMs !== undefined) peers[n] = { view, silentForMs };
+      const heardAt = this.#heardAt.get(n);
+      if (view !== undefined && silentForMs !== undefined && heardAt !== undefined)
+        peers[n] = { view, silentForMs, saidForMs: this.#clocks.now() - heardAt };
     }
     return peers;
   }

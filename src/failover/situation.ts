@@ -7,6 +7,9 @@
  * silence alone, the owner of the newest epoch, and owners of later claims, who may have served. Who gave a grant needs the
  * word of whoever got it. Who got one does without the word of the last source, which has given it; and, in contact with it
  * until then, without that of members that can't be heard, as in a takeover.
+ *
+ * "Unsaid" is a node heard that was silent until just now, and has not said since how it sees the mirror: what is known of it is of
+ * before, and it may have served meanwhile. What that holds back stays held back; but it is no evidence.
  */
 import { holdsNothingMore, provenEpoch, sameMirror, splitBrain, termOf } from './account.ts';
 import { definesOver } from './definition.ts';
@@ -32,6 +35,8 @@ export interface Situation {
   /** Other nodes of the mirror, foreign targets left out. */
   mates: NodeName[];
   heard: NodeView[];
+  /** Of those, who has said nothing since it was silent for failureTimeout. */
+  unsaid: NodeName[];
   /** In service and heard; one that has been removed from the mirror counts as well: it still writes. */
   serving: NodeView | undefined;
   term: Epoch | null;
@@ -89,6 +94,12 @@ function holdsGrant(v: NodeView, heard: readonly NodeView[]): boolean {
   return giver === undefined || sameGrant(grantGiven(giver.record), held);
 }
 
+/** What it said last came before a silence, whether its own or ours. */
+export function isUnsaid(facts: Pick<Facts, 'peers' | 'failureTimeoutMs'>, node: NodeName): boolean {
+  const said = Object.hasOwn(facts.peers, node) ? facts.peers[node]?.saidForMs : undefined;
+  return said !== undefined && said >= facts.failureTimeoutMs;
+}
+
 export function situationOf(facts: Facts): Situation {
   const self = facts.self;
   const record = self.record;
@@ -112,6 +123,7 @@ export function situationOf(facts: Facts): Situation {
     definition,
     mates,
     heard,
+    unsaid: heard.map((v) => v.node).filter((n) => isUnsaid(facts, n)),
     serving: fresh.find((v) => v.inService),
     term,
     source: servedLast ? self.node : (term?.owner ?? self.flags.source),

@@ -293,8 +293,11 @@ export interface Confirm {
 /** Everything `decide` may look at. */
 export interface Facts {
   self: NodeView;
-  /** What each other node last said of itself, with how long ago on this node's monotonic clock; absent: not heard since start. */
-  peers: Record<NodeName, { view: NodeView; silentForMs: number }>;
+  /**
+   * What each other node last said of itself, and for how long it has been silent, on this node's monotonic clock; absent: it has said nothing
+   * since start. `saidForMs`: since it said so. A hello breaks a silence and says nothing: what was said before it may no longer hold.
+   */
+  peers: Record<NodeName, { view: NodeView; silentForMs: number; saidForMs?: number }>;
   /** failureTimeout, ms: silence from which a node counts as lost. */
   failureTimeoutMs: number;
   /** Milliseconds since this daemon started (a node that has just started has heard nobody yet). */

@@ -111,13 +111,15 @@ export const tookOver = (nodes: readonly NodeName[]): Partial<StateRecord> => ({
 export interface FactsOver extends Partial<Omit<Facts, 'self' | 'peers'>> {
   /** Heard this long ago; absent: just now. */
   silent?: Record<NodeName, number>;
+  /** What is known of it was said so long ago; absent: just now. */
+  said?: Record<NodeName, number>;
 }
 
 export function facts(self: NodeView, peers: readonly NodeView[], over: FactsOver = {}): Facts {
-  const { silent = {}, ...rest } = over;
+  const { silent = {}, said = {}, ...rest } = over;
   return {
     self,
-    peers: Object.fromEntries(peers.map((v) => [v.node, { view: v, silentForMs: silent[v.node] ?? 10 }])),
+    peers: Object.fromEntries(peers.map((v) => [v.node, { view: v, silentForMs: silent[v.node] ?? 10, saidForMs: said[v.node] ?? 10 }])),
     failureTimeoutMs: TIMEOUT_MS,
     upForMs: 60_000,
     command: { kind: 'none' },

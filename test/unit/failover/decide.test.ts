@@ -307,6 +307,31 @@ describe('evidence', () => {
     expect(decided(s1({ record: off }), [s2({ record: off })])).toMatchObject({ action: 'go-in-service', rule: 'evidence' });
   });
 
+  describe('of a node that can be heard again', () => {
+    const unserved = s1({ record: { epochSeen: epoch(2, 'server2') } });
+
+    it('is none before it has said how it sees the mirror: it may have served since', () => {
+      expect(decided(unserved, [s2()], { said: { server2: TIMEOUT_MS - 1 } })).toMatchObject({ action: 'go-in-service', rule: 'evidence' });
+      const answer = decided(unserved, [s2()], { said: { server2: TIMEOUT_MS } });
+      expect(answer).toMatchObject({ action: 'wait', rule: 'evidence', changesIf: ['server2 says how it sees the mirror', expect.anything()] });
+      expect(answer.why).toContain('server2 can be heard again');
+      expect(answer.setFlags).toBeUndefined();
+      expect(decided(unserved, [s2()], { ...COMMAND, said: { server2: TIMEOUT_MS } })).toMatchObject({ action: 'refuse', rule: 'evidence' });
+    });
+
+    it('is not waited for where its word is not needed', () => {
+      const left = view('server1', THREE, { record: { inSync: ['server1', 'server2'] } });
+      const peers = [view('server2', THREE, { record: { inSync: ['server1', 'server2'] } }), view('server3', THREE, { record: { inSync: [] } })];
+      expect(decided(left, peers, { said: { server3: 60_000 } })).toMatchObject({ action: 'go-in-service', rule: 'evidence' });
+      expect(decided(left, peers, { said: { server2: 60_000 } })).toMatchObject({ action: 'wait', rule: 'evidence' });
+    });
+
+    it('holds back all the same: what it said before may still be so', () => {
+      const serves = s2({ inService: true });
+      expect(decided(s1(), [serves], { said: { server2: 60_000 } })).toMatchObject({ action: 'stay-out', rule: 'better-candidate' });
+    });
+  });
+
   it('takes a higher epoch when one was seen that nobody served', () => {
     const answer = decided(s1({ record: { epochSeen: epoch(2) } }), [s2({ record: { epochSeen: epoch(2), inSync: [] } })]);
     expect(answer).toMatchObject({ action: 'go-in-service', rule: 'evidence' });

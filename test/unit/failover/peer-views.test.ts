@@ -29,6 +29,18 @@ describe('what a peer said', () => {
     expect(v.silentForMs('server2')).toBe(5000);
   });
 
+  it('is as old as it is, though its daemon was heard since, until it says something again', () => {
+    let now = 0;
+    const v = new PeerViews({ now: () => now, silentForMs: () => 0 });
+    v.heard('server2', said(20));
+    now = 5000;
+    expect(v.facts(['server2']).server2).toMatchObject({ silentForMs: 0, saidForMs: 5000 });
+    v.heard('server2', said(10));
+    expect(v.facts(['server2']).server2).toMatchObject({ saidForMs: 5000 });
+    v.heard('server2', said(5020));
+    expect(v.facts(['server2']).server2).toMatchObject({ saidForMs: 0 });
+  });
+
   it('by another start of its daemon, or an older version of it, is taken as it comes', () => {
     const v = views();
     v.heard('server2', said(20));
