@@ -6,6 +6,7 @@ import { Resync, type ResyncOptions } from '../../../src/mirror/resync.ts';
 import { DEFAULT_SETTINGS, type ResyncSettings } from '../../../src/mirror/settings.ts';
 import { settle } from '../../support/manual-clock.ts';
 import { REGION, Rig, type RigOptions } from './rig.ts';
+import { endOp, type PendingOp } from './scripted-engine.ts';
 
 function settings(o: Partial<ResyncSettings> = {}): { resync: ResyncSettings } {
   return { resync: { ...DEFAULT_SETTINGS.resync, copyBytes: REGION, copiesInFlightMax: 2, ...o } };
@@ -215,6 +216,50 @@ describe('resync', () => {
       });
       expect(seen).toEqual(['zero', 'sync']);
     });
+  });
+
+  it('proves one thing after the other: no region loses its mark while an earlier proof has still to make a hole in it (M1)', async () => {
+    const HALF = REGION / 2;
+    const rig = await lacking([1, 2], { copyBytes: HALF, copiesInFlightMax: 3, proveEveryBytes: 1 });
+    rig.engine.leg.bytes.fill(0, 2 * REGION, 3 * REGION);
+    rig.engine.holes = [{ offset: 2 * REGION, length: REGION }];
+    rig.target('b').rewriteAll = true;
+    const b = rig.copy('b');
+    b.bytes.fill(7);
+    const held: PendingOp[] = [];
+    const punched: { offset: number; marked: boolean }[] = [];
+    const ends = b.onOp;
+    b.onOp = (op) => {
+      const punches = op.kind === 'zero' && op.mayPunch;
+      if (punches) punched.push({ offset: op.offset, marked: rig.oos('b').includes(2) });
+      // What is copied to the second halves of both regions, and every sync, waits for the test.
+      if (!punches && (op.kind === 'sync' || op.offset % REGION === HALF)) held.push(op);
+      else ends(op);
+    };
+    const release = async (is: (op: PendingOp) => boolean): Promise<void> => {
+      const op = held.findLast(is);
+      if (op === undefined) throw new Error('nobody asked for that');
+      held.splice(held.indexOf(op), 1);
+      endOp(rig.engine, b, op);
+      await settle();
+    };
+    const { run } = start(rig);
+    await rig.eventually('the second half of region 2 is under way', () => held.some((op) => op.offset === 2 * REGION + HALF));
+    // Region 1 is whole, and the first half of the hole is in: both are of the first proof.
+    await release((op) => op.offset === REGION + HALF);
+    expect(held.map((op) => op.kind)).toEqual(['zero', 'sync']);
+    // Region 2 is whole as well while that proof is under way.
+    await release((op) => op.kind === 'zero');
+    expect(held.map((op) => op.kind)).toEqual(['sync']);
+    // The last that was begun comes first.
+    while (held.length > 0) await release((op) => op.kind === 'sync');
+    expect(await rig.until(run)).toMatchObject({ result: 'done' });
+    expect(punched).toEqual([
+      { offset: 2 * REGION, marked: true },
+      { offset: 2 * REGION + HALF, marked: true },
+    ]);
+    expect([rig.oos('b'), rig.device.lock.held]).toEqual([[], 0]);
+    expect(b.bytes.subarray(REGION, 3 * REGION)).toEqual(rig.engine.leg.bytes.subarray(REGION, 3 * REGION));
   });
 
   it('sends no zeroes that take room here, but has them written there, in room of their own', async () => {
