@@ -13,7 +13,7 @@ const SAMPLES = 120_000;
 const CIRCLES = 80_000;
 
 function story(f: Facts): string {
-  const peers = Object.values(f.peers).map((p) => `silent for ${String(p.silentForMs)}: ${shown(p.view)}`);
+  const peers = Object.values(f.peers).map((p) => `silent for ${String(p.silentForMs)}, said ${String(p.saidForMs ?? 0)} ago: ${shown(p.view)}`);
   const rest = { upForMs: f.upForMs, command: f.command, majority: f.majority, claiming: f.claiming, confirm: f.confirm };
   return [JSON.stringify(rest), shown(f.self), ...peers].join('\n  ');
 }

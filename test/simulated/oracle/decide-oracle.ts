@@ -39,12 +39,18 @@ function owners(views: readonly NodeView[]): NodeName[] {
  * Whose word is asked for: in-sync sets and those dropped unconfirmed, of every record that can be read; the owner of the
  * last epoch, and of claims that may have been served since.
  */
+function wanted(f: Facts): NodeName[] {
+  const all = [f.self, ...heardBy(f)];
+  return [...new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...owners(all)])].filter((n) => n !== f.self.node);
+}
+
 function missing(f: Facts): NodeName[] {
   const heard = heardBy(f);
-  const all = [f.self, ...heard];
-  const wanted = new Set([...all.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]), ...owners(all)]);
-  return [...wanted].filter((n) => n !== f.self.node && !heard.some((v) => v.node === n));
+  return wanted(f).filter((n) => !heard.some((v) => v.node === n));
 }
+
+/** Heard again, and what is known of it was said before. */
+const unsaid = (f: Facts, n: NodeName): boolean => (f.peers[n]?.saidForMs ?? 0) >= f.failureTimeoutMs;
 
 const isWitness = (v: NodeView): boolean => v.record.hadData && v.record.resyncingFrom === null;
 
@@ -116,6 +122,7 @@ function mustNotGo(f: Facts, d: Decision): string[] {
     if (away.length > 0 && !stoppedCleanly(r)) found.push(`source-alone-agreed: ${String(away.length)} did not confirm`);
   } else if (d.rule !== 'evidence') found.push(`goes in service by ${d.rule}`);
   else if (away.length > 0) found.push(`evidence: ${String(away.length)} required missing`);
+  else if (wanted(f).some((n) => unsaid(f, n)) && term(r) !== null) found.push('evidence: a required node has not spoken since it was silent');
   else if (!servedLast(r) && !r.inSync.includes(self.node) && mates.length > 0) found.push('evidence: neither the last source nor in sync');
   return found;
 }
@@ -243,7 +250,7 @@ export function expected(f: Facts): Expected | null {
     if (!ownsFlag || !r.inSync.includes(self.node) || heard.some((v) => !v.record.inSync.includes(self.node))) return null;
     if (away.length === 0 && heard.length > 0) {
       const all = Object.keys(settings.nodes).every((n) => n === self.node || heard.some((v) => v.node === n));
-      if (all)
+      if (all && !heard.some((v) => unsaid(f, v.node)))
         return {
           scenario: 'scenario 4, the source returns',
           action: 'go-in-service',

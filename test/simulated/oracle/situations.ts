@@ -53,7 +53,7 @@ const relations: readonly [readonly [DataWords, DataWords], ...(readonly [DataWo
 ];
 export const dataOf = ([g, h]: DataWords): { generation: string; history: string[] } => ({ generation: gen(g), history: h.map(gen) });
 
-export function factsOf(self: NodeView, peers: readonly { view: NodeView; silentForMs: number }[], over: Partial<Facts> = {}): Facts {
+export function factsOf(self: NodeView, peers: readonly Facts['peers'][string][], over: Partial<Facts> = {}): Facts {
   return {
     self: { ...self, silentForMs: { ...Object.fromEntries(peers.map((p) => [p.view.node, p.silentForMs])), ...self.silentForMs } },
     peers: Object.fromEntries(peers.map((p) => [p.view.node, p])),
@@ -84,7 +84,7 @@ export function* coreFacts(): Generator<Facts> {
               for (const lastOwner of bools)
                 for (const cut of bools)
                   for (const serving of [0, 1, 2])
-                    for (const reach of [10, 5000, null, 'by heartbeats alone'] as const)
+                    for (const reach of [10, 5000, 'again', null, 'by heartbeats alone'] as const)
                       for (const since of bools) {
                         const self = viewOf(
                           node,
@@ -104,6 +104,7 @@ export function* coreFacts(): Generator<Facts> {
                           { inService: serving === 2 },
                         );
                         if (typeof reach === 'number') yield factsOf(self, [{ view: peer, silentForMs: reach }]);
+                        else if (reach === 'again') yield factsOf(self, [{ view: peer, silentForMs: 10, saidForMs: 5000 }]);
                         else yield factsOf(reach === null ? self : { ...self, silentForMs: { [other]: 10 } }, []);
                       }
 }
@@ -175,7 +176,8 @@ export function sampledFacts(p: Pick): Facts {
     .filter((n) => n !== node)
     .flatMap((n) => {
       const silentForMs = p.of([10, 5000, null]);
-      return silentForMs === null ? [] : [{ view: sampledView(n, settings, p, theirs, blank), silentForMs }];
+      const saidForMs = p.mostly([10, 5000], 5);
+      return silentForMs === null ? [] : [{ view: sampledView(n, settings, p, theirs, blank), silentForMs, saidForMs }];
     });
   const known = Object.fromEntries(peers.map((x) => [x.view.node, x.silentForMs]));
   return factsOf({ ...self, silentForMs: { ...self.silentForMs, ...known } }, peers, {

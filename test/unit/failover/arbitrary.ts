@@ -121,11 +121,14 @@ export const viewOf = (name: string): fc.Arbitrary<NodeView> =>
     silentForMs: byNode(fc.constantFrom(10, TIMEOUT_MS - 1, TIMEOUT_MS, 60_000)),
   });
 
+const peerOf = (name: string): fc.Arbitrary<Facts['peers'][string]> =>
+  fc.record({ view: viewOf(name), silentForMs: fc.constantFrom(10, TIMEOUT_MS), saidForMs: fc.constantFrom(10, 10, TIMEOUT_MS) });
+
 export const anyFacts: fc.Arbitrary<Facts> = fc
   .record({
     self: viewOf('server1'),
-    second: fc.option(fc.record({ view: viewOf('server2'), silentForMs: fc.constantFrom(10, TIMEOUT_MS) }), { freq: 5 }),
-    third: fc.option(fc.record({ view: viewOf('server3'), silentForMs: fc.constantFrom(10, TIMEOUT_MS) }), { freq: 3 }),
+    second: fc.option(peerOf('server2'), { freq: 5 }),
+    third: fc.option(peerOf('server3'), { freq: 3 }),
     upForMs: fc.constantFrom(10, 60_000),
     command: fc.constantFrom<Facts['command']>(
       { kind: 'none' },
