@@ -89,7 +89,7 @@ describe('for any facts', () => {
     });
   });
 
-  it('without force, a lost source or a handover, every required node can be heard, and has spoken since it was silent', () => {
+  it('without force, a lost source or a handover, every required node can be heard', () => {
     unforced((f, d) => {
       if (d.rule !== 'evidence') return;
       // Whoever handed the mirror over, and was heard since, has vouched for the others.
@@ -97,9 +97,6 @@ describe('for any facts', () => {
       const there = [f.self, ...heard(f)];
       const required = there.flatMap((v) => [...v.record.inSync, ...v.record.droppedUnconfirmed]).filter((n) => members(f).includes(n));
       expect(there.map((v) => v.node)).toEqual(expect.arrayContaining(required));
-      // Before anybody ever served there is nothing that it could have said since.
-      if (f.self.record.epochServed === null && f.self.record.epochInSync === null) return;
-      for (const n of required) expect(f.peers[n]?.saidForMs ?? 0).toBeLessThan(f.failureTimeoutMs);
     });
   });
 
