@@ -363,7 +363,7 @@ export class MirrorNode implements Claimant {
       this.#forgetClaim(source);
       source.changes.notify();
     }
-    if (this.#roles.busy || this.#stopped || this.switchovers.underWay) return;
+    if (this.#stopped || this.switchovers.roleIsHeld()) return;
     // Whatever made it, a claim not being carried out holds all others up.
     if (this.record().claim !== null) await this.store.update((r) => ({ ...r, claim: null }));
     await this.flags.refresh();
@@ -380,7 +380,7 @@ export class MirrorNode implements Claimant {
       await this.own.apply(d, () => {
         this.env.emit(this.tag, 'data-corrupt', d.why, { rule: d.rule });
       });
-    else if (!this.#roles.busy && !this.switchovers.underWay) await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
+    else if (!this.switchovers.roleIsHeld()) await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
   }
 
   /** Another's claim holds us back until it is lost, or has nothing higher to show than our epoch. */

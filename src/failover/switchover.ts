@@ -83,6 +83,11 @@ export class Switchovers {
     return this.#underWay;
   }
 
+  /** A change of role is being carried out, or this node hands the mirror over. May be otherwise whenever something was waited for. */
+  roleIsHeld(): boolean {
+    return this.#roles.busy || this.#underWay;
+  }
+
   /** Why nothing else may begin, for people; null: no switchover is under way. It is from the moment that hooks are told. */
   get busy(): string | null {
     return this.#preparing || this.#underWay ? `a switchover of ${this.#n.tag} is under way` : null;
