@@ -55,16 +55,16 @@ function go(s: Situation, rule: DecideRule, why: string, setFlags?: SetFlags): D
     return stayOut(s, 'better-candidate', `${serving.node} is in service`, [`${serving.node} goes out of service, or is lost`]);
   if (facts.claiming) {
     if (record.claim === null) return wait(s, 'better-candidate', 'the claim has been given up', []);
-    for (const v of s.heard) {
-      const order = compareEpoch(v.record.epochSeen, record.claim);
-      const claim = epochText(record.claim);
-      if (order === 'lower')
-        return wait(s, 'better-candidate', `${v.node} has not accepted epoch ${claim} yet`, [`${v.node} is told, and accepts it`]);
-      if (order !== 'equal') {
-        const why2 = `${v.node} has seen epoch ${epochText(v.record.epochSeen)}, so that epoch ${claim} must be given up`;
-        return stayOut(s, 'better-candidate', why2, ['a new claim takes a higher epoch']);
-      }
+    const claim = epochText(record.claim);
+    // Whoever is heard first, that the claim is in vain comes before that it is not known everywhere yet.
+    const past = s.heard.find((v) => !['lower', 'equal'].includes(compareEpoch(v.record.epochSeen, record.claim)));
+    if (past !== undefined) {
+      const why2 = `${past.node} has seen epoch ${epochText(past.record.epochSeen)}, so that epoch ${claim} must be given up`;
+      return stayOut(s, 'better-candidate', why2, ['a new claim takes a higher epoch']);
     }
+    const late = s.heard.find((v) => compareEpoch(v.record.epochSeen, record.claim) === 'lower');
+    if (late !== undefined)
+      return wait(s, 'better-candidate', `${late.node} has not accepted epoch ${claim} yet`, [`${late.node} is told, and accepts it`]);
   } else {
     const claimant = s.heard.find((v) => v.record.claim !== null);
     if (claimant !== undefined) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { NodeView, StateRecord } from '../../../src/failover/types.ts';
+import type { Epoch, NodeView, StateRecord } from '../../../src/failover/types.ts';
 import { definition, epoch, g, TIMEOUT_MS, view, type ViewOver } from './build.ts';
 import { afterLoss, COMMAND, decided, lastSeen, LOST, orphan, s1, s2, THREE, TWO } from './decide-support.ts';
 
@@ -161,6 +161,21 @@ describe('a claim on its way', () => {
   it('is given up when a peer has seen another claim of that number, or a higher one', () => {
     expect(afterLoss(self(), [accepted(2, 'server3')], { claiming: true })).toMatchObject({ action: 'stay-out', rule: 'better-candidate' });
     expect(afterLoss(self(), [accepted(3, 'server3')], { claiming: true }).action).not.toBe('go-in-service');
+  });
+
+  it('is given up for that also when another peer, heard before it or after it, has not been told yet', () => {
+    const nodes = [...THREE, 'server4'];
+    const claimant = orphan('server2', nodes, { record: claimed });
+    const peer = (node: string, epochSeen: Epoch): NodeView => view(node, nodes, { record: { epochSeen, inSync: ['server2'] } });
+    for (const [early, late] of [
+      ['server3', 'server4'],
+      ['server4', 'server3'],
+    ] as const)
+      expect(afterLoss(claimant, [peer(early, epoch(1)), peer(late, epoch(3, late))], { claiming: true })).toMatchObject({
+        action: 'stay-out',
+        rule: 'better-candidate',
+        why: expect.stringContaining(`${late} has seen epoch 3`) as unknown,
+      });
   });
 
   it('is given up when the lost source answers', () => {
