@@ -15,13 +15,16 @@
  * The library accepts any index, so indices are checked here; its own pager is not used (page-table.ts says why).
  */
 import BitField from 'sparse-bitfield';
-import { clearBits, nextClearBit, nextSetBit, PAGE_BITS, PAGE_BYTES, popCount, setBits } from './page-bits.ts';
+import { clearBits, nextClearBit, nextSetBit, PAGE_BITS, PAGE_BYTES, popCount, runCount, setBits } from './page-bits.ts';
 import { PageTable } from './page-table.ts';
 import { checkRegions, type RegionMap, RegionRangeError } from './regions.ts';
 
 /** Regions that change tracking lumps together. */
 export const WINDOW_REGIONS = 512;
 const FULL_PAGE = Buffer.alloc(PAGE_BYTES, 0xff);
+/** Pages of zeroes that were given back: a map of what a flush is for is filled and emptied with each. */
+const ZERO_PAGES_MAX = 256;
+const zeroPages: Buffer[] = [];
 
 export interface Run {
   first: number;
@@ -199,6 +202,14 @@ export class DirtyBitmap {
     return out;
   }
 
+  /** How many runs of set bits it has. */
+  windowRunCount(window: number): number {
+    const first = window * WINDOW_REGIONS;
+    checkRegions(first, first, this.regionCount);
+    const page = this.#page(Math.floor(first / PAGE_BITS));
+    return page === undefined ? 0 : runCount(page, first % PAGE_BITS, WINDOW_REGIONS);
+  }
+
   /** Puts its runs into `into`, two numbers each: bits since the end of the one before, and its length. How many; more than `into` has room for: not all. */
   windowRuns(window: number, into: Uint16Array): number {
     const first = window * WINDOW_REGIONS;
@@ -250,7 +261,7 @@ export class DirtyBitmap {
   #writablePage(p: number): Buffer {
     const old = this.#page(p);
     if (old !== undefined && old !== FULL_PAGE) return old;
-    const page = Buffer.alloc(PAGE_BYTES, old === undefined ? 0 : 0xff);
+    const page = old === undefined ? (zeroPages.pop() ?? Buffer.alloc(PAGE_BYTES)) : Buffer.alloc(PAGE_BYTES, 0xff);
     this.#pages.set(p, page);
     return page;
   }
@@ -282,8 +293,16 @@ export class DirtyBitmap {
     const count = this.#counts[p] ?? 0;
     if (count === 0) return 0;
     const whole = first === 0 && last === PAGE_BITS - 1;
-    const removed = whole ? count : clearBits(this.#writablePage(p), first, last);
+    const removed = whole ? count : this.#clearBits(p, count, first, last);
     this.#settle(p, -removed, p * PAGE_BITS + first, p * PAGE_BITS + last);
+    return removed;
+  }
+
+  #clearBits(p: number, count: number, first: number, last: number): number {
+    const page = this.#writablePage(p);
+    const removed = clearBits(page, first, last);
+    // Not one bit of it is left, and with that it goes.
+    if (removed === count && zeroPages.length < ZERO_PAGES_MAX) zeroPages.push(page);
     return removed;
   }
 

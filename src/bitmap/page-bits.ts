@@ -49,6 +49,19 @@ export function clearBits(page: Buffer, first: number, last: number): number {
   return removed;
 }
 
+/** Runs of set bits among `bits` of them from `from` on, both multiples of 32. */
+export function runCount(page: Buffer, from: number, bits: number): number {
+  let runs = 0;
+  let before = 0;
+  for (let w = from >>> 5; w < (from + bits) >>> 5; w += 1) {
+    const word = page.readUInt32BE(w * 4);
+    // A run begins where the bit before is clear.
+    runs += popCount(word & ~((word >>> 1) | (before << 31)));
+    before = word & 1;
+  }
+  return runs;
+}
+
 /** First set bit at or after `from`; PAGE_BITS when there is none. */
 export function nextSetBit(page: Buffer, from: number): number {
   return nextBit(page, from, 0);

@@ -20,6 +20,8 @@ export const MAPS_MAX = 64;
 /** Numbers are never reused. 0 ends a payload. */
 const Kind = { SELECT: 1, FILL: 2, EMPTY: 3, RUNS: 4, BITS: 5, DROP: 6, GENERATION: 7 } as const;
 const WINDOW_BYTES = WINDOW_REGIONS / 8;
+/** More do not fit in fewer bytes than the window's bits: each takes two at least. */
+const RUNS_MAX = WINDOW_BYTES / 2;
 
 // ------------------------------------------------------------------------------------------------------ writing
 
@@ -127,7 +129,9 @@ export class RecordWriter {
     const runs = this.#runs;
     const record = this.#record;
     const start = putVarint(record, 1, window);
-    const count = map.windowRuns(window, runs);
+    // Looked at first: many are the dearest to walk through.
+    const many = map.windowRunCount(window) > RUNS_MAX;
+    const count = many ? RUNS_MAX + 1 : map.windowRuns(window, runs);
     let used = start + 1;
     for (let i = 0; i < 2 * count; i += 2) {
       // Each run takes at most four bytes.

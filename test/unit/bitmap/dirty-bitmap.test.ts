@@ -263,6 +263,7 @@ describe('dirty bitmap', () => {
         const into = new Uint16Array(2 * room);
         const count = map.windowRuns(window, into);
         expect(count).toBe(Math.min(want.length / 2, room + 1));
+        expect(map.windowRunCount(window)).toBe(want.length / 2);
         expect([...into.subarray(0, Math.min(2 * count, 2 * room))]).toEqual(want.slice(0, 2 * Math.min(count, room)));
       }),
     );
