@@ -259,9 +259,14 @@ void io_stop(struct engine *e);
 void io_free(struct engine *e);
 
 /* lend.c, serve.c: what a thread takes, and where it says what that touches. */
-#define SERVE_REFS 3
+#define SERVE_REFS 4
 #define SERVE_READS 0xffffffffu /* src/io/types.ts UNDER_WAY_READ */
 #define SERVE_REGIONS_MAX (1u << 28)
+/* src/io/serve.ts ServeMarks.asks: how many were asked for, and answered, and a ring of regions. */
+#define ASKS_ASKED 0
+#define ASKS_ANSWERED 1
+#define ASKS_FIRST 2
+#define ASKS_MAX 4096u
 struct serve_rules {
   uint64_t size, region_bytes;
   uint32_t block_bytes;
@@ -269,12 +274,16 @@ struct serve_rules {
   uint32_t *summary;   /* a bit for each 32 words of it, set after theirs */
   uint32_t *allowed;   /* NULL, or a bit a region: it may be written to */
   uint32_t *under_way; /* of these, of one connection: where the write that is under way says so */
+  uint32_t *asks;      /* NULL, or of one connection: where regions that are not allowed are asked for */
+  uint32_t asks_max;   /* of them, a power of two */
   uint32_t clients;    /* connections that one thread serves together; 1 without `allowed` */
   napi_ref refs[SERVE_REFS]; /* of the arrays */
 };
 int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over the references when it answers 0 */
 void rules_release(napi_env env, struct serve_rules *r);
 void serve_end(struct engine *e, double op, uint32_t conn);
+void serve_heed(struct engine *e, double op, uint32_t conn); /* done when more is asked for */
+void serve_heeded(struct engine *e, uint32_t conn);           /* what was asked for is answered */
 double serve_answered(struct engine *e, uint32_t conn);
 void serves_look(struct engine *e);
 void serves_stop(struct engine *e);

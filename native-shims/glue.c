@@ -15,7 +15,7 @@
 #include "engine.h"
 #include "conn.h"
 
-#define ARGUMENTS_MAX 9
+#define ARGUMENTS_MAX 10
 
 /* ------------------------------------------------------------------------------------------------- the shared memory */
 
@@ -268,7 +268,25 @@ static uint32_t *shared_words(napi_env env, napi_value v, size_t words_min, napi
   return NULL;
 }
 
-/* (connection, leg, size, block bytes, region bytes, touched, allowed, under way, clients), the last three undefined or none; 0 or an errno. */
+/* Where regions are asked for, or undefined; false: it can't be that, which has been thrown. */
+static bool asks_of(napi_env env, napi_value v, struct serve_rules *r) {
+  napi_valuetype type;
+  size_t words;
+
+  if (napi_typeof(env, v, &type) != napi_ok) return false;
+  if (type == napi_undefined) return true;
+  r->asks = shared_words(env, v, ASKS_FIRST + 1, &r->refs[3]);
+  if (r->asks == NULL || napi_get_typedarray_info(env, v, NULL, &words, NULL, NULL, NULL) != napi_ok) return false;
+  words -= ASKS_FIRST;
+  if (r->clients == 1 && words <= ASKS_MAX && (words & (words - 1)) == 0) {
+    r->asks_max = (uint32_t)words;
+    return true;
+  }
+  napi_throw_range_error(env, NULL, "expected a power of two of regions, of one client");
+  return false;
+}
+
+/* (connection, leg, size, block bytes, region bytes, touched, allowed, under way, clients, asks), the last four undefined or none; 0 or an errno. */
 static napi_value call_serve(napi_env env, napi_callback_info info) {
   struct call c;
   struct serve_rules r = {0};
@@ -278,7 +296,7 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
   napi_valuetype marks;
   int error;
 
-  if (!arguments(env, info, 9, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
+  if (!arguments(env, info, 10, &c) || !u32(env, c.v[0], &id) || !u32(env, c.v[1], &leg) || !number(env, c.v[2], &size) ||
       !u32(env, c.v[3], &r.block_bytes) || !number(env, c.v[4], &region_bytes)) return NULL;
   if (!(size >= 0 && size <= 9007199254740991.0 && region_bytes >= 1 && r.block_bytes >= 1)) {
     napi_throw_range_error(env, NULL, "expected bytes");
@@ -305,7 +323,7 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
     }
     r.allowed = shared_words(env, c.v[6], words, &r.refs[1]);
     if (r.allowed != NULL) r.under_way = shared_words(env, c.v[7], 1, &r.refs[2]);
-    if (r.under_way == NULL) {
+    if (r.under_way == NULL || !asks_of(env, c.v[9], &r)) {
       rules_release(env, &r);
       return NULL;
     }
@@ -323,6 +341,25 @@ static napi_value call_unserve(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 2, &c) || !number(env, c.v[0], &op) || !u32(env, c.v[1], &id)) return NULL;
   if (op != 0 && !events_promise(c.e)) napi_throw_error(env, NULL, "no memory for another operation");
   else serve_end(c.e, op, id);
+  return NULL;
+}
+
+static napi_value call_heed(napi_env env, napi_callback_info info) {
+  struct call c;
+  double op;
+  uint32_t id;
+
+  if (!arguments(env, info, 2, &c) || !number(env, c.v[0], &op) || !u32(env, c.v[1], &id)) return NULL;
+  if (!events_promise(c.e)) napi_throw_error(env, NULL, "no memory for another operation");
+  else serve_heed(c.e, op, id);
+  return NULL;
+}
+
+static napi_value call_heeded(napi_env env, napi_callback_info info) {
+  struct call c;
+  uint32_t id;
+
+  if (arguments(env, info, 1, &c) && u32(env, c.v[0], &id)) serve_heeded(c.e, id);
   return NULL;
 }
 
@@ -441,7 +478,7 @@ static napi_value call_stop(napi_env env, napi_callback_info info) {
 
 static const struct { const char *name; napi_callback f; } calls[] = {
   {"submit", call_submit}, {"listen", call_listen}, {"open", call_open}, {"share", call_share}, {"awaited", call_awaited}, {"start", call_start}, {"close", call_close},
-  {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"serve", call_serve}, {"unserve", call_unserve}, {"served", call_served}, {"allocate", call_allocate}, {"view", call_view},
+  {"closeAll", call_close_all}, {"stopReceiving", call_stop_receiving}, {"serve", call_serve}, {"unserve", call_unserve}, {"heed", call_heed}, {"heeded", call_heeded}, {"served", call_served}, {"allocate", call_allocate}, {"view", call_view},
   {"isZero", call_is_zero},
   {"legOpen", call_leg_open}, {"legClose", call_leg_close}, {"stop", call_stop},
 };

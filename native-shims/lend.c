@@ -58,6 +58,7 @@ static void seat_close(struct seat *t) {
     if (t->refs[i] != NULL) napi_delete_reference(t->s->e->env, t->refs[i]);
     t->refs[i] = NULL;
   }
+  t->asks = NULL;
 }
 
 /* Of one whose thread has ended, or never began. */
@@ -149,6 +150,7 @@ static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *
   t->wakes_by = 1;
   t->longest = rules->allowed == NULL ? SERVE_BUFFER_BYTES - 2 * (REQUEST_BYTES + 2 * SEAL_BYTES) : LONG_BODY_BYTES - 1;
   t->under_way = rules->under_way;
+  t->asks = rules->asks;
   t->buffer = p;
   t->answers = t->buffer + SERVE_BUFFER_BYTES;
   /* What keeps the rest of the engine's memory from being swapped out does so here; a refusal was told at the start. */
@@ -223,6 +225,9 @@ void serve_lend(struct conn *asking) {
     t->pos = 0;
     t->fill = 0;
     t->need = REQUEST_BYTES + t->seal;
+    t->scanned = 0;
+    t->waits = false;
+    t->lacks = false;
     s->answered_before += atomic_load_explicit(&t->answered, memory_order_relaxed);
     c->lent = true;
   }
@@ -259,6 +264,37 @@ void serve_leave(struct conn *c) {
   c->seat = NULL;
   c->lent = false;
   end(t->s);
+}
+
+/* More was asked for than was told. */
+static void heed(struct seat *t) {
+  double op = t->heeds;
+  uint32_t asked;
+
+  if (op == 0 || t->asks == NULL) return;
+  asked = __atomic_load_n(t->asks + ASKS_ASKED, __ATOMIC_SEQ_CST);
+  if (asked == t->heard) return;
+  t->heard = asked;
+  t->heeds = 0;
+  event_done(t->s->e, op, 0, 0, 0, VALUE_NONE);
+}
+
+void serve_heed(struct engine *e, double op, uint32_t conn) {
+  struct seat *t = seat_of(e, conn);
+
+  if (t == NULL || t->s->joined) event_done(e, op, ESHUTDOWN, 0, 0, VALUE_NONE);
+  else if (t->asks == NULL || t->heeds != 0) event_done(e, op, EINVAL, 0, 0, VALUE_NONE);
+  else {
+    t->heeds = op;
+    heed(t);
+  }
+  engine_wake(e);
+}
+
+void serve_heeded(struct engine *e, uint32_t conn) {
+  const struct seat *t = seat_of(e, conn);
+
+  if (t != NULL && !t->s->joined && atomic_load(&t->s->sleeps)) wake(t->s);
 }
 
 double serve_answered(struct engine *e, uint32_t conn) {
@@ -368,6 +404,7 @@ static void look(struct serve *s) {
   bool back, quiet, gone;
 
   if (!s->joined) {
+    heed(&s->seats[0]);
     pthread_mutex_lock(&s->lock);
     back = s->back;
     quiet = s->quiet;
@@ -382,6 +419,9 @@ static void look(struct serve *s) {
   if (!s->silent) return;
   for (unsigned i = 0; i < s->count; i += 1) {
     struct seat *t = &s->seats[i];
+    /* First: what is begun for it is known before the end is. */
+    if (t->heeds != 0) event_done(e, t->heeds, ESHUTDOWN, 0, 0, VALUE_NONE);
+    t->heeds = 0;
     if (t->op != 0) event_done(e, t->op, 0, (double)atomic_load(&t->answered), 0, VALUE_NONE);
     t->op = 0;
   }

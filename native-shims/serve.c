@@ -7,6 +7,9 @@
  *   (lend.c)                                     `-> pread ----------------------------------^
  *   main thread <--gives them back, with what it received and has not used, at the first request of anything else-- thread
  *
+ * Of a client that is alone, a write to a region without a mark waits here: the region is asked for (`asks`), together with those of what has
+ * come behind it, and TypeScript, which alone decides on marks, allows it once that is durable. Meanwhile nothing behind it is executed.
+ *
  * Invariants:
  * - one side at a time has the sockets: the main thread lends them when nothing of the connections is in hand, and the thread gives them
  *   back with all that it has received and not used, and with the answers that have not left
@@ -33,6 +36,9 @@
 /* Of a long write, so much is to have come before its thread is woken. */
 #define WAKES_BY_BYTES (64u * 1024)
 #define SPIN_REQUESTS_MAX 4u
+/* While some have to wait for marks: after so many more is received, so that its marks are asked for while these are executed. */
+#define PUMP_BY 4u
+#define ASKED_AGAIN_MAX 2u
 #define SPIN_SKIPS_MAX 1024u
 
 /* ------------------------------------------------------------------------------------------------------------ the leg */
@@ -116,7 +122,7 @@ static void answer(struct seat *t, const uint8_t *cookie) {
   t->writes_answered = true;
 }
 
-enum step { STEP_SERVED, STEP_MORE, STEP_FULL, STEP_OTHER };
+enum step { STEP_SERVED, STEP_MORE, STEP_FULL, STEP_WAITS, STEP_OTHER };
 
 static bool is_ours(const struct seat *t, const uint8_t *p, uint64_t offset, uint64_t length) {
   const struct serve_rules *r = &t->s->rules;
@@ -131,19 +137,29 @@ static enum step served(struct seat *t, size_t whole) {
   atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
   t->s->of_late += 1;
   t->pos += whole;
+  t->asked_again = 0;
   t->long_whole = whole >= LONG_BODY_BYTES ? whole : 0;
   return STEP_SERVED;
+}
+
+/* One region at a time, and only where nobody else's requests would have to keep an order with what waits. */
+static bool may_ask(const struct seat *t, uint64_t offset, uint64_t length) {
+  const struct serve_rules *r = &t->s->rules;
+
+  return t->asks != NULL && t->s->count == 1 && offset / r->region_bytes == (offset + length - 1) / r->region_bytes;
 }
 
 static enum step serve_write(struct seat *t, const uint8_t *p, size_t head, uint64_t offset, size_t length) {
   struct serve *s = t->s;
   bool well;
 
+  /* What was never touched has nothing to be told. */
+  if (may_ask(t, offset, length) && !is_allowed(&s->rules, offset, length)) return STEP_WAITS;
   set_under_way(t, (uint32_t)(offset / s->rules.region_bytes) + 1);
   touch(&s->rules, offset, length);
   if (atomic_load(&s->ending) || (s->rules.allowed != NULL && !is_allowed(&s->rules, offset, length))) {
     set_under_way(t, 0);
-    return STEP_OTHER;
+    return may_ask(t, offset, length) ? STEP_WAITS : STEP_OTHER;
   }
   well = write_out(s, p + head, offset, length);
   touch(&s->rules, offset, length);
@@ -201,6 +217,73 @@ static enum step serve_next(struct seat *t) {
   return serve_write(t, p, head, offset, (size_t)length);
 }
 
+/* -------------------------------------------------------------------------------------------------------------- asking */
+
+static void tell(struct serve *s) {
+  atomic_store(&s->e->serves_told, true);
+  uv_async_send(&s->e->async);
+}
+
+/*
+ * Asks for the marks that writes in hand lack, up to the first request of anything else; false: there is one, which is not to wait. What is
+ * asked for twice, because two writes are for one region, is answered twice.
+ */
+static bool ask(struct seat *t) {
+  const struct serve_rules *r = &t->s->rules;
+  uint32_t asked = __atomic_load_n(t->asks + ASKS_ASKED, __ATOMIC_RELAXED), before = asked;
+  uint32_t room = r->asks_max - (asked - __atomic_load_n(t->asks + ASKS_ANSWERED, __ATOMIC_SEQ_CST));
+  size_t head = REQUEST_BYTES + t->seal;
+  bool ours = true;
+
+  if (t->scanned < t->pos) t->scanned = t->pos;
+  while (t->fill - t->scanned >= head) {
+    const uint8_t *p = t->buffer + t->scanned;
+    uint64_t offset = get64(p + 16), length = get32(p + 24);
+    uint32_t region = (uint32_t)(offset / r->region_bytes);
+    size_t whole = head + (size_t)length + t->seal;
+
+    ours = is_ours(t, p, offset, length) && get16(p + 6) == CMD_WRITE;
+    if (!ours || t->fill - t->scanned < whole) break;
+    if (may_ask(t, offset, length) && !is_allowed(r, offset, length) &&
+        (asked == before || t->asks[ASKS_FIRST + (asked - 1) % r->asks_max] != region)) {
+      if (room == 0) break;
+      room -= 1;
+      t->asks[ASKS_FIRST + asked % r->asks_max] = region;
+      asked += 1;
+    }
+    t->scanned += whole;
+  }
+  if (asked != before) {
+    __atomic_store_n(t->asks + ASKS_ASKED, asked, __ATOMIC_SEQ_CST);
+    tell(t->s);
+  }
+  return ours;
+}
+
+/* Nothing is waited for any more; or at least not for the next write's mark. */
+static bool is_answered(const struct seat *t) {
+  const uint8_t *p = t->buffer + t->pos;
+
+  return __atomic_load_n(t->asks + ASKS_ASKED, __ATOMIC_RELAXED) == __atomic_load_n(t->asks + ASKS_ANSWERED, __ATOMIC_SEQ_CST) ||
+         is_allowed(&t->s->rules, get64(p + 16), get32(p + 24));
+}
+
+/*
+ * The next write lacks its mark, unless it has got it in this moment: then it waits as well, but not asleep. False: the mark is not to be had
+ * here, or something else is not to wait for it.
+ */
+static bool waits(struct seat *t) {
+  /* It was answered before, and its mark has gone again, or could not be written. */
+  if (t->scanned > t->pos && is_answered(t) && !is_allowed(&t->s->rules, get64(t->buffer + t->pos + 16), get32(t->buffer + t->pos + 24))) {
+    if (t->asked_again == ASKED_AGAIN_MAX) return false;
+    t->asked_again += 1;
+    t->scanned = t->pos;
+  }
+  t->waits = true;
+  t->lacks = true;
+  return ask(t);
+}
+
 /* --------------------------------------------------------------------------------------------------------- the sockets */
 
 /* False: they can not leave, nor will they; the socket's error is kept. */
@@ -239,6 +322,7 @@ static enum received receive(struct seat *t) {
 
   if (left == 0 || t->need > SERVE_BUFFER_BYTES - t->pos || t->fill == SERVE_BUFFER_BYTES) {
     memmove(t->buffer, t->buffer + t->pos, left);
+    t->scanned = t->scanned > t->pos ? t->scanned - t->pos : 0;
     t->pos = 0;
     t->fill = left;
   }
@@ -291,9 +375,19 @@ static enum visit visit(struct serve *s, const struct seat *but) {
 
 /* ---------------------------------------------------------------------------------------------------------- the thread */
 
-static void tell(struct serve *s) {
-  atomic_store(&s->e->serves_told, true);
-  uv_async_send(&s->e->async);
+/* Of late something had to wait for marks: they are asked for as soon as they are known to be lacking. */
+static bool pump(struct seat *t) {
+  enum received r;
+
+  t->pumped += 1;
+  if (t->pumped < PUMP_BY) return true;
+  t->pumped = 0;
+  /* Making room would cost more than what is gained. */
+  if (t->fill == SERVE_BUFFER_BYTES && t->pos < SERVE_BUFFER_BYTES / 4) return true;
+  r = receive(t);
+  /* What is not to wait stays behind what is executed now: it is met there. */
+  if (r == RECEIVED || r == RECEIVED_MORE) (void)ask(t);
+  return r != RECEIVED_END;
 }
 
 /*
@@ -309,11 +403,14 @@ static bool execute(struct serve *s) {
       struct seat *t = &s->seats[i];
       enum step step;
 
+      t->waits = false;
       do {
         step = serve_next(t);
         if (step == STEP_SERVED && s->count == 1 && now_ns() - t->answered_at_ns >= s->wait_ns && !send_answers(t)) return false;
+        if (step == STEP_SERVED && t->lacks && !pump(t)) return false;
       } while (step == STEP_SERVED);
-      if (step == STEP_OTHER) return false;
+      if (step == STEP_OTHER || (step == STEP_WAITS && !waits(t))) return false;
+      if (step == STEP_MORE) t->lacks = false;
       if (step != STEP_FULL) continue;
       if (s->count > 1 && t->writes_answered) {
         if (s->left || visit(s, t) >= VISIT_END) return false;
@@ -391,13 +488,22 @@ static bool asleep(struct serve *s) {
     if (t->fill - t->pos < t->need) events |= POLLIN;
     wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
     p[i] = (struct pollfd){.fd = t->fd, .events = events};
-    atomic_store_explicit(&t->awaits, t->answers_length > 0 || t->fill > t->pos, memory_order_relaxed);
+    /* What waits for its mark has come. */
+    atomic_store_explicit(&t->awaits, t->answers_length > 0 || (t->fill > t->pos && !t->waits), memory_order_relaxed);
   }
   p[s->count] = (struct pollfd){.fd = s->wake, .events = POLLIN};
+  /* Whoever answers stores that first and looks second: one of both sees the other. */
+  atomic_store(&s->sleeps, s->seats[0].waits);
+  if (s->seats[0].waits && is_answered(&s->seats[0])) {
+    atomic_store(&s->sleeps, false);
+    atomic_store_explicit(&s->seats[0].awaits, false, memory_order_relaxed);
+    return true;
+  }
   if (poll(p, s->count + 1, -1) < 0 && errno != EINTR) {
     s->seats[0].error = errno;
     return false;
   }
+  atomic_store(&s->sleeps, false);
   for (unsigned i = 0; i < s->count; i += 1) atomic_store_explicit(&s->seats[i].awaits, false, memory_order_relaxed);
   if (p[s->count].revents != 0) {
     uint64_t count;
@@ -412,7 +518,8 @@ static bool asleep(struct serve *s) {
     if ((p[i].events & POLLIN) != 0 && p[i].revents != 0) {
       if (receive(t) == RECEIVED_END) well = false;
     } else if ((p[i].events & POLLIN) == 0 && (p[i].revents & (POLLERR | POLLHUP)) != 0) {
-      t->error = ECONNRESET;
+      /* One that has hung up while its write waited has all that it sent executed, where the end is met. */
+      if (!t->waits || t->answers_length > 0 || (p[i].revents & POLLERR) != 0) t->error = ECONNRESET;
       well = false;
     }
   }
@@ -446,7 +553,7 @@ static void serve_lent(struct serve *s) {
       continue;
     }
     if (!has_answers(s)) {
-      bool over = false, here = awake(s, &over);
+      bool over = false, here = !s->seats[0].waits && awake(s, &over);
       s->of_late = 0;
       on = !over;
       if (here) continue;

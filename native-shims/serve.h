@@ -16,19 +16,26 @@ struct seat {
   int fd; /* a duplicate: the connection's own may be closed while a write is under way */
   bool ktls, structured;
   uint32_t seal, payload_max, longest;
-  uint32_t *under_way;
+  uint32_t *under_way, *asks;
   napi_ref refs[SERVE_REFS];
   atomic_uint_least64_t answered, moved;
   atomic_bool awaits; /* something of the peer: the rest of a request, or that it takes answers */
 
   /* The main thread's. */
-  double op;     /* waits for `quiet` */
-  bool released; /* its owner has ended it */
+  double op;      /* waits for `quiet` */
+  double heeds;   /* waits for more to be asked for */
+  uint32_t heard; /* so much was when that was last told */
+  bool released;  /* its owner has ended it */
 
   /* The thread's, and the main thread's once the sockets are back. */
   uint8_t *buffer; /* for what comes, and behind that for answers */
   size_t pos, fill, need;
   size_t wakes_by;   /* SO_RCVLOWAT */
+  size_t scanned;    /* up to here the marks of what is in hand are asked for */
+  unsigned asked_again; /* for the next request's mark, since anything was served */
+  bool waits;        /* for that */
+  bool lacks;        /* of late something had to */
+  unsigned pumped;   /* served since more was received in the midst of it */
   size_t long_whole; /* of the last request, if that was long: as much is received again and a header, so that little of what follows is ever moved */
   uint8_t *answers;
   size_t answers_length, answers_sent;
@@ -53,6 +60,7 @@ struct serve {
   unsigned count; /* of `rules.clients` seats, which are lent when all are there */
 
   atomic_bool ending;
+  atomic_bool sleeps; /* it is to be woken when what it has asked for is answered */
 
   pthread_mutex_t lock;
   /* Guarded by it. */

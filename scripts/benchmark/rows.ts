@@ -10,6 +10,7 @@ const MiB = 1024 ** 2;
 /** What may be left to resync after a crash, in the rows about the intent log. */
 const INTENT_MAX_BYTES = 4 * GiB;
 const REGION_BYTES = 256 * 1024;
+const SMALL_REGION_BYTES = 16 * 1024;
 const KEEP_MAX = INTENT_MAX_BYTES / REGION_BYTES;
 
 const need = (side: string, over: readonly string[], wanted: readonly [Cell, number][]): Requirement[] =>
@@ -141,6 +142,14 @@ const fua: Row = {
 /** All regions marked beforehand and kept: the log is there, and never waits. The product can not do without it. */
 const unlogged = { regionBytes: 64 * MiB, config: { keepDirtyMax: 1_000_000, dirtyMax: 10_000_000 } };
 
+/** What is written at random is marked more narrowly: a sync is due after more writes. */
+function smallRegions(content: 'sparse' | 'zeroes'): Side {
+  const kept = INTENT_MAX_BYTES / SMALL_REGION_BYTES;
+  const config = { keepDirtyMax: kept, dirtyMax: kept };
+  const about = 'the same with regions of 16 KiB';
+  return netraid('netraid-16k', about, { world: 'native', targets: 0, content, regionBytes: SMALL_REGION_BYTES, config }, { quick: false });
+}
+
 function intent(name: string, title: string, atLeast: number, sizes: (s: Sizes) => Sizes, sparse: boolean): Row {
   const content = sparse ? 'sparse' : 'zeroes';
   const config = { keepDirtyMax: KEEP_MAX, dirtyMax: KEEP_MAX };
@@ -156,6 +165,7 @@ function intent(name: string, title: string, atLeast: number, sizes: (s: Sizes) 
         ...unlogged,
       }),
       netraid('netraid', 'NetRAID with its default regions, at most 4 GiB of them kept marked', { world: 'native', targets: 0, content, config }),
+      ...(sparse ? [smallRegions(content)] : []),
     ],
     reference: 'all-marked',
     requirements: [

@@ -264,6 +264,14 @@ export class FaultEngine implements Engine {
     this.#inner.unserve(op, conn);
   }
 
+  heed(op: OpId, conn: ConnId): void {
+    this.#inner.heed(op, conn);
+  }
+
+  heeded(conn: ConnId): void {
+    this.#inner.heeded(conn);
+  }
+
   served(conn: ConnId): number {
     return this.#inner.served(conn);
   }

@@ -22,6 +22,7 @@ import { RequestTable } from './portable/requests.ts';
 import { SharedRoom } from './portable/shared-room.ts';
 import { ServerConn } from './portable/server-conn.ts';
 import { Serves } from './portable/serves.ts';
+import type { ServeRules } from './serve.ts';
 import {
   type Clock,
   type ConnId,
@@ -38,7 +39,6 @@ import {
   type LegOptions,
   type OpId,
   type RequestId,
-  type ServeRules,
   type WireParams,
 } from './types.ts';
 
@@ -79,6 +79,9 @@ export class PortableEngine implements Engine {
     },
     unserved: (op, answered) => {
       this.#context.done(op, 0, answered, 0, undefined);
+    },
+    heeded: (op, errno) => {
+      this.#context.done(op, errno, 0, 0, undefined);
     },
   });
   readonly #toFlush: Outbox[] = [];
@@ -174,6 +177,15 @@ export class PortableEngine implements Engine {
   unserve(op: OpId, conn: ConnId): void {
     this.#begin(op);
     this.#serves.end(op, conn);
+  }
+
+  heed(op: OpId, conn: ConnId): void {
+    this.#begin(op);
+    this.#serves.heed(op, conn);
+  }
+
+  heeded(conn: ConnId): void {
+    this.#serves.heeded(conn);
   }
 
   served(conn: ConnId): number {

@@ -15,8 +15,11 @@
  */
 
 import { Errno, errnoName, IoError } from './errno.ts';
+import type { ConnId, Handle, LegId, OpId, RequestId } from './ids.ts';
+import type { ServeRules } from './serve.ts';
 
 export { Errno, errnoName, IoError };
+export type { ConnId, Handle, LegId, OpId, RequestId };
 
 // ---------------------------------------------------------------------------------------------- clock and chance
 
@@ -170,14 +173,6 @@ export interface Programs {
 
 // ------------------------------------------------------------------------------------------------------ engine
 
-export type Handle = number; // engine-owned bytes; 0 is "none"
-export type ConnId = number;
-export type LegId = number;
-/** One request received on a server connection; the engine keeps its cookie. Dead once replied or its connection closed. */
-export type RequestId = number;
-/** Chosen by the caller, > 0, unique among the operations in flight. 0: no `done` wanted (only for reply). */
-export type OpId = number;
-
 /** What the handshake agreed on. */
 export interface WireParams {
   /** Replies as structured chunks (server: READ and BLOCK_STATUS must be; client: both kinds understood). */
@@ -201,36 +196,6 @@ export interface ConnLimits {
   bytesMax: number;
   /** Server: what it may hold of what all such connections hold together; absent: it takes no part in that. */
   shared?: SharedLimits;
-}
-
-/** Where writes that nobody is told of may go, and which are under way: memory that both sides see, each word of it read and written as a whole. */
-export interface ServeMarks {
-  /** A bit a region, as the first words of `ServeRules.touched`: a WRITE to one whose bit is 0, or to more than one, is told. */
-  allowed: Uint32Array;
-  /**
-   * In a word each, region + 1 of every write that is under way, and UNDER_WAY_READ for a read: set before its bit in `touched`, and cleared
-   * when that has been set again. Whether its region is allowed is looked at in between: whoever clears that bit, and then finds the region
-   * neither under way nor touched, knows that nothing is written there. No more writes are executed at a time than there are words.
-   */
-  underWay: Uint32Array;
-  /** So many are served together, by calls with the same `allowed`, from the last one's on until one's `unserve` or end, and in one order (M4). */
-  clients: number;
-}
-
-export const UNDER_WAY_READ = 0xffffffff;
-
-/** Which requests of a connection `Engine.serve` is about. */
-export interface ServeRules {
-  leg: LegId;
-  /** Those that reach beyond it are told. */
-  sizeBytes: number;
-  /** Those whose offset or length is no multiple are told. */
-  blockBytes: number;
-  /** Of `sizeBytes` and `regionBytes` (src/io/touched.ts): set before a write to it begins, and once more when it has ended. */
-  touched: Uint32Array;
-  regionBytes: number;
-  /** With it READs may be executed, too. Absent: WRITEs alone, to any region. */
-  marks?: ServeMarks;
 }
 
 /** Many clients that ask for much and take no reply must not each fill their own limit. */
@@ -335,6 +300,10 @@ export interface Engine {
    * when also all that has come is told. DONE's length: how many were answered.
    */
   unserve(op: OpId, conn: ConnId): void;
+  /** One at a time (EINVAL): DONE when more was asked for in `ServeMarks.asks` than when it was done last; ESHUTDOWN, before `unserve` is done, when it is not served any more. */
+  heed(op: OpId, conn: ConnId): void;
+  /** What was asked for is answered, in part at least. Nothing to one that is not served any more. */
+  heeded(conn: ConnId): void;
   /** How many have been answered so since `serve`. */
   served(conn: ConnId): number;
 

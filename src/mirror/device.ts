@@ -139,13 +139,19 @@ export class MirrorDevice implements OpOwner, LockWaiter, DurableWaiter, LossOwn
     }
     m.first = this.marks.regions.regionOf(m.offset);
     m.last = this.marks.regions.regionOf(m.offset + m.length - 1);
-    const { writtenRegions } = this.marks.intent;
     for (const t of this.targets.values()) if (!t.inSession) this.marks.markOutOfSync(t.node, m.first, m.last);
     m.marked = true;
-    const mustFlush = this.marks.begin(m.first, m.last);
-    if (this.marks.intent.writtenRegions > writtenRegions && this.marks.intent.pressure) this.#host.pressure();
-    if (mustFlush) this.marks.whenDurable(this, m.index);
+    if (this.begin(m.first, m.last)) this.marks.whenDurable(this, m.index);
     else this.#queue.enter(m);
+  }
+
+  /** Regions are being written; true: not before that is durable (M1). */
+  begin(first: number, last: number): boolean {
+    const { intent } = this.marks;
+    const { writtenRegions } = intent;
+    const mustFlush = this.marks.begin(first, last);
+    if (intent.writtenRegions > writtenRegions && intent.pressure) this.#host.pressure();
+    return mustFlush;
   }
 
   onDurable(tag: number, ok: boolean): void {

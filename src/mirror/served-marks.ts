@@ -10,7 +10,7 @@
  */
 import type { Sharer } from '../bitmap/intent-log.ts';
 import { Touched } from '../io/touched.ts';
-import { UNDER_WAY_READ } from '../io/types.ts';
+import { UNDER_WAY_READ } from '../io/serve.ts';
 
 export class ServedMarks implements Sharer {
   readonly touched: Touched;

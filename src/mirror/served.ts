@@ -3,6 +3,7 @@
  * decided about a read, or about a write of a region whose mark is durable.
  *
  *   resume --may?--> served --look: may not any more--> ending --> quiet: all is told
+ *                      `--asks for a mark--> marked, durable --> allowed, served
  *
  * Invariants
  * - a region is written so only while its mark is durable (M1), and what was written so is told to the intent log before that says what is
@@ -15,6 +16,7 @@
 import type { EngineHub } from '../io/hub.ts';
 import type { ConnId, LegId } from '../io/types.ts';
 import { ServedConns } from '../nbd/served-conns.ts';
+import { Asked, AskedMarks } from './asked-marks.ts';
 import type { Marks } from './marks.ts';
 import { ServedMarks } from './served-marks.ts';
 
@@ -35,6 +37,8 @@ export interface ServedOwner {
   mayServe(): boolean;
   /** Regions that were written, or are being written. */
   told(first: number, last: number): void;
+  /** Marks them as being written; true: that has to be durable first. */
+  begin(first: number, last: number): boolean;
   /** Resolves when every request that the device has been told of by now is answered. */
   answered(): Promise<void>;
 }
@@ -48,26 +52,57 @@ export class Served {
   /** The marks that writes are told to. */
   #of: Marks | undefined;
   #shared: ServedMarks | undefined;
+  readonly #asked: AskedMarks;
+  /** Of the one client that is served by itself. */
+  #asking: Asked | undefined;
 
   constructor(owner: ServedOwner) {
     this.#o = owner;
+    this.#asked = new AskedMarks(owner, () => {
+      this.#lookWhetherQuiet();
+    });
     this.#conns = new ServedConns({
       hub: owner.hub,
       together: true,
       rules: (clients) => {
         const { sizeBytes, sectorBytes } = owner;
         const { touched, allowed } = this.#marks();
-        const marks = { allowed, underWay: new Uint32Array(WRITES_MAX), clients };
+        const alone = clients === 1 ? { asks: this.#newAsks() } : {};
+        const marks = { allowed, underWay: new Uint32Array(WRITES_MAX), clients, ...alone };
         return { leg: owner.local.info.leg, sizeBytes, blockBytes: sectorBytes, touched: touched.words, regionBytes: touched.regionBytes, marks };
       },
+      asked: (conn, asks) => {
+        const of = this.#asking;
+        if (of?.asks.words !== asks) throw new Error('marks are asked for by nobody who is served');
+        of.conn = conn;
+        this.#asked.take(of);
+      },
       quiet: () => {
-        this.#o.marks.hear();
-        const waiting = this.#waiting;
-        this.#waiting = [];
-        for (const f of waiting) f();
+        this.#lookWhetherQuiet();
       },
     });
     this.#conns.pause();
+  }
+
+  #newAsks(): Uint32Array {
+    const of = new Asked({
+      answered: (conn) => {
+        if (this.#asking === of) this.#o.hub.engine.heeded(conn);
+      },
+      failed: () => {
+        if (this.#asking === of) this.#conns.pause();
+      },
+    });
+    this.#asking = of;
+    return of.asks.words;
+  }
+
+  #lookWhetherQuiet(): void {
+    if (this.underWay) return;
+    this.#o.marks.hear();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const f of waiting) f();
   }
 
   /** Those of the device's geometry, which changes only while nothing is served. */
@@ -111,9 +146,9 @@ export class Served {
     return this.#conns.isBusy(conn);
   }
 
-  /** A write that nobody was told of may be on its way. */
+  /** A write that nobody was told of may be on its way, or a mark for one. */
   get underWay(): boolean {
-    return this.#conns.underWay;
+    return this.#conns.underWay || this.#asked.underWay;
   }
 
   /** Something has changed that may bar it: no write begins from this turn on that would not be told. */
@@ -129,13 +164,14 @@ export class Served {
   #may(): boolean {
     // Of one that has asked for nothing yet it is not known what it has sent.
     const all = this.#clients <= CLIENTS_MAX && this.#conns.open === this.#clients;
-    return this.#bars === 0 && all && this.#o.marks.regions.regionCount <= REGIONS_MAX && this.#o.mayServe();
+    // Whoever waits until all is quiet is not passed by.
+    return this.#bars === 0 && all && this.#waiting.length === 0 && this.#o.marks.regions.regionCount <= REGIONS_MAX && this.#o.mayServe();
   }
 
   /** Pauses; resolves when every write that was under way has ended and was told. It is served again by the next request, where nothing bars it. */
   quiet(): Promise<void> {
     this.#conns.pause();
-    if (!this.#conns.underWay) return Promise.resolve();
+    if (!this.underWay) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 

@@ -16,7 +16,8 @@
  */
 import type { EngineHub, OpOwner } from '../io/hub.ts';
 import type { Touched } from '../io/touched.ts';
-import type { ConnId, EngineValue, Handle, LegId, LegInfo, RequestId, ServeRules } from '../io/types.ts';
+import type { ServeRules } from '../io/serve.ts';
+import type { ConnId, EngineValue, Handle, LegId, LegInfo, RequestId } from '../io/types.ts';
 import type { Device, DeviceInfo, Replier } from './device.ts';
 import { ServedConns } from './served-conns.ts';
 import { NBD_DEFAULT_PAYLOAD_MAX_BYTES, NBD_EIO, NBD_ENOTSUP, NBD_ESHUTDOWN, NBD_SUCCESS } from './wire/constants.ts';

@@ -7,8 +7,10 @@
  *
  * Invariant: while a connection is served or ending, a write that nobody was told of may be on its way to the leg; `underWay` says so.
  */
+import { isAllAnswered } from '../io/asks.ts';
 import type { EngineHub, OpOwner } from '../io/hub.ts';
-import type { ConnId, ServeRules } from '../io/types.ts';
+import type { ServeRules } from '../io/serve.ts';
+import type { ConnId } from '../io/types.ts';
 
 interface ServedConn {
   state: 'served' | 'ending' | 'off';
@@ -18,6 +20,7 @@ interface ServedConn {
   open: boolean;
   /** Of the rules it is served by: the regions of writes under way. */
   regions: Uint32Array | undefined;
+  asks: Uint32Array | undefined;
 }
 
 export interface ServedConnsOptions {
@@ -26,6 +29,8 @@ export interface ServedConnsOptions {
   rules: (clients: number) => ServeRules;
   /** Called when `underWay` has become false. */
   quiet: () => void;
+  /** Where `ServeMarks.asks` of the rules holds more than before. */
+  asked?: (conn: ConnId, asks: Uint32Array) => void;
   /** All or none. */
   together?: boolean;
 }
@@ -33,6 +38,15 @@ export interface ServedConnsOptions {
 export class ServedConns implements OpOwner {
   readonly #o: ServedConnsOptions;
   readonly #conns = new Map<ConnId, ServedConn>();
+  readonly #heeds: OpOwner = {
+    onDone: (conn, errno) => {
+      const c = this.#conns.get(conn);
+      // What is ending is told what it has asked for as requests.
+      if (errno !== 0 || c?.state !== 'served' || c.asks === undefined) return;
+      this.#o.asked?.(conn, c.asks);
+      if (this.#isServed(c)) this.#heed(conn, c);
+    },
+  };
   #underWay = 0;
   #stopped = false;
   #paused = false;
@@ -63,7 +77,7 @@ export class ServedConns implements OpOwner {
   }
 
   opened(conn: ConnId): void {
-    const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true, regions: undefined };
+    const c: ServedConn = { state: 'off', answered: 0, known: 0, open: true, regions: undefined, asks: undefined };
     this.#conns.set(conn, c);
     this.#refused = false;
     if (this.#o.together === true) this.pause();
@@ -87,9 +101,10 @@ export class ServedConns implements OpOwner {
     return c.answered + (c.state === 'served' ? this.#o.hub.engine.served(conn) : c.known);
   }
 
-  /** A request of it that nobody was told of is being executed. */
+  /** A request of it that nobody was told of is being executed, or waits for what was asked for. */
   isBusy(conn: ConnId): boolean {
-    return this.#conns.get(conn)?.regions?.some((r) => r !== 0) === true;
+    const c = this.#conns.get(conn);
+    return c?.regions?.some((r) => r !== 0) === true || (c?.asks !== undefined && !isAllAnswered(c.asks));
   }
 
   /** `ServeMarks.underWay` of each that is served or ending. */
@@ -135,8 +150,20 @@ export class ServedConns implements OpOwner {
     this.#willing = true;
     c.state = 'served';
     c.regions = rules.marks?.underWay;
+    c.asks = rules.marks?.asks;
     this.#underWay += 1;
+    this.#heed(conn, c);
     return true;
+  }
+
+  /** It may have ended in the midst of it. */
+  #isServed(c: ServedConn): boolean {
+    return c.state === 'served';
+  }
+
+  #heed(conn: ConnId, c: ServedConn): void {
+    const { hub } = this.#o;
+    if (c.asks !== undefined) hub.engine.heed(hub.start(this.#heeds, conn), conn);
   }
 
   #end(conn: ConnId, c: ServedConn): void {
@@ -153,6 +180,7 @@ export class ServedConns implements OpOwner {
     c.answered += answered;
     c.known = 0;
     c.regions = undefined;
+    c.asks = undefined;
     if (!c.open) this.#conns.delete(conn);
     this.#underWay -= 1;
     // It may be served again.

@@ -15,9 +15,10 @@ import {
   type LegInfo,
   type OpId,
   type RequestId,
-  type ServeRules,
   type WireParams,
 } from '../../src/io/types.ts';
+import type { ServeRules } from '../../src/io/serve.ts';
+import { FakeHeeds } from './fake-heeds.ts';
 
 export interface FakeOp {
   op: OpId;
@@ -141,10 +142,23 @@ export class FakeEngine implements Engine {
     this.unserving.set(conn, op);
   }
 
+  readonly heeds = new FakeHeeds((op, errno) => {
+    this.#emit({ kind: EventKind.DONE, id: op, errno });
+  });
+
+  heed(op: OpId, conn: ConnId): void {
+    this.heeds.heed(op, conn);
+  }
+
+  heeded(conn: ConnId): void {
+    this.heeds.heeded(conn);
+  }
+
   /** Ends an `unserve`. */
   unserved(conn: ConnId, answered: number): void {
     const op = this.unserving.get(conn);
     if (op === undefined) throw new Error(`nobody has asked to unserve ${String(conn)}`);
+    this.heeds.unserved(conn);
     this.unserving.delete(conn);
     this.#emit({ kind: EventKind.DONE, id: op, length: answered });
   }

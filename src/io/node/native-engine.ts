@@ -28,13 +28,14 @@ import {
   type LegOptions,
   type OpId,
   type RequestId,
-  type ServeRules,
   type WireParams,
 } from '../types.ts';
+import type { ServeRules } from '../serve.ts';
 import { ConnEnds } from './conn-ends.ts';
 import { NativeHandles } from './native-handles.ts';
 import { checkRange, NativeLegs } from './native-legs.ts';
-import { BATCH_MAX, Ctl, NativeMemory, RequestState, Ring, RING_ENTRIES, RING_FIELDS, SLOT_BITS, Stat, ValueKind } from './native-memory.ts';
+import { BATCH_MAX, Ctl, NativeMemory, RequestState, Ring, SLOT_BITS, Stat, ValueKind } from './native-memory.ts';
+import { NativeRing } from './native-ring.ts';
 import type { NativeCalls, NativeEngineShim } from './native-shim.ts';
 import { blockStatusBytes, encodeBlockStatusChunks, NativeValues } from './native-values.ts';
 import { NodeSocket } from './socket.ts';
@@ -58,6 +59,7 @@ export interface NativeEngineOptions {
 export class NativeEngine implements Engine {
   readonly #calls: NativeCalls;
   readonly #m: NativeMemory;
+  readonly #ring: NativeRing;
   readonly #batch: EventBatch;
   readonly #handles: NativeHandles;
   readonly #legs = new NativeLegs();
@@ -67,7 +69,6 @@ export class NativeEngine implements Engine {
   readonly #handingOver = new Map<ConnId, NodeSocket>();
   #handler: ((e: EventBatch) => void) | undefined;
   #nextUnopened = FIRST_UNOPENED;
-  #submitScheduled = false;
   #shutDown = false;
 
   constructor(shim: NativeEngineShim, o: NativeEngineOptions = {}) {
@@ -81,8 +82,9 @@ export class NativeEngine implements Engine {
     );
     const m = new NativeMemory(this.#calls);
     this.#m = m;
+    this.#ring = new NativeRing(m, this.#calls);
     this.#handles = new NativeHandles(m, this.#calls, (slot) => {
-      this.#put(Ring.FREE, 0, slot, 0, 0, 0, 0, 0);
+      this.#ring.put(Ring.FREE, 0, slot, 0, 0, 0, 0, 0);
     });
     const { kind, conn, id, cmd, flags, offset, length, handle, errno } = m;
     this.#values = new NativeValues(m, this.#handles);
@@ -111,7 +113,7 @@ export class NativeEngine implements Engine {
     const id = this.#calls.open(server, structuredReplies, extendedHeaders, checksums, payloadMaxBytes, requestsMax, limits.bytesMax);
     if (id === 0) {
       this.#nextUnopened += 1;
-      this.#put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
+      this.#ring.put(Ring.CLOSED, 0, this.#nextUnopened, Errno.ENOMEM, 0, 0, 0, 0);
       s.destroy();
       return this.#nextUnopened;
     }
@@ -165,13 +167,23 @@ export class NativeEngine implements Engine {
   serve(conn: ConnId, r: ServeRules): boolean {
     this.#calls.submit();
     const { marks: m, sizeBytes, blockBytes, regionBytes, touched } = r;
-    return this.#calls.serve(conn, this.#legs.native(r.leg), sizeBytes, blockBytes, regionBytes, touched, m?.allowed, m?.underWay, m?.clients) === 0;
+    const leg = this.#legs.native(r.leg);
+    return this.#calls.serve(conn, leg, sizeBytes, blockBytes, regionBytes, touched, m?.allowed, m?.underWay, m?.clients, m?.asks) === 0;
   }
 
   unserve(op: OpId, conn: ConnId): void {
     this.#begin(op);
     this.#calls.submit();
     this.#calls.unserve(op, conn);
+  }
+
+  heed(op: OpId, conn: ConnId): void {
+    this.#begin(op);
+    this.#calls.heed(op, conn);
+  }
+
+  heeded(conn: ConnId): void {
+    this.#calls.heeded(conn);
   }
 
   served(conn: ConnId): number {
@@ -186,7 +198,7 @@ export class NativeEngine implements Engine {
       this.#handles.hold(slot);
     }
     this.#begin(op);
-    this.#put(Ring.SEND, op, conn, cmd * 2 ** 16 + flags, offset, length, slot, slot === 0 ? 0 : hOffset);
+    this.#ring.put(Ring.SEND, op, conn, cmd * 2 ** 16 + flags, offset, length, slot, slot === 0 ? 0 : hOffset);
   }
 
   reply(op: OpId, req: RequestId, errno: number, h: Handle, hOffset: number, length: number): void {
@@ -205,7 +217,7 @@ export class NativeEngine implements Engine {
     this.#beginReply(r);
     if (slot !== 0) this.#handles.hold(slot);
     this.#begin(op);
-    this.#put(Ring.REPLY, op, req, errno, slot, slot === 0 ? 0 : hOffset, slot === 0 ? 0 : length, 0);
+    this.#ring.put(Ring.REPLY, op, req, errno, slot, slot === 0 ? 0 : hOffset, slot === 0 ? 0 : length, 0);
   }
 
   replyBlockStatus(op: OpId, req: RequestId, chunks: Uint8Array[]): void {
@@ -230,7 +242,7 @@ export class NativeEngine implements Engine {
     encodeBlockStatusChunks(this.view(h), chunks, extended, sealed);
     this.#beginReply(r);
     this.#begin(op);
-    this.#put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);
+    this.#ring.put(Ring.REPLY_STATUS, op, req, this.#handles.live(h), length, 0, 0, 0);
   }
 
   /** The slot of a request that waits for its answer; below 0: its connection forgot it. */
@@ -271,7 +283,7 @@ export class NativeEngine implements Engine {
   read(op: OpId, leg: LegId, offset: number, length: number): void {
     checkRange(offset, length);
     this.#begin(op);
-    this.#put(Ring.READ, op, this.#legs.native(leg), offset, length, 0, 0, 0);
+    this.#ring.put(Ring.READ, op, this.#legs.native(leg), offset, length, 0, 0, 0);
   }
 
   write(op: OpId, leg: LegId, offset: number, h: Handle, hOffset: number, length: number, fua: boolean): void {
@@ -279,24 +291,24 @@ export class NativeEngine implements Engine {
     const slot = this.#handles.part(h, hOffset, length);
     this.#handles.hold(slot);
     this.#begin(op);
-    this.#put(Ring.WRITE, op, this.#legs.native(leg), offset, length, slot, hOffset, fua ? 1 : 0);
+    this.#ring.put(Ring.WRITE, op, this.#legs.native(leg), offset, length, slot, hOffset, fua ? 1 : 0);
   }
 
   sync(op: OpId, leg: LegId): void {
     this.#begin(op);
-    this.#put(Ring.SYNC, op, this.#legs.native(leg), 0, 0, 0, 0, 0);
+    this.#ring.put(Ring.SYNC, op, this.#legs.native(leg), 0, 0, 0, 0, 0);
   }
 
   zero(op: OpId, leg: LegId, offset: number, length: number, mayPunch: boolean, fua: boolean): void {
     checkRange(offset, length);
     this.#begin(op);
-    this.#put(Ring.ZERO, op, this.#legs.native(leg), offset, length, mayPunch ? 1 : 0, fua ? 1 : 0, 0);
+    this.#ring.put(Ring.ZERO, op, this.#legs.native(leg), offset, length, mayPunch ? 1 : 0, fua ? 1 : 0, 0);
   }
 
   extents(op: OpId, leg: LegId, offset: number, length: number): void {
     checkRange(offset, length);
     this.#begin(op);
-    this.#put(Ring.EXTENTS, op, this.#legs.native(leg), offset, length, 0, 0, 0);
+    this.#ring.put(Ring.EXTENTS, op, this.#legs.native(leg), offset, length, 0, 0, 0);
   }
 
   // --------------------------------------------------------------------------------------------------- handles
@@ -347,41 +359,14 @@ export class NativeEngine implements Engine {
   }
 
   #complete(op: OpId, errno: number, length: number): void {
-    if (op !== 0) this.#put(Ring.COMPLETE, op, errno, length, ValueKind.NONE, 0, 0, 0);
+    if (op !== 0) this.#ring.put(Ring.COMPLETE, op, errno, length, ValueKind.NONE, 0, 0, 0);
   }
 
   #answer(op: OpId, length: number, value: EngineValue): void {
     this.#begin(op);
     if (op === 0) return;
     this.#values.keep(op, value);
-    this.#put(Ring.COMPLETE, op, 0, length, ValueKind.KEPT, 0, 0, 0);
-  }
-
-  #put(kind: number, op: OpId, a: number, b: number, c: number, d: number, e: number, f: number): void {
-    const { ctl, ring } = this.#m;
-    let count = ctl[Ctl.RING_COUNT] ?? 0;
-    if (count === RING_ENTRIES) {
-      this.#calls.submit();
-      count = ctl[Ctl.RING_COUNT] ?? 0;
-      if (count === RING_ENTRIES) throw new Error('the native engine has no memory for another operation');
-    }
-    const at = count * RING_FIELDS;
-    ring[at] = kind;
-    ring[at + 1] = op;
-    ring[at + 2] = a;
-    ring[at + 3] = b;
-    ring[at + 4] = c;
-    ring[at + 5] = d;
-    ring[at + 6] = e;
-    ring[at + 7] = f;
-    ctl[Ctl.RING_COUNT] = count + 1;
-    // What a handler causes is taken when it has ended, promises and all.
-    if (this.#submitScheduled || ctl[Ctl.DELIVERING] !== 0) return;
-    this.#submitScheduled = true;
-    process.nextTick(() => {
-      this.#submitScheduled = false;
-      this.#calls.submit();
-    });
+    this.#ring.put(Ring.COMPLETE, op, 0, length, ValueKind.KEPT, 0, 0, 0);
   }
 
   #deliver(handler: (e: EventBatch) => void, count: number): void {

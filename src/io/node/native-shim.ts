@@ -48,8 +48,11 @@ export interface NativeCalls {
     allowed: Uint32Array | undefined,
     underWay: Uint32Array | undefined,
     clients: number | undefined,
+    asks: Uint32Array | undefined,
   ): number;
   unserve(op: number, conn: number): void;
+  heed(op: number, conn: number): void;
+  heeded(conn: number): void;
   served(conn: number): number;
   /** A handle; 0: no memory. */
   allocate(length: number): number;

@@ -48,8 +48,8 @@ export const PLANTS: readonly Plant[] = [
     edits: [
       {
         file: 'src/mirror/device.ts',
-        find: 'if (mustFlush) this.marks.whenDurable(this, m.index);',
-        replace: 'if (mustFlush) this.#queue.enter(m);',
+        find: 'if (this.begin(m.first, m.last)) this.marks.whenDurable(this, m.index);',
+        replace: 'if (this.begin(m.first, m.last)) this.#queue.enter(m);',
       },
     ],
   },
@@ -230,7 +230,7 @@ export const PLANTS: readonly Plant[] = [
         find: 'if (this.#owner.served.underWay) throw',
         replace: 'if (this.#owner.served.underWay && t.session < 0) throw',
       },
-      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.#conns.underWay)', replace: '    if (this.#bars >= 0)' },
+      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.underWay)', replace: '    if (this.#bars >= 0)' },
     ],
   },
   {
@@ -243,7 +243,7 @@ export const PLANTS: readonly Plant[] = [
         find: 'return this.#bars === 0 && all',
         replace: 'return this.#bars >= 0 && all',
       },
-      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.#conns.underWay)', replace: '    if (this.#bars > 0)' },
+      { file: 'src/mirror/served.ts', find: '    this.#conns.pause();\n    if (!this.underWay)', replace: '    if (this.#bars > 0)' },
     ],
   },
   {

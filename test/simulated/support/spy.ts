@@ -17,9 +17,9 @@ import type {
   OpenOptions,
   OpId,
   RequestId,
-  ServeRules,
   WireParams,
 } from '../../../src/io/types.ts';
+import type { ServeRules } from '../../../src/io/serve.ts';
 import { EventKind } from '../../../src/io/types.ts';
 import { ROOT } from './plan.ts';
 import { NBD_CMD_TRIM, NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES } from '../../../src/nbd/wire/constants.ts';
@@ -134,6 +134,12 @@ class SpiedEngine implements Engine {
   }
   unserve(op: OpId, conn: ConnId): void {
     this.#e.unserve(op, conn);
+  }
+  heed(op: OpId, conn: ConnId): void {
+    this.#e.heed(op, conn);
+  }
+  heeded(conn: ConnId): void {
+    this.#e.heeded(conn);
   }
   served(conn: ConnId): number {
     return this.#e.served(conn);

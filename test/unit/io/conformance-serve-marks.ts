@@ -11,11 +11,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Asks } from '../../../src/io/asks.ts';
 import type { EngineHub } from '../../../src/io/hub.ts';
 import { NativeEngine } from '../../../src/io/node/native-engine.ts';
 import { loadNativeEngine } from '../../../src/io/node/native-shim.ts';
 import type { PullSocket } from '../../../src/io/pull-socket.ts';
-import { Errno, type LegId, type ServeRules, UNDER_WAY_READ, type WireParams } from '../../../src/io/types.ts';
+import { type ServeRules, UNDER_WAY_READ } from '../../../src/io/serve.ts';
+import { Errno, type LegId, type WireParams } from '../../../src/io/types.ts';
 import { ServedMarks } from '../../../src/mirror/served-marks.ts';
 import {
   NBD_CMD_DISC,
@@ -177,6 +179,7 @@ export interface Wishes {
   words?: number;
   hub?: EngineHub;
   clients?: number;
+  asks?: Asks;
 }
 
 const ALL = Array.from({ length: REGIONS }, (_x, i) => i);
@@ -199,7 +202,7 @@ export async function served(rig: Rig, o: Wishes = {}): Promise<Served> {
     blockBytes: BLOCK,
     touched: marks.touched.words,
     regionBytes: REGION,
-    marks: { allowed: marks.allowed, underWay, clients: o.clients ?? 1 },
+    marks: { allowed: marks.allowed, underWay, clients: o.clients ?? 1, ...(o.asks === undefined ? {} : { asks: o.asks.words }) },
   };
   return { hub, path, leg, marks, underWay, rules, model, ...(await connected(rig, hub, rules, o.wire ?? SIMPLE)) };
 }
@@ -221,7 +224,7 @@ function impatient(rig: Rig): EngineHub {
   return shim === undefined ? rig.hubOver(new MemoryLeg(rig.io.clock, SIZE)) : rig.hub(new NativeEngine(shim, { lingerMs: 200 }));
 }
 
-function regions(s: Served): number[] {
+export function regions(s: Served): number[] {
   const all: number[] = [];
   s.marks.touched.take((first, last) => {
     for (let i = first; i <= last; i += 1) all.push(i);
@@ -295,7 +298,7 @@ function threadsWait(): boolean {
 const mayLeave = (s: Served): boolean => s.client.peer.socket.remote.startsWith('127.0.0.1:');
 
 /** Asks for more than its client, which takes nothing, has room for: until nothing moves any more. */
-async function pile(rig: Rig, s: Served): Promise<void> {
+export async function pile(rig: Rig, s: Served): Promise<void> {
   const { engine } = s.hub;
   const ask = (count: number): void => {
     s.client.ask(...Array.from({ length: count }, (_x, i): RawRequest => read((i % 8) * BLOCK, READ_MOST)));

@@ -14,6 +14,7 @@ import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
 import { describeServeLong } from './conformance-serve-long.ts';
+import { describeServeAsks } from './conformance-serve-asks.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
 import { describeServedTogetherInOrder } from './conformance-serve-together-in-order.ts';
@@ -49,6 +50,7 @@ export function describeEngine(
       describeServe(inRig);
       describeServeLong(inRig);
       describeServeMarks(inRig);
+      describeServeAsks(inRig);
     }
     if (serves === 'in any order') describeServedAlone(inRig);
     if (serves === 'in order') {

@@ -13,9 +13,10 @@ import {
   type LegId,
   type LegInfo,
   type OpId,
-  type ServeRules,
 } from '../../../src/io/types.ts';
+import type { ServeRules } from '../../../src/io/serve.ts';
 import type { TargetClient } from '../../../src/mirror/target-client.ts';
+import { FakeHeeds } from '../../support/fake-heeds.ts';
 
 const SECTOR = 512;
 
@@ -274,11 +275,24 @@ export class ScriptedEngine implements Engine {
     this.unserving.set(conn, op);
   }
 
+  readonly heeds = new FakeHeeds((op, errno) => {
+    this.#emit(op, errno, 0, 0, undefined);
+  });
+
+  heed(op: OpId, conn: ConnId): void {
+    this.heeds.heed(op, conn);
+  }
+
+  heeded(conn: ConnId): void {
+    this.heeds.heeded(conn);
+  }
+
   /** Ends an `unserve`: with the number of answers that were given until now. */
   unserved(conn: ConnId): void {
     const op = this.unserving.get(conn);
     if (op === undefined) throw new Error(`nobody has asked to unserve ${String(conn)}`);
     this.unserving.delete(conn);
+    this.heeds.unserved(conn);
     const answered = this.served(conn);
     this.answered.delete(conn);
     this.#emit(op, 0, answered, 0, undefined);

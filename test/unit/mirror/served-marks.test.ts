@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { IntentLog } from '../../../src/bitmap/intent-log.ts';
-import { UNDER_WAY_READ } from '../../../src/io/types.ts';
+import { UNDER_WAY_READ } from '../../../src/io/serve.ts';
 import { ServedMarks } from '../../../src/mirror/served-marks.ts';
 
 const REGION = 4096;

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import { Asks } from '../../../src/io/asks.ts';
 import { EngineHub } from '../../../src/io/hub.ts';
 import { Touched } from '../../../src/io/touched.ts';
-import { UNDER_WAY_READ } from '../../../src/io/types.ts';
+import { UNDER_WAY_READ } from '../../../src/io/serve.ts';
 import { ServedConns } from '../../../src/nbd/served-conns.ts';
 import { FakeEngine } from '../../support/fake-engine.ts';
 
@@ -248,6 +249,53 @@ test('a connection is busy while one of its words says so, for a write or a read
   words(2)[0] = 1;
   engine.unserved(2, 1);
   expect(served.isBusy(2)).toBe(false);
+});
+
+/** Connection 1 has somewhere to ask. */
+function withAsks(): { engine: FakeEngine; served: ServedConns; asks: Asks; asked: (readonly [number, Uint32Array])[] } {
+  const engine = new FakeEngine();
+  engine.serves = true;
+  const asks = new Asks();
+  const asked: (readonly [number, Uint32Array])[] = [];
+  const { words } = new Touched(1 << 20, 65536);
+  const marks = { allowed: new Uint32Array(1), underWay: new Uint32Array(2), clients: 1, asks: asks.words };
+  const served = new ServedConns({
+    hub: new EngineHub(engine),
+    rules: () => ({ leg: 7, sizeBytes: 1 << 20, blockBytes: 512, touched: words, regionBytes: 65536, marks }),
+    quiet: () => undefined,
+    asked: (conn, its) => asked.push([conn, its]),
+  });
+  served.opened(1);
+  return { engine, served, asks, asked };
+}
+
+test('what a connection asks for is told each time, and it is busy until all of that is answered', () => {
+  const { engine, served, asks, asked } = withAsks();
+  const ask = (...regions: number[]): void => {
+    engine.heeds.ask(1, engine.servedNow.get(1), regions);
+  };
+  expect([asked, served.isBusy(1)]).toEqual([[], false]);
+  ask(3, 4);
+  expect([asked, served.isBusy(1)]).toEqual([[[1, asks.words]], true]);
+  ask(5);
+  expect(asked.length).toBe(2);
+  asks.answer(2);
+  expect(served.isBusy(1)).toBe(true);
+  asks.answer(1);
+  expect(served.isBusy(1)).toBe(false);
+});
+
+test('what is asked for while a connection is ending is not told, and nothing is waited for any more when it has ended', () => {
+  const { engine, served, asked } = withAsks();
+  const rules = engine.servedNow.get(1);
+  served.pause();
+  engine.heeds.ask(1, rules, [3]);
+  engine.unserved(1, 0);
+  expect([asked, served.underWay, served.isBusy(1)]).toEqual([[], false, false]);
+  // It is waited for again when it is served again.
+  served.resume();
+  engine.heeds.ask(1, engine.servedNow.get(1), [4]);
+  expect(asked.length).toBe(1);
 });
 
 test('without marks nobody knows of a single request', () => {

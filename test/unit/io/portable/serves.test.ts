@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Serves } from '../../../../src/io/portable/serves.ts';
 import { Touched } from '../../../../src/io/touched.ts';
-import { UNDER_WAY_READ } from '../../../../src/io/types.ts';
+import { UNDER_WAY_READ } from '../../../../src/io/serve.ts';
 import { NBD_CMD_READ, NBD_CMD_WRITE } from '../../../../src/nbd/wire/constants.ts';
 
 function setup(): { serves: Serves; touched: Touched; said: string[]; writes: number[] } {
@@ -22,6 +22,7 @@ function setup(): { serves: Serves; touched: Touched; said: string[]; writes: nu
       said.push(`tell ${String(conn)} ${String(req)} ${String(cmd)} ${String(offset)} ${String(length)} h${String(h)}`),
     release: (h) => said.push(`release h${String(h)}`),
     unserved: (op, answered) => said.push(`unserved ${String(op)} ${String(answered)}`),
+    heeded: (op, errno) => said.push(`heeded ${String(op)} ${String(errno)}`),
   });
   serves.begin(1, { leg: 5, sizeBytes: 8192, blockBytes: 512, touched: touched.words, regionBytes: 4096 });
   return { serves, touched, said, writes };
@@ -133,6 +134,7 @@ function marked(words = 2): Marked {
     tell: (_conn, req, cmd, offset, length, h) => said.push(`tell ${String(req)} ${String(cmd)} ${String(offset)} ${String(length)} h${String(h)}`),
     release: (h) => said.push(`release h${String(h)}`),
     unserved: (op, answered) => said.push(`unserved ${String(op)} ${String(answered)}`),
+    heeded: (op, errno) => said.push(`heeded ${String(op)} ${String(errno)}`),
   });
   serves.begin(1, {
     leg: 5,
