@@ -1,11 +1,25 @@
 /** Whatever overwrites data shows first what it would do, and asks. */
 import { formatSize } from '../control/units.ts';
-import type { Actions } from '../control/types.ts';
+import { type Actions, ControlError } from '../control/types.ts';
 import { oneLine, RefusedError, UsageError } from './exit.ts';
 import type { CommandContext } from './world.ts';
 
 type PreviewParams = Actions['preview']['params'];
 type Preview = Actions['preview']['result'];
+
+/** How often it is asked anew, where what would be done changes between the question and the deed. */
+const ROUNDS = 3;
+
+/** Shows and asks anew where the daemon would do now what was not confirmed; nothing was changed then. */
+export async function untilConfirmed<T>(showAskAndDo: () => Promise<T>): Promise<T> {
+  for (let round = 1; ; round += 1) {
+    try {
+      return await showAskAndDo();
+    } catch (e: unknown) {
+      if (!(e instanceof ControlError) || e.code !== 'unconfirmed' || round >= ROUNDS) throw e;
+    }
+  }
+}
 
 /** Shows direction, evidence and bytes. Throws RefusedError when the daemon would refuse. */
 export async function showPreview(ctx: CommandContext, params: PreviewParams): Promise<Preview> {

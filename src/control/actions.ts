@@ -19,6 +19,7 @@ import { PAUSED_WHY } from '../failover/views.ts';
 import { VerifyRuns } from './verify-runs.ts';
 import { explain } from './explain.ts';
 import { confirmFailover, failoverSettings, setFailover } from './failover-settings.ts';
+import { confirmedOver } from './full-resync.ts';
 import { prepareFirstLeg } from './leg-size.ts';
 import { servingElsewhere } from './elsewhere.ts';
 import { forgetElsewhere } from './forget.ts';
@@ -110,7 +111,7 @@ export class DaemonControl implements ControlClient {
       if (p.action === 'switchover' || p.action === 'resolve') return await previewOfMove(m, p.action, p.nodes[0]);
       // What is said of the others is then what they say now, and what is said of the flags what an operator may have done to them just before.
       if (p.action === 'force' || p.action === 'in-service') await lookAfresh(m);
-      if (p.action === 'delete') await askHeard(m);
+      if (p.action === 'delete' || p.action === 'fullresync') await askHeard(m);
       return p.action === 'resize' ? await previewOfResize(m, p.resize) : preview(m, p);
     },
     'clear-bitmap': (p) => this.#clearBitmap(p.tag, p.node),
@@ -265,7 +266,11 @@ export class DaemonControl implements ControlClient {
     if (p.source !== null && p.source !== node) {
       throw new ControlError('refused', `${p.source} is not in service: a full resync goes from the node in service, which is ${node}`);
     }
-    await asSource(m, (source) => orderFullResync(source, this.#links(source, p.nodes)));
+    await askHeard(m);
+    await asSource(m, async (source) => {
+      const links = this.#links(source, p.nodes);
+      await orderFullResync(source, links, confirmedOver(m, links, p.overrules ?? []));
+    });
     return this.#status(m);
   }
 

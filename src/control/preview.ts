@@ -2,12 +2,15 @@
 import { namedArbiter } from '../failover/arbiter.ts';
 import { toConfirm } from '../failover/confirmed.ts';
 import { decide } from '../failover/decide.ts';
+import { findFullResync } from '../failover/decide-full-resync.ts';
+import { evidenceOf } from '../failover/decide-resolve.ts';
 import { epochText } from '../failover/epoch.ts';
 import { heldGeneration } from '../failover/generation.ts';
 import { NODES_MAX } from '../failover/limits.ts';
 import type { MirrorNode } from '../failover/node.ts';
 import { refusedLastCopy } from '../failover/retire.ts';
 import { forcePreview } from './force-preview.ts';
+import { heardView } from './full-resync.ts';
 import { refusedChange } from './targets.ts';
 import type { Actions } from './types.ts';
 
@@ -22,6 +25,7 @@ export function preview(m: MirrorNode, p: Params): Result {
   const { sizeBytes } = view.record.definition;
   const self = view.node;
   const lines: string[] = [];
+  const overrules: string[] = [];
   let bytesOverwritten = 0;
   const flags = `flags here: last_owner ${view.flags.lastOwner ? 'set' : 'not set'}, source ${view.flags.source ?? 'none'}, data_corrupt ${view.flags.dataCorrupt ? 'set' : 'not set'}`;
   if (p.action === 'force' || p.action === 'in-service') {
@@ -40,10 +44,15 @@ export function preview(m: MirrorNode, p: Params): Result {
     return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused, confirms, by: self };
   }
   const targets = p.nodes.length > 0 ? p.nodes.filter((n) => n !== self) : Object.keys(view.record.definition.nodes).filter((n) => n !== self);
+  if (p.action === 'fullresync') lines.push(evidenceOf(view));
   if (p.action === 'fullresync' || p.action === 'extend' || p.action === 'replace') {
     for (const n of targets) {
       lines.push(`${self} -> ${n}: all ${String(sizeBytes)} bytes on ${n} are overwritten with those of ${self}`);
       bytesOverwritten += sizeBytes;
+      if (p.action !== 'fullresync' || !Object.hasOwn(view.record.definition.nodes, n)) continue;
+      const found = findFullResync(view, n, heardView(m, n));
+      lines.push(...found.lines);
+      if (found.overrules !== null) overrules.push(found.overrules.word);
     }
   } else if (p.action === 'unextend') {
     lines.push(...targets.map((n) => `${n} leaves mirror ${m.tag}; its leg keeps its data and is no longer kept up to date`));
@@ -53,7 +62,16 @@ export function preview(m: MirrorNode, p: Params): Result {
     lines.push(`mirror ${m.tag} is forgotten on ${told.join(', ')}: records, bitmaps and flags go, the legs keep their data`);
     if (away.length > 0) lines.push(`${away.join(', ')} can not be reached: the records there stay until netraid delete ${m.tag} is said there`);
   }
-  return { lines, bytesOverwritten, lastOwnerHere: view.flags.lastOwner, refused: refusedFor(m, p, targets), confirms: [], by: self };
+  const refused = refusedFor(m, p, targets);
+  return {
+    lines,
+    bytesOverwritten,
+    lastOwnerHere: view.flags.lastOwner,
+    refused,
+    confirms: [],
+    by: self,
+    ...(p.action === 'fullresync' ? { overrules } : {}),
+  };
 }
 
 /** What the action would be refused for, as far as it is known before it is asked for; null: nothing. */

@@ -9,6 +9,8 @@ import { formatSize } from './units.ts';
 
 const URI_MAX_CHARACTERS = 2048;
 const WHAT_IF_MAX_CHARACTERS = 200;
+/** A rule, a node's name, and an epoch with its owner. */
+const OVERRULES_MAX_CHARACTERS = 1024;
 export const PRIORITY_MAX = 999;
 export const FAILURE_TIMEOUT_MIN_MS = 100;
 export const FAILURE_TIMEOUT_MAX_MS = 3_600_000;
@@ -55,6 +57,7 @@ const confirm = {
   confirmDefault: z.exactOptional(z.enum(['go', 'stay'])),
 };
 const confirmed = z.exactOptional(z.array(z.enum(['force', 'no-majority'])));
+const overrules = z.exactOptional(z.array(z.string().max(OVERRULES_MAX_CHARACTERS)).max(NODES_MAX));
 const none = z.strictObject({});
 const onlyTag = z.strictObject({ tag });
 const tagAndNodes = z.strictObject({ tag, nodes });
@@ -94,7 +97,7 @@ export const actionSchemas: { [A in ActionName]: z.ZodType<Actions[A]['params']>
   'out-of-service': onlyTag,
   pause: tagAndNodes,
   resume: tagAndNodes,
-  fullresync: z.strictObject({ tag, source: node.nullable(), nodes }),
+  fullresync: z.strictObject({ tag, source: node.nullable(), nodes, overrules }),
   verify: onlyTag,
   'verify-result': onlyTag,
   'snapshot-create': z.strictObject({ tag, name, spaceBytes: sizeBytes.nullable(), checkpoint: z.exactOptional(checkpoint) }),

@@ -242,7 +242,8 @@ export interface Actions {
   /** Names of targets; empty: all. */
   pause: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
   resume: { params: { tag: string; nodes: NodeName[] }; result: MirrorStatus };
-  fullresync: { params: { tag: string; source: NodeName | null; nodes: NodeName[] }; result: MirrorStatus };
+  /** `overrules`: what a preview said goes against a rule, such as a split brain, and was confirmed; nothing else is overwritten against one. */
+  fullresync: { params: { tag: string; source: NodeName | null; nodes: NodeName[]; overrules?: string[] }; result: MirrorStatus };
   /** Compares all legs online; what differs is marked, and its target resynced. Starts it; status and events tell how it goes. */
   verify: { params: { tag: string }; result: { started: boolean } };
   'verify-result': {
@@ -290,6 +291,8 @@ export interface Actions {
       refused: string | null;
       /** What the lines say that is not done without a yes to it. */
       confirms: Confirmable[];
+      /** Of a full resync: the same of each finding that it goes against, as words for `overrules`. */
+      overrules?: string[];
       /** The node that will carry it out: its data is what is kept. */
       by: NodeName;
     };

@@ -15,7 +15,7 @@ export interface ResolveDecision {
   evidence: string[];
 }
 
-function evidenceOf(v: NodeView): string {
+export function evidenceOf(v: NodeView): string {
   const r = v.record;
   const served = `served epoch ${epochText(r.epochServed)}, last in sync in ${epochText(r.epochInSync)}`;
   return `${v.node}: ${v.inService ? 'in service' : `out of service, ${v.state}`}; generation ${heldGeneration(r)}; ${served}; last_owner ${v.flags.lastOwner ? 'set' : 'not set'}`;

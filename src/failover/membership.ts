@@ -98,8 +98,8 @@ export function seededByWord(r: StateRecord, node: NodeName): StateRecord {
 }
 
 /**
- * An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. `over`: the
- * last epoch that each was part of by then; undefined: that is not known, and no later finding is overruled.
+ * An operator's word: these nodes are copied to in full, whatever the rules say, paused or not, and whenever it can be. `over`: of those
+ * that a rule refuses, the last epoch that each was part of by then; undefined: no finding is overruled, and none that comes later.
  */
 export function fullResyncOrdered(r: StateRecord, nodes: readonly NodeName[], over: (node: NodeName) => Epoch | null | undefined): StateRecord {
   const members = nodes.filter((n) => Object.hasOwn(r.definition.nodes, n));

@@ -9,7 +9,7 @@ import { decideResolve } from './decide-resolve.ts';
 import { refusedLastCopy } from './retire.ts';
 import type { SourceRole } from './source.ts';
 import type { TargetLink } from './target-link.ts';
-import type { Epoch, NodeName, StateRecord } from './types.ts';
+import type { Epoch, NodeName } from './types.ts';
 
 /** What an operator asked of the node in service, and what it answers: a preview's lines, or that it is done. */
 export interface OperatorAnswer {
@@ -28,11 +28,10 @@ interface Asked extends NodeContext {
 
 /**
  * An operator's word: these targets are copied to in full, whatever the rules say, paused or waiting for somebody or not. Once this
- * has resolved it stands in the record, and outlives this daemon. `asked`: what one of them has just said of itself.
+ * has resolved it stands in the record, and outlives this daemon. `over`: of those that a rule refuses, and that he was shown so, the last
+ * epoch that each was part of by then. What is known only later, or happens while the word is written down, it is not about (M10).
  */
-export async function orderFullResync(s: SourceRole, links: readonly TargetLink[], asked?: StateRecord): Promise<void> {
-  // The word is about what is known now: what happens while it is written down, it is not about.
-  const over = new Map(links.map((l) => [l.node, asked?.node === l.node ? termOf(asked) : termByNow(s.ctx, l.node)]));
+export async function orderFullResync(s: SourceRole, links: readonly TargetLink[], over: ReadonlyMap<NodeName, Epoch | null>): Promise<void> {
   const refuseStopped = (): void => {
     if (s.stopped) throw new ClusterError('refused', `${s.ctx.tag} is no longer in service here`);
   };
@@ -64,13 +63,6 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
   s.changed();
 }
 
-/** Of a node that serves, or may serve unheard, nobody knows what will have to be given up: it is asked again when that is seen (M10). */
-function termByNow(ctx: NodeContext, node: NodeName): Epoch | null | undefined {
-  const view = ctx.peerView(node);
-  const heard = ctx.silentForMs(node) < ctx.record().definition.failureTimeoutMs;
-  return view === undefined || view.inService || !heard ? undefined : termOf(view.record);
-}
-
 function endSessions(s: SourceRole, links: readonly TargetLink[]): void {
   for (const l of links) if (l.leg.inSession) s.device.targetFailed(l.leg, 'a full resync was ordered', false);
 }
@@ -82,7 +74,7 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
   const link = n.source?.links.get(p.victim);
   const refused = d.action === 'refuse' ? d.why : link === undefined ? `${n.env.self} is not in service` : null;
   const { source } = n;
-  if (refused !== null || link === undefined || source === undefined) {
+  if (refused !== null || view === undefined || link === undefined || source === undefined) {
     if (!p.preview) throw new ClusterError('refused', refused ?? d.why);
     return { lines: d.evidence, refused, bytesOverwritten: 0 };
   }
@@ -92,7 +84,7 @@ export async function answerResolve(n: Asked, p: { victim: NodeName; preview: bo
     `${n.env.self} -> ${p.victim}: all ${String(sizeBytes)} bytes on ${p.victim} are overwritten with those of ${n.env.self}; what ${p.victim} wrote apart is lost`,
   ];
   if (p.preview) return { lines, refused: null, bytesOverwritten: sizeBytes };
-  await n.whileRoleStays(() => orderFullResync(source, [link], view?.record));
+  await n.whileRoleStays(() => orderFullResync(source, [link], new Map([[p.victim, termOf(view.record)]])));
   n.env.emit(n.tag, 'config', `the split brain is resolved by an operator: the data of ${p.victim} is given up`, { node: p.victim });
   return { lines, refused: null, bytesOverwritten: sizeBytes };
 }

@@ -162,7 +162,7 @@ export interface StateRecord {
   seeded?: NodeName[];
   /** Targets that an operator has ordered to be copied to in full, on the source, until that is done. */
   fullOrdered?: NodeName[];
-  /** Of nodes in `fullOrdered`: the last epoch that it was part of when the word was given, if that was known. What came since is not given up. */
+  /** Of nodes in `fullOrdered` that a rule refused, as he was shown: the last epoch that it was part of then. What came since is not given up. */
   orderedOver?: Record<NodeName, Epoch | null>;
   /** An epoch that an operator forced while its arbiter gave no word: in it nobody is asked until most nodes are heard again. */
   overruled?: Epoch | null;

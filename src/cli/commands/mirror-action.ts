@@ -1,7 +1,7 @@
 /** `mirror_action`: what is done to a mirror, in the words and order that DataKeeper's users know. */
 import type { MirrorStatus } from '../../control/types.ts';
 import { mirrorActions } from '../choices.ts';
-import { confirm, requireWordWithoutLastOwner, showPreview } from '../confirm.ts';
+import { confirm, requireWordWithoutLastOwner, showPreview, untilConfirmed } from '../confirm.ts';
 import { ExitCode, RefusedError, UsageError } from '../exit.ts';
 import { answer, waitInSync, waitOf } from '../output.ts';
 import type { CommandContext } from '../world.ts';
@@ -21,30 +21,34 @@ export async function mirrorAction(ctx: CommandContext): Promise<number> {
   if (waitMs !== undefined && action === 'pause') throw new UsageError('--wait means nothing with pause; allowed: with resume and fullresync');
   const before = await ctx.client.call('status', { tag });
   const { source, targets } = whoIsWho(before, names);
-  if (action === 'fullresync') {
-    // Two names mean SOURCE TARGET; taking a wrong source for one more target would overwrite it.
-    if (source === null && targets.length > 1 && before.source !== null) {
-      throw new RefusedError(`${targets[0] ?? ''} is not the source of ${tag}: ${before.source} is; allowed: fullresync ${before.source} TARGET...`);
-    }
-    await showPreview(ctx, { tag, action, nodes: targets, source });
-    await confirm(
-      ctx,
-      `Overwrite ${targets.length === 0 ? 'all targets' : targets.join(', ')} with the data of ${source ?? before.source ?? before.node}?`,
-    );
-  }
   const s =
     action === 'fullresync'
-      ? // As it was shown: with the same source, and nobody added since.
-        await ctx.client.call('fullresync', {
-          tag,
-          source: source ?? before.source ?? before.node,
-          nodes: targets.length === 0 ? before.targets.map((t) => t.node) : targets,
-        })
+      ? await untilConfirmed(() => fullResync(ctx, before, source, targets))
       : await ctx.client.call(action, { tag, nodes: targets });
   const last = waitMs === undefined ? s : await waitInSync(ctx, s, targets, waitMs);
   const shown = last.targets.filter((t) => targets.length === 0 || targets.includes(t.node));
   answer(ctx, last, [`${tag}: ${said[action]}`, ...shown.map((t) => `${last.node} -> ${t.node}: ${t.state}`)]);
   return ExitCode.OK;
+}
+
+async function fullResync(ctx: CommandContext, before: MirrorStatus, source: string | null, targets: string[]): Promise<MirrorStatus> {
+  const { tag } = before;
+  // Two names mean SOURCE TARGET; taking a wrong source for one more target would overwrite it.
+  if (source === null && targets.length > 1 && before.source !== null) {
+    throw new RefusedError(`${targets[0] ?? ''} is not the source of ${tag}: ${before.source} is; allowed: fullresync ${before.source} TARGET...`);
+  }
+  const p = await showPreview(ctx, { tag, action: 'fullresync', nodes: targets, source });
+  await confirm(
+    ctx,
+    `Overwrite ${targets.length === 0 ? 'all targets' : targets.join(', ')} with the data of ${source ?? before.source ?? before.node}?`,
+  );
+  // As it was shown: with the same source, nobody added since, and against no rule that he was not shown.
+  return await ctx.client.call('fullresync', {
+    tag,
+    source: source ?? before.source ?? before.node,
+    nodes: targets.length === 0 ? before.targets.map((t) => t.node) : targets,
+    overrules: p.overrules ?? [],
+  });
 }
 
 const said = { pause: 'paused', resume: 'resumed', fullresync: 'a full resync is ordered' };

@@ -1,23 +1,13 @@
 /** Going in and out of service by hand. */
-import { ControlError } from '../../control/types.ts';
 import type { Confirmable } from '../../failover/types.ts';
-import { confirm, requireWordWithoutLastOwner, showPreview } from '../confirm.ts';
+import { confirm, requireWordWithoutLastOwner, showPreview, untilConfirmed } from '../confirm.ts';
 import { ExitCode } from '../exit.ts';
 import { answer } from '../output.ts';
 import type { CommandContext } from '../world.ts';
 
-/** How often it is asked anew, where what it would be changes between the question and the deed. */
-const ROUNDS = 3;
-
+/** It may come to be a force after it was asked what it would be. */
 export async function inService(ctx: CommandContext): Promise<number> {
-  for (let round = 1; ; round += 1) {
-    try {
-      return await onceInService(ctx);
-    } catch (e: unknown) {
-      // Nothing was changed: it has come to be a force since it was asked what it would be, which is shown now.
-      if (!(e instanceof ControlError) || e.code !== 'unconfirmed' || round >= ROUNDS) throw e;
-    }
-  }
+  return await untilConfirmed(() => onceInService(ctx));
 }
 
 async function onceInService(ctx: CommandContext): Promise<number> {

@@ -13,7 +13,12 @@ describe('a preview', () => {
       const before = sim.onDisk();
       const one = await sim.call('server1', 'preview', of('fullresync', ['server1', 'server2']));
       expect(one).toMatchObject({ bytesOverwritten: MIB, lastOwnerHere: true, refused: null });
-      expect(one.lines).toEqual([`server1 -> server2: all ${String(MIB)} bytes on server2 are overwritten with those of server1`]);
+      expect(one.lines).toEqual([
+        expect.stringMatching(/^server1: in service; generation \w{16}; served epoch 1 \(server1\)/),
+        `server1 -> server2: all ${String(MIB)} bytes on server2 are overwritten with those of server1`,
+        expect.stringMatching(/^server2: out of service, Target; generation \w{16}; served epoch none/),
+        'server2: compare says serving (partial): server1 is in service, and server2 has nothing that it lacks',
+      ]);
       expect((await sim.call('server1', 'preview', of('fullresync'))).bytesOverwritten).toBe(2 * MIB);
       expect(await sim.call('server1', 'preview', of('replace', ['server3']))).toMatchObject({ bytesOverwritten: MIB, refused: null });
       expect(await sim.call('server1', 'preview', of('extend', ['server4']))).toMatchObject({ bytesOverwritten: MIB, refused: null });

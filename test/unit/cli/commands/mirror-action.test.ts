@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ControlError } from '../../../../src/control/types.ts';
 import { FakeDaemon, harmless, mirror, run, target } from '../fake-daemon.ts';
 
 const three = mirror({ targets: [target('server2', { state: 'Paused' }), target('server3')] });
@@ -57,13 +58,31 @@ describe('mirror_action fullresync', () => {
     expect([code, out[0]]).toEqual([0, 'server1 -> server2: all bytes on server2 are overwritten']);
     expect(d.calls.slice(1)).toEqual([
       ['preview', { tag: 'datarep-ext3', action: 'fullresync', nodes, source }],
-      ['fullresync', { tag: 'datarep-ext3', source: 'server1', nodes: nodes.length === 0 ? ['server2', 'server3'] : nodes }],
+      ['fullresync', { tag: 'datarep-ext3', source: 'server1', nodes: nodes.length === 0 ? ['server2', 'server3'] : nodes, overrules: [] }],
     ]);
   });
 
   it('asks in the direction that it goes', async () => {
     const { terminal } = await run('mirror_action datarep-ext3 fullresync server2', daemon(), { answers: ['yes'] });
     expect(terminal.questions).toEqual(['Overwrite server2 with the data of server1? [yes/no] ']);
+  });
+
+  it('says yes to what was shown, and shows and asks anew where something else has been found since', async () => {
+    const found = ['split-brain server2 1 (server2) 00'];
+    const shown = [harmless(), harmless(['server2: split brain'], { overrules: found })];
+    let orders = 0;
+    const d = daemon({
+      preview: () => (shown.shift() ?? harmless())(),
+      fullresync: () => {
+        orders += 1;
+        if (orders === 1) throw new ControlError('unconfirmed', 'server2: split brain, which was not confirmed');
+        return three;
+      },
+    });
+    const { code, out, terminal } = await run('mirror_action datarep-ext3 fullresync server2', d, { answers: ['yes', 'yes'] });
+    expect([code, terminal.questions.length]).toEqual([0, 2]);
+    expect(out).toContain('server2: split brain');
+    expect(d.calls.at(-1)).toEqual(['fullresync', { tag: 'datarep-ext3', source: 'server1', nodes: ['server2'], overrules: found }]);
   });
 
   it('never takes a wrong source for one more target', async () => {
