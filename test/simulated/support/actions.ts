@@ -203,13 +203,8 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
       return await m.command('pause', { tag: TAG, nodes });
     case 'resume':
       return await m.command('resume', { tag: TAG, nodes: [] });
-    case 'fullresync': {
-      const shown = splitBrainsOf(c, m, nodes);
-      const answer = await m.command('fullresync', { tag: TAG, source: null, nodes });
-      const over = m.mirror?.record().orderedOver ?? {};
-      for (const b of shown) if (answer === '' && Object.hasOwn(over, b.node)) c.branches.giveUp(b, 'split brain decided by a full resync');
-      return answer;
-    }
+    case 'fullresync':
+      return await fullResync(c, m, nodes);
     case 'switchover':
       return await m.command('switchover', { tag: TAG, node: nodes[0] ?? m.name }, 20_000);
     case 'force':
@@ -220,4 +215,15 @@ async function answerOf(c: Cluster, m: Machine, what: Command, nodes: string[]):
     default:
       return await m.command(what, { tag: TAG });
   }
+}
+
+/** As the command does it: he is shown what it would do, and says yes to that. */
+async function fullResync(c: Cluster, m: Machine, nodes: string[]): Promise<string> {
+  const p = await m.preview({ tag: TAG, action: 'fullresync', nodes, source: null });
+  if (p === undefined || p.refused !== null) return p?.refused ?? 'nothing is shown';
+  const shown = splitBrainsOf(c, m, nodes, p.lines);
+  const answer = await m.command('fullresync', { tag: TAG, source: null, nodes, overrules: p.overrules ?? [] });
+  const over = m.mirror?.record().orderedOver ?? {};
+  for (const b of shown) if (answer === '' && Object.hasOwn(over, b.node)) c.branches.giveUp(b, 'split brain decided by a full resync');
+  return answer;
 }

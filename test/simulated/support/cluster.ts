@@ -204,13 +204,24 @@ export class Machine {
 
   /** A command of an operator, who waits at most so long. Resolves with what went wrong, or nothing. */
   async command<A extends ActionName>(action: A, params: Actions[A]['params'], waitMs = 5000): Promise<string> {
+    const answer = await this.#ask(action, params, waitMs);
+    return typeof answer === 'string' ? answer : '';
+  }
+
+  /** What an operator is shown before he is asked; undefined: nothing, since it can't be asked, refuses, or does not answer. */
+  async preview(params: Actions['preview']['params'], waitMs = 5000): Promise<Actions['preview']['result'] | undefined> {
+    const answer = await this.#ask('preview', params, waitMs);
+    return typeof answer === 'string' ? undefined : answer.result;
+  }
+
+  async #ask<A extends ActionName>(action: A, params: Actions[A]['params'], waitMs: number): Promise<{ result: Actions[A]['result'] } | string> {
     const { control } = this;
     if (control === undefined) return `${this.name} is not running`;
     this.#unanswered.set(control, (this.#unanswered.get(control) ?? 0) + 1);
     const asked = control
       .call(action, params)
       .then(
-        () => '',
+        (result) => ({ result }),
         (e: unknown) => (e instanceof Error ? e.message : String(e)),
       )
       .finally(() => this.#unanswered.set(control, (this.#unanswered.get(control) ?? 0) - 1));

@@ -17,19 +17,24 @@ export function splitBrainShown(c: Cluster, winner: Machine): void {
   c.branches.only(kept);
 }
 
-/** M10: the same in the middle of a history, before a full resync is ordered of nodes whose split brain `source` shows. */
-export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly string[]): Branch[] {
-  const links = [...(source.mirror?.source?.links.values() ?? [])];
-  // A paused one is not compared with: there the source's own decision shows it.
-  const decided = source.mirror?.decision?.rule === 'split-brain';
-  const shown = links.filter((l) => decided || (l.answer?.kind === 'refuse' && l.answer.rule === 'split-brain')).map((l) => l.node);
+/**
+ * M10: the same in the middle of a history, before a full resync of `nodes` is ordered on `source`. Shown is what the preview says of it to
+ * him who orders it, and nothing else: that a node knows of it, or that another one's status shows it, does not tell him.
+ */
+export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly string[], preview: readonly string[]): Branch[] {
   const kept = c.branches.of(source);
-  const victims = c.branches.open.filter((b) => b !== kept && shown.includes(b.node) && (nodes.length === 0 || nodes.includes(b.node)));
+  const named = (b: Branch): boolean => nodes.length === 0 || nodes.includes(b.node);
+  const victims = c.branches.open.filter((b) => b !== kept && named(b) && isShown(b.node, preview));
   for (const b of victims) {
     c.checked('M10');
     asItWas(c, b);
   }
   return victims;
+}
+
+/** Its line says that there is one, and that what that node has is lost. */
+export function isShown(node: string, preview: readonly string[]): boolean {
+  return preview.some((line) => line.startsWith(`${node}: split brain: `) && line.includes(`what ${node} has `) && line.endsWith(' is lost'));
 }
 
 /** M10, M13: the record of `m` is damaged, so that nobody can compare it; the operator who deletes it gives up what it answered apart. */
