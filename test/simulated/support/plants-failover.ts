@@ -31,22 +31,6 @@ export const FAILOVER_PLANTS: readonly Plant[] = [
     ],
   },
   {
-    name: 'a split brain is overwritten by a full resync that did not show it',
-    only: 'crash,cuts,operator',
-    edits: [
-      {
-        file: 'src/control/preview.ts',
-        find: 'const found = findFullResync(view, n, heardView(m, n));',
-        replace: 'const found = findFullResync(view, n, undefined);',
-      },
-      {
-        file: 'src/control/full-resync.ts',
-        find: 'if (missing.length > 0) {',
-        replace: 'if (missing.length > links.length) {',
-      },
-    ],
-  },
-  {
     name: 'a mark dropped at the handshake',
     only: 'crash,slow',
     edits: [

@@ -33,7 +33,7 @@ export function splitBrainsOf(c: Cluster, source: Machine, nodes: readonly strin
 }
 
 /** Its line says that there is one, and that what that node has is lost. */
-export function isShown(node: string, preview: readonly string[]): boolean {
+function isShown(node: string, preview: readonly string[]): boolean {
   return preview.some((line) => line.startsWith(`${node}: split brain: `) && line.includes(`what ${node} has `) && line.endsWith(' is lost'));
 }
 
