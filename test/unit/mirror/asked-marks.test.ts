@@ -36,6 +36,15 @@ function allowed(rig: Rig, words = rig.engine.servedNow.get(1)?.marks?.allowed):
   return Array.from({ length: 32 * all.length }, (_x, i) => i).filter((r) => ((all[Math.floor(r / 32)] ?? 0) & (1 << (r % 32))) !== 0);
 }
 
+/** Says whether all is quiet for somebody who waits for it from now on. */
+function waitUntilQuiet(rig: Rig): { quiet: boolean } {
+  const state = { quiet: false };
+  void rig.device.served.quiet().then(() => {
+    state.quiet = true;
+  });
+  return state;
+}
+
 it('a region that is asked for may be written when its mark is durable, and not before (M1)', async () => {
   const { rig, ask, sync } = await setup();
   ask(3, 5);
@@ -123,10 +132,7 @@ it('whoever waits until all is quiet waits for marks that were asked for, too: t
   const { rig, ask, sync } = await setup();
   ask(3);
   await settle();
-  const state = { quiet: false };
-  void rig.device.served.quiet().then(() => {
-    state.quiet = true;
-  });
+  const state = waitUntilQuiet(rig);
   rig.engine.unserved(1);
   await settle();
   expect([state.quiet, rig.device.served.underWay]).toEqual([false, true]);
@@ -138,10 +144,7 @@ it('nothing is served again before all is quiet for those who wait for it', asyn
   const { rig, ask, sync } = await setup();
   ask(3);
   await settle();
-  const state = { quiet: false };
-  void rig.device.served.quiet().then(() => {
-    state.quiet = true;
-  });
+  const state = waitUntilQuiet(rig);
   rig.engine.unserved(1);
   await look(rig);
   expect([rig.engine.servedNow.size, state.quiet]).toEqual([0, false]);
