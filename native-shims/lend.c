@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,7 @@ void serve_lend(struct conn *asking) {
     t->scanned = 0;
     t->waits = false;
     t->lacks = false;
+    atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
     s->answered_before += atomic_load_explicit(&t->answered, memory_order_relaxed);
     c->lent = true;
   }
@@ -303,10 +305,13 @@ double serve_answered(struct engine *e, uint32_t conn) {
   return t == NULL ? 0 : (double)atomic_load_explicit(&t->answered, memory_order_relaxed);
 }
 
+/* What has come, or could leave, and is left lying while the thread is held up by another's request, is not the peer's to do. */
 double serve_awaited(const struct conn *c) {
   struct seat *t = c->seat;
+  struct pollfd p = {.fd = t->fd, .events = atomic_load_explicit(&t->awaits, memory_order_relaxed)};
 
-  return !atomic_load_explicit(&t->awaits, memory_order_relaxed) ? -1 : c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed);
+  if (p.events == 0 || poll(&p, 1, 0) != 0) return -1;
+  return c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed);
 }
 
 /* Until nothing comes, or the connection takes no more for now. */

@@ -286,13 +286,19 @@ static bool waits(struct seat *t) {
 
 /* --------------------------------------------------------------------------------------------------------- the sockets */
 
+/* Nothing is awaited of one that has just done its part; of others it is meanwhile, however busy this thread is with this one. */
+static void has_moved(struct seat *t, size_t bytes) {
+  atomic_fetch_add_explicit(&t->moved, (uint64_t)bytes, memory_order_relaxed);
+  atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
+}
+
 /* False: they can not leave, nor will they; the socket's error is kept. */
 static bool send_answers(struct seat *t) {
   while (t->answers_sent < t->answers_length) {
     ssize_t n = send(t->fd, t->answers + t->answers_sent, t->answers_length - t->answers_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0) {
       t->answers_sent += (size_t)n;
-      atomic_fetch_add_explicit(&t->moved, (uint64_t)n, memory_order_relaxed);
+      has_moved(t, (size_t)n);
     } else if (n < 0 && errno == EINTR) continue;
     else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
     else {
@@ -343,7 +349,7 @@ static enum received receive(struct seat *t) {
     return RECEIVED_END;
   }
   t->fill += (size_t)n;
-  atomic_fetch_add_explicit(&t->moved, (uint64_t)n, memory_order_relaxed);
+  has_moved(t, (size_t)n);
   /* Of TLS a record comes at a time. */
   return t->ktls || (size_t)n == room ? RECEIVED_MORE : RECEIVED;
 }
@@ -489,14 +495,13 @@ static bool asleep(struct serve *s) {
     wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
     p[i] = (struct pollfd){.fd = t->fd, .events = events};
     /* What waits for its mark has come. */
-    atomic_store_explicit(&t->awaits, t->answers_length > 0 || (t->fill > t->pos && !t->waits), memory_order_relaxed);
+    atomic_store_explicit(&t->awaits, t->answers_length > 0 ? POLLOUT : t->fill > t->pos && !t->waits ? POLLIN : 0, memory_order_relaxed);
   }
   p[s->count] = (struct pollfd){.fd = s->wake, .events = POLLIN};
   /* Whoever answers stores that first and looks second: one of both sees the other. */
   atomic_store(&s->sleeps, s->seats[0].waits);
   if (s->seats[0].waits && is_answered(&s->seats[0])) {
     atomic_store(&s->sleeps, false);
-    atomic_store_explicit(&s->seats[0].awaits, false, memory_order_relaxed);
     return true;
   }
   if (poll(p, s->count + 1, -1) < 0 && errno != EINTR) {
@@ -504,7 +509,6 @@ static bool asleep(struct serve *s) {
     return false;
   }
   atomic_store(&s->sleeps, false);
-  for (unsigned i = 0; i < s->count; i += 1) atomic_store_explicit(&s->seats[i].awaits, false, memory_order_relaxed);
   if (p[s->count].revents != 0) {
     uint64_t count;
     /* `ending` is what it was written for. */

@@ -19,7 +19,7 @@ struct seat {
   uint32_t *under_way, *asks;
   napi_ref refs[SERVE_REFS];
   atomic_uint_least64_t answered, moved;
-  atomic_bool awaits; /* something of the peer: the rest of a request, or that it takes answers */
+  atomic_short awaits; /* what its socket is polled for: POLLIN the rest of a request, POLLOUT that it takes answers; 0: nothing */
 
   /* The main thread's. */
   double op;      /* waits for `quiet` */

@@ -243,13 +243,19 @@ export function describeServeTogether(inRig: InRig): void {
         const bytes = slow.client.bytes([write(0, 4096, 5), read(8192, 4096)]);
         slow.client.peer.write(bytes.subarray(0, 3000));
         await rig.until(() => engine.awaited(slow.conn.id) !== undefined);
+        const since = engine.awaited(slow.conn.id);
         for (let i = 0; i < 50; i += 1) {
-          quick.client.ask(read(REGION, 4096), write(2 * REGION, 4096, i));
-          await quick.client.answersFrom(model, 2);
+          quick.client.ask(read(REGION, 4096), write(2 * REGION, 4096, i), ...Array.from({ length: 8 }, () => read(3 * REGION, REGION)));
+          // Also while the engine is about the other's requests.
+          for (let looks = 0; looks < 200; looks += 1) {
+            expect(engine.awaited(slow.conn.id)).toBe(since);
+            if (looks % 20 === 0) await new Promise(setImmediate);
+          }
+          await quick.client.answersFrom(model, 10);
           expectBytes(await bytesOf(quick, 0, 4096), model.subarray(0, 4096));
         }
         await rig.until(() => engine.awaited(quick.conn.id) === undefined);
-        expect(engine.awaited(slow.conn.id)).toBeDefined();
+        expect(engine.awaited(slow.conn.id)).toBe(since);
         slow.client.peer.write(bytes.subarray(3000));
         await slow.client.answersFrom(model, 2);
         expectBytes(await bytesOf(quick, 0, 4096), pattern(4096, 5));
