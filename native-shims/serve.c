@@ -357,24 +357,33 @@ static enum received receive(struct seat *t) {
 /* The greater, the more it matters. */
 enum visit { VISIT_NOTHING, VISIT_CAME, VISIT_END, VISIT_NOT_ALL };
 
-/* Takes in all that has come by now, but from one. */
+/* Takes in all that has come by now of one. */
+static enum visit visit_seat(struct seat *t) {
+  enum visit found = VISIT_NOTHING;
+  enum received r;
+
+  do {
+    enum visit v;
+    r = receive(t);
+    v = r == RECEIVED_NO_ROOM ? VISIT_NOT_ALL : r == RECEIVED_END ? VISIT_END : r == RECEIVED_NOTHING ? VISIT_NOTHING : VISIT_CAME;
+    if (v > found) found = v;
+  } while (r == RECEIVED_MORE);
+  return found;
+}
+
+/* The same of all, but one. Where that leaves a single one, nobody is to be asked first whether it has anything. */
 static enum visit visit(struct serve *s, const struct seat *but) {
   struct pollfd p[SERVES_MAX];
   enum visit found = VISIT_NOTHING;
 
+  if (but != NULL && s->count == 2) return visit_seat(&s->seats[but == &s->seats[0] ? 1 : 0]);
   for (unsigned i = 0; i < s->count; i += 1) p[i] = (struct pollfd){.fd = &s->seats[i] == but ? -1 : s->seats[i].fd, .events = POLLIN};
   while (poll(p, s->count, 0) < 0) {
     if (errno != EINTR) return VISIT_NOT_ALL;
   }
   for (unsigned i = 0; i < s->count; i += 1) {
-    enum received r = RECEIVED_MORE;
-
-    while (p[i].revents != 0 && r == RECEIVED_MORE) {
-      enum visit v;
-      r = receive(&s->seats[i]);
-      v = r == RECEIVED_NO_ROOM ? VISIT_NOT_ALL : r == RECEIVED_END ? VISIT_END : r == RECEIVED_NOTHING ? VISIT_NOTHING : VISIT_CAME;
-      if (v > found) found = v;
-    }
+    enum visit v = p[i].revents != 0 ? visit_seat(&s->seats[i]) : VISIT_NOTHING;
+    if (v > found) found = v;
   }
   return found;
 }
@@ -475,11 +484,16 @@ static void wake_by(struct seat *t, size_t bytes) {
   if (setsockopt(t->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) t->wakes_by = bytes;
 }
 
-static bool has_answers(const struct serve *s) {
+/* How many have answers that have not left, and the last of these. */
+static unsigned with_answers(struct serve *s, const struct seat **last) {
+  unsigned n = 0;
+
   for (unsigned i = 0; i < s->count; i += 1) {
-    if (s->seats[i].answers_length > 0) return true;
+    if (s->seats[i].answers_length == 0) continue;
+    *last = &s->seats[i];
+    n += 1;
   }
-  return false;
+  return n;
 }
 
 /* Asleep, until something of a socket can go on, or the main thread wants them; false: they are to go back. */
@@ -536,6 +550,8 @@ static void serve_lent(struct serve *s) {
 
   for (;;) {
     enum visit came = VISIT_NOTHING;
+    const struct seat *only = NULL;
+    unsigned answered;
 
     on = on && execute(s);
     if (atomic_load(&s->ending)) {
@@ -549,14 +565,16 @@ static void serve_lent(struct serve *s) {
       }
     }
     if (!on && s->left) return;
-    if (s->count > 1 && has_answers(s)) came = visit(s, NULL);
+    answered = with_answers(s, &only);
+    /* What a socket itself brings is in order. */
+    if (s->count > 1 && answered > 0) came = visit(s, answered == 1 ? only : NULL);
     /* What came by others before is not all in hand: where it all is in order. */
     if (came == VISIT_NOT_ALL || !send_all(s) || !on || came == VISIT_END) return;
     if (came == VISIT_CAME) {
       s->left = true;
       continue;
     }
-    if (!has_answers(s)) {
+    if (with_answers(s, &only) == 0) {
       bool over = false, here = !s->seats[0].waits && awake(s, &over);
       s->of_late = 0;
       on = !over;
