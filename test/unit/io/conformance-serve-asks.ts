@@ -156,7 +156,8 @@ export function describeServeAsks(inRig: InRig): void {
       inRig(async (rig) => {
         const s = await served(rig);
         s.client.ask(write(0, BLOCK, 1), write(REGION, BLOCK, 2), write(REGION * 2, BLOCK, 3));
-        await rig.until(() => s.seen.length > 0);
+        // All is asked for, and the next ask is waited for: that is what ends before the rest does. One that begins when it is over ends later.
+        await rig.until(() => s.seen.length === 3);
         const told: number[] = [];
         s.conn.onRequest = (r) => {
           told.push(r.offset);
