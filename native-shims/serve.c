@@ -496,6 +496,14 @@ static unsigned with_answers(struct serve *s, const struct seat **last) {
   return n;
 }
 
+/* After all that is whole in hand was executed: what is left is the rest of a request, or answers that nobody has taken yet. */
+static void set_awaits(struct seat *t) {
+  /* What waits for its mark has come. */
+  short events = t->answers_length > 0 ? POLLOUT : t->fill > t->pos && !t->waits ? POLLIN : 0;
+
+  atomic_store_explicit(&t->awaits, events, memory_order_relaxed);
+}
+
 /* Asleep, until something of a socket can go on, or the main thread wants them; false: they are to go back. */
 static bool asleep(struct serve *s) {
   struct pollfd p[SERVES_MAX + 1];
@@ -508,8 +516,7 @@ static bool asleep(struct serve *s) {
     if (t->fill - t->pos < t->need) events |= POLLIN;
     wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
     p[i] = (struct pollfd){.fd = t->fd, .events = events};
-    /* What waits for its mark has come. */
-    atomic_store_explicit(&t->awaits, t->answers_length > 0 ? POLLOUT : t->fill > t->pos && !t->waits ? POLLIN : 0, memory_order_relaxed);
+    set_awaits(t);
   }
   p[s->count] = (struct pollfd){.fd = s->wake, .events = POLLIN};
   /* Whoever answers stores that first and looks second: one of both sees the other. */
@@ -554,6 +561,8 @@ static void serve_lent(struct serve *s) {
     unsigned answered;
 
     on = on && execute(s);
+    /* Not only before this sleeps: others may keep it awake for long. */
+    for (unsigned i = 0; i < s->count && on; i += 1) set_awaits(&s->seats[i]);
     if (atomic_load(&s->ending)) {
       on = false;
       if (!s->quiet_told) {
