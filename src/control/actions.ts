@@ -251,7 +251,7 @@ export class DaemonControl implements ControlClient {
       await s.members.announce();
       for (const l of links) {
         s.resyncReleased.add(l.node);
-        l.damping.reset();
+        l.connectNow();
       }
       s.changed();
     });

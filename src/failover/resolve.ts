@@ -54,12 +54,12 @@ export async function orderFullResync(s: SourceRole, links: readonly TargetLink[
   );
   refuseStopped();
   for (const l of links) {
-    l.damping.reset();
     s.waitEndedFor.add(l.node);
     s.resyncReleased.add(l.node);
   }
   // Nor one that has begun meanwhile.
   endSessions(s, links);
+  for (const l of links) l.connectNow();
   s.changed();
 }
 

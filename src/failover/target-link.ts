@@ -19,6 +19,7 @@ import { Damping } from './damping.ts';
 import { fetchMarks } from './fetch-marks.ts';
 import { fullyMarked, isSeeded } from './membership.ts';
 import { remoteDigest } from './remote-digest.ts';
+import { Rest } from './rest.ts';
 import { writesEnd, type Serving } from './serving-nothing.ts';
 import { asTarget, type Dialer, dialForeign, dialNode, requireLeg, TargetRefused } from './target-dial.ts';
 import type { Changes } from './context.ts';
@@ -72,7 +73,7 @@ export class TargetLink {
   readonly damage: Damage;
   #refusal = '';
   #ended = false;
-  #wake: () => void = () => undefined;
+  readonly #rest: Rest;
   #running: Promise<void> | undefined;
 
   constructor(s: LinkOwner, node: NodeName, leg: TargetLeg) {
@@ -81,6 +82,7 @@ export class TargetLink {
     this.leg = leg;
     this.damping = new Damping(s.timeoutMs);
     this.damage = new Damage(s.ctx, node);
+    this.#rest = new Rest(s.ctx.env.io.clock);
   }
 
   get foreign(): boolean {
@@ -106,12 +108,13 @@ export class TargetLink {
     this.#ended = true;
     this.resync?.cancel('the source is stopping');
     this.#s.changes.notify();
-    this.#wake();
+    this.#rest.end();
     await this.#running;
   }
 
   async #run(): Promise<void> {
     while (this.#alive()) {
+      this.#rest.tries();
       try {
         await this.#once();
       } catch (e: unknown) {
@@ -124,21 +127,15 @@ export class TargetLink {
       if (this.leg.inSession) this.#s.device.targetFailed(this.leg, this.problem === '' ? 'the session was given up' : this.problem, false);
       if (!this.#alive()) return;
       await this.#s.changes.until(() => this.leg.phase === 'out' || !this.#alive(), this.#now, Infinity);
-      if (this.#alive()) await this.#rest();
+      // Whoever fails is not woken by what others change, or links would wake each other without end.
+      if (this.#alive()) await (this.problem === '' ? this.#s.changes.next(this.#s.retryMs) : this.#rest.take(this.#s.retryMs));
     }
   }
 
-  /** Between two tries: whoever fails is not woken by what others change, or links would wake each other without end. */
-  #rest(): Promise<void> {
-    const ms = this.#s.retryMs;
-    if (this.problem === '') return this.#s.changes.next(ms);
-    return new Promise((resolve) => {
-      const timer = this.#s.ctx.env.io.clock.after(ms, resolve);
-      this.#wake = (): void => {
-        timer.cancel();
-        resolve();
-      };
-    });
+  /** An operator has said that this target is to be connected: nothing that went wrong before keeps it waiting. */
+  connectNow(): void {
+    this.damping.reset();
+    this.#rest.end();
   }
 
   readonly #now = (): number => this.#s.ctx.env.io.clock.now();

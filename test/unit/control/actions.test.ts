@@ -378,6 +378,19 @@ describe('pause and resume', () => {
     });
   });
 
+  it('resume connects the target at once, however long a link rests between two tries', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror({ failureTimeoutMs: 20_000 });
+      await sim.call('server1', 'pause', { tag: 't', nodes: [] });
+      await sim.write('server1', 0, 4096, 5);
+      const at = sim.world.now();
+      await sim.call('server1', 'resume', { tag: 't', nodes: [] });
+      await sim.inSync('server1', 'server2');
+      expect(sim.world.now() - at).toBeLessThan(1000);
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
   it('is known to whoever takes over, who leaves the target alone until it is resumed', async () => {
     await Sim.run({ nodes: ['server1', 'server2', 'server3'] }, async (sim) => {
       await sim.mirror();

@@ -18,6 +18,21 @@ async function orderedWhileAway(sim: Sim): Promise<void> {
 }
 
 describe('an order', () => {
+  it('is carried out at once, however long a link rests between two tries', async () => {
+    await Sim.run({}, async (sim) => {
+      await sim.mirror({ failureTimeoutMs: 20_000 });
+      const began = (): number => sim.daemon('server1').recentEvents.filter((e) => e.kind === 'resync-started').length;
+      const before = began();
+      const at = sim.world.now();
+      await sim.call('server1', 'fullresync', { tag: 't', source: null, nodes: ['server2'] });
+      await sim.until('it has begun', () => began() > before);
+      expect(sim.world.now() - at).toBeLessThan(1000);
+      await sim.inSync('server1', 'server2');
+      expect(await lastResync(sim, 'server2')).toMatchObject({ kind: 'full', bytes: MIB });
+      expect(sim.legsDiffer('server1', 'server2')).toBe(-1);
+    });
+  });
+
   it.each(['stop', 'crash'] as const)('survives the %s of the source, and ends with the resync', async (how) => {
     await Sim.run({}, async (sim) => {
       await orderedWhileAway(sim);
