@@ -575,10 +575,16 @@ napi_value descriptor_init(napi_env env, napi_value exports);
 napi_value door_init(napi_env env, napi_value exports);
 napi_value ktls_init(napi_env env, napi_value exports);
 
+/* Which sources this was built from (sources.cjs): a program made from others shares memory of another layout. */
+#define TEXT_OF(x) #x
+#define AS_TEXT(x) TEXT_OF(x)
+
 NAPI_MODULE_INIT() {
   napi_value f;
 
-  if (napi_create_function(env, "createEngine", NAPI_AUTO_LENGTH, create_engine, NULL, &f) != napi_ok ||
+  if (napi_create_string_utf8(env, AS_TEXT(NETRAID_SOURCES), NAPI_AUTO_LENGTH, &f) != napi_ok ||
+      napi_set_named_property(env, exports, "sources", f) != napi_ok ||
+      napi_create_function(env, "createEngine", NAPI_AUTO_LENGTH, create_engine, NULL, &f) != napi_ok ||
       napi_set_named_property(env, exports, "createEngine", f) != napi_ok ||
       napi_create_function(env, "crc32", NAPI_AUTO_LENGTH, call_crc32, NULL, &f) != napi_ok ||
       napi_set_named_property(env, exports, "crc32", f) != napi_ok) return NULL;

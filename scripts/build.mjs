@@ -8,6 +8,7 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
+import { sources } from '../native-shims/sources.cjs';
 
 const root = dirname(import.meta.dirname);
 const out = join(root, 'dist');
@@ -28,6 +29,8 @@ const { metafile } = await build({
   external: KEPT_OUT,
   // Libraries that are CommonJS ask for Node's own modules by this.
   banner: { js: "import { createRequire as packedRequire } from 'node:module'; const require = packedRequire(import.meta.url);" },
+  // A shim that was built from others is not used.
+  define: { NETRAID_SOURCES: JSON.stringify(sources) },
   sourcemap: true,
   legalComments: 'none',
   metafile: true,

@@ -4,6 +4,7 @@
  *
  *   scripts/prebuild, npm pack -> FOLDER/node_modules/netraid, beside copies of what it depends on -> npm rebuild -> netraidd
  */
+import { createRequire } from 'node:module';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -97,6 +98,30 @@ describe.skipIf(lacking !== '')(`the package on a machine without a compiler${la
       expect(node.logged(/portable engine/)).toEqual([]);
     });
     expect(await install('required')).toMatchObject({ code: 0 });
+  });
+
+  it('leaves a shim alone that was built from other sources than its programs, which the daemon says once', async () => {
+    const [file = 'none'] = readdirSync(prebuilds(), { recursive: true, encoding: 'utf8' }).filter((f) => f.endsWith('.node'));
+    const shim = path.join(prebuilds(), file);
+    const built = readFileSync(shim);
+    const { sources } = createRequire(import.meta.url)(path.join(root, 'native-shims', 'sources.cjs')) as { sources: string };
+    const at = built.indexOf(sources);
+    expect(at).toBeGreaterThan(0);
+    const other = Buffer.from(built);
+    other.write(
+      sources.replace(/^./, (c) => (c === '0' ? '1' : '0')),
+      at,
+      'latin1',
+    );
+    try {
+      writeFileSync(shim, other);
+      await withDaemon((node) => {
+        expect(threads(node)).not.toContain('netraid-io');
+        expect(node.logged(/WARN the native shim was built from other sources than this program.*the portable engine serves/)).toHaveLength(1);
+      });
+    } finally {
+      writeFileSync(shim, built);
+    }
   });
 
   it('has the licences of the libraries that are in its programs', () => {

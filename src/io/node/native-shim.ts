@@ -73,12 +73,32 @@ export interface NativeEngineShim {
   createEngine(onLegIdle: (leg: number) => void, ioThreads: number, lingerMs: number, spinMicroseconds: number): NativeCalls;
 }
 
-let loaded: { shim: object | undefined } | undefined;
+/** What the program was built with (scripts/build.mjs), native-shims/sources.cjs; none where the sources themselves are run. */
+declare const NETRAID_SOURCES: string | undefined;
+
+type Loaded = { shim: object; lacks?: never } | { shim?: never; lacks: string };
+
+let loaded: Loaded | undefined;
 
 /** Undefined when there is no shim for this machine. */
 export function loadShim(): object | undefined {
-  loaded ??= { shim: load() };
+  loaded ??= fitting(load(), typeof NETRAID_SOURCES === 'string' ? NETRAID_SOURCES : undefined);
   return loaded.shim;
+}
+
+/** Why there is no shim; undefined: there is one. */
+export function whyNoShim(): string | undefined {
+  loadShim();
+  return loaded?.lacks;
+}
+
+/** A shim and a program that were built from other `sources` each read other things in the memory they share: that shim is none. */
+export function fitting(shim: object | undefined, sources: string | undefined): Loaded {
+  if (shim === undefined) return { lacks: 'there is no native shim for this machine, neither packed nor built' };
+  if (sources === undefined || ('sources' in shim && shim.sources === sources)) return { shim };
+  return {
+    lacks: 'the native shim was built from other sources than this program (npm rebuild netraid, or in a checkout npm install, builds it anew)',
+  };
 }
 
 function load(): object | undefined {

@@ -9,7 +9,7 @@ import { readBootId } from './boot-id.ts';
 import { createNodeLegOpener } from './legs.ts';
 import { NativeEngine } from './native-engine.ts';
 import { memoryShield } from './memory-shield.ts';
-import { loadNativeEngine, type NativeEngineShim } from './native-shim.ts';
+import { loadNativeEngine, whyNoShim, type NativeEngineShim } from './native-shim.ts';
 import { createNodeNet } from './net.ts';
 import { nodePrograms } from './programs.ts';
 
@@ -27,13 +27,17 @@ export interface EngineChoice {
 }
 
 /** NETRAID_ENGINE: `native` (also when unset or empty) or `portable`. Throws for any other, naming those. */
-export function engineChoice(asked: string | undefined, shim: () => object | undefined = loadNativeEngine): EngineChoice {
+export function engineChoice(
+  asked: string | undefined,
+  shim: () => object | undefined = loadNativeEngine,
+  why: () => string | undefined = whyNoShim,
+): EngineChoice {
   if (asked === 'portable') return { engine: 'portable' };
   if (asked !== undefined && asked !== '' && asked !== 'native') throw new Error(`NETRAID_ENGINE=${asked}: allowed are native and portable`);
   if (shim() !== undefined) return { engine: 'native' };
   return {
     engine: 'portable',
-    instead: 'there is no native shim for this machine, neither packed nor built; the portable engine serves, more slowly',
+    instead: `${why() ?? 'the native shim has no engine'}; the portable engine serves, more slowly`,
   };
 }
 

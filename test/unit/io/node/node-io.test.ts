@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { fitting } from '../../../../src/io/node/native-shim.ts';
 import { createNodeIo, engineChoice } from '../../../../src/io/node/node-io.ts';
 import type { Engine } from '../../../../src/io/types.ts';
 import { describeEngine } from '../engine-conformance.ts';
@@ -43,12 +44,27 @@ describe('createNodeIo', () => {
     const built = (): object => ({});
     for (const asked of [undefined, '', 'native']) {
       expect(engineChoice(asked, built)).toEqual({ engine: 'native' });
-      expect(engineChoice(asked, () => undefined)).toEqual({
+      expect(
+        engineChoice(
+          asked,
+          () => undefined,
+          () => 'it lacks the sun',
+        ),
+      ).toEqual({
         engine: 'portable',
-        instead: expect.stringMatching(/no native shim for this machine/) as string,
+        instead: 'it lacks the sun; the portable engine serves, more slowly',
       });
     }
     expect(engineChoice('portable', built)).toEqual({ engine: 'portable' });
     expect(() => engineChoice('fast', built)).toThrow('NETRAID_ENGINE=fast: allowed are native and portable');
+  });
+
+  it('takes no shim that was built from other sources than the program', () => {
+    const shim = { sources: '0123456789abcdef' };
+    expect(fitting(shim, '0123456789abcdef')).toEqual({ shim });
+    expect(fitting(shim, undefined)).toEqual({ shim });
+    for (const other of [{ sources: '0123456789abcdee' }, {}])
+      expect(fitting(other, '0123456789abcdef').lacks).toMatch(/built from other sources than this program/);
+    expect(fitting(undefined, '0123456789abcdef').lacks).toMatch(/no native shim for this machine/);
   });
 });
