@@ -284,6 +284,7 @@ static bool take(struct engine *e, const double *f) {
 void engine_submit(struct engine *e) {
   uint32_t count = e->shared.ctl[CTL_RING_COUNT], taken = 0;
 
+  leg_reads_go_on(e);
   if (count > RING_ENTRIES) count = RING_ENTRIES;
   while (taken < count && take(e, e->shared.ring + (size_t)taken * RING_FIELDS)) taken += 1;
   if (taken < count) {

@@ -206,6 +206,8 @@ struct engine {
   unsigned jobs_in_flight;
   struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
   unsigned batch_count;
+  struct job *reads_first, *reads_last; /* for the next turn: enough was read in place in this one */
+  uint64_t read_in_place;               /* bytes, in this turn */
   unsigned holds; /* who keep the loop alive by `async`: jobs in flight, as one; each of `serves` */
   bool jobs_hold;
   struct serve *serves;
@@ -245,6 +247,7 @@ void engine_let_go(struct engine *e);
 int leg_open(struct engine *e, int fd, bool device, bool punch, bool zero_range, uint32_t *leg);
 bool leg_close(struct engine *e, uint32_t leg); /* true: idle already; else told later */
 int leg_read(struct engine *e, double op, uint32_t leg, uint64_t offset, double length);
+void leg_reads_go_on(struct engine *e);
 int leg_write(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, uint32_t slot, size_t at, bool fua);
 int leg_sync(struct engine *e, double op, uint32_t leg);
 int leg_zero(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, bool punch, bool fua);

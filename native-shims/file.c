@@ -2,7 +2,7 @@
  * Legs: files and block devices, opened and locked by TypeScript, read and written here. This is the main thread's side.
  *
  *   leg_*  --job--> lane of its leg (pool.c) --> I/O thread (work.c) --done list, one wake-up--> io_on_done --> DONE
- *      read: first in place, when it cannot block (RWF_NOWAIT, or a file in memory)
+ *      read: first in place, when it cannot block (RWF_NOWAIT, or a file in memory); of long ones some a turn, so that each leaves warm
  *
  * Invariants:
  * - a sync begins after everything whose DONE was given before the call: that has been written by then
@@ -18,6 +18,8 @@
 
 /* Longer reads go to a thread: copying them would hold the loop up. */
 #define INLINE_READ_MAX_BYTES (512u * 1024)
+/* So much is read in place before what was read leaves: while it is warm, and while its reader takes it the next is read. */
+#define INLINE_READS_BYTES (256u * 1024)
 
 static struct job *job_take(struct engine *e) {
   struct job *j = e->spare_jobs;
@@ -231,24 +233,44 @@ static bool read_in_place(struct job *j) {
   return j->moved == j->length;
 }
 
+static void begin_read(struct engine *e, struct job *j) {
+  j->slot = handle_allocate(e, (size_t)j->length);
+  if (j->slot == 0) {
+    j->error = ENOMEM;
+    finish(e, j);
+    return;
+  }
+  j->data = handle_data(e, j->slot);
+  if (read_in_place(j)) {
+    e->read_in_place += j->length;
+    finish(e, j);
+  } else queue(e, j);
+}
+
 int leg_read(struct engine *e, double op, uint32_t leg, uint64_t offset, double length) {
   struct job *j;
-  uint32_t slot;
-  int error;
+  int error = start(e, op, leg, JOB_READ, offset, length, &j);
 
-  if (find(e, leg) == NULL) return ESHUTDOWN;
-  slot = handle_allocate(e, (size_t)length);
-  if (slot == 0) return ENOMEM;
-  error = start(e, op, leg, JOB_READ, offset, length, &j);
-  if (error != 0) {
-    handle_release(e, slot);
-    return error;
+  if (error != 0) return error;
+  if (e->reads_first == NULL && e->read_in_place < INLINE_READS_BYTES) {
+    begin_read(e, j);
+    return 0;
   }
-  j->slot = slot;
-  j->data = handle_data(e, slot);
-  if (read_in_place(j)) finish(e, j);
-  else queue(e, j);
+  j->next = NULL;
+  if (e->reads_first == NULL) e->reads_first = j;
+  else e->reads_last->next = j;
+  e->reads_last = j;
   return 0;
+}
+
+/* What has waited here has not waited alone: an event of what was read before it is still to be delivered, and after that comes this. */
+void leg_reads_go_on(struct engine *e) {
+  e->read_in_place = 0;
+  while (e->reads_first != NULL && e->read_in_place < INLINE_READS_BYTES) {
+    struct job *j = e->reads_first;
+    e->reads_first = j->next;
+    begin_read(e, j);
+  }
 }
 
 int leg_write(struct engine *e, double op, uint32_t leg, uint64_t offset, double length, uint32_t slot, size_t at, bool fua) {

@@ -107,6 +107,30 @@ export function describeLegs(inRig: InRig): void {
     );
 
     it(
+      'answers each of many long reads that are asked for at once, also when it is being closed',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const sizeBytes = 4096 * KIB;
+        const { leg } = await openLeg(rig, hub, sizeBytes);
+        const bytes = pattern(sizeBytes, 6);
+        await write(hub, leg, 0, bytes);
+        // Long ones, some that are not, and one that fails, which is not to keep what is behind it.
+        const places = Array.from({ length: 40 }, (_, i) => ({ offset: i * 96 * KIB + 512, length: i % 5 === 4 ? 512 : (i % 7) * 32 * KIB + 4096 }));
+        const all = places.map(({ offset, length }) => read(hub, leg, offset, length));
+        const beyond = hub.run((op) => {
+          hub.engine.read(op, leg, sizeBytes - 4096, 8192);
+        });
+        const last = read(hub, leg, 0, 256 * KIB);
+        const closed = hub.engine.closeLeg(leg);
+        for (const [i, { offset, length }] of places.entries())
+          expectBytes((await all[i]) ?? new Uint8Array(0), bytes.subarray(offset, offset + length));
+        expect(await beyond).toMatchObject({ errno: Errno.EIO, length: 0, h: 0 });
+        expectBytes(await last, bytes.subarray(0, 256 * KIB));
+        await closed;
+      }),
+    );
+
+    it(
       'does nothing, successfully, for an empty range',
       inRig(async (rig) => {
         const hub = rig.hub();
