@@ -445,7 +445,7 @@ static bool is_over(const struct serve *s) {
   return s->joined;
 }
 
-/* What the threads have told. JavaScript may be called meanwhile, and end another one. */
+/* What the threads have told. JavaScript may be called meanwhile, and begin or end another one. */
 void serves_look(struct engine *e) {
   if (e->serves_looking) {
     e->serves_again = true;
@@ -458,6 +458,8 @@ void serves_look(struct engine *e) {
     for (struct serve **at = &e->serves; *at != NULL;) {
       struct serve *s = *at;
       look(s);
+      /* What has begun meanwhile stands before it. */
+      while (*at != s) at = &(*at)->next;
       if (is_over(s)) {
         *at = s->next;
         free(s);
