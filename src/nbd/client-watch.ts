@@ -1,6 +1,8 @@
 /**
  * Clients that cost memory or a place and do nothing: those that take no reply, or leave a request in half, and, where that is
  * asked for, those that ask for nothing. Looked at from time to time, so that a request costs nothing for it.
+ *
+ * Invariant: who was held up itself ends nobody for that: what has come meanwhile lies there unseen, and what was to leave did not.
  */
 import type { Clock, Timer } from '../io/types.ts';
 
@@ -34,6 +36,8 @@ export class ClientWatch {
   readonly #limits: ClientWatchLimits;
   readonly #clients = new Map<WatchedClient, Seen>();
   #timer: Timer | undefined;
+  /** When the next look is due. */
+  #dueAt = 0;
 
   constructor(clock: Clock, limits: ClientWatchLimits) {
     this.#clock = clock;
@@ -55,10 +59,15 @@ export class ClientWatch {
     this.#timer = undefined;
   }
 
-  #lookLater(): void {
+  get #betweenMs(): number {
     const { stalledMs, idleMs } = this.#limits;
-    const shortest = Math.min(...[stalledMs, idleMs].filter((ms) => ms > 0));
-    this.#timer ??= this.#clock.after(shortest / LOOKS, () => {
+    return Math.min(...[stalledMs, idleMs].filter((ms) => ms > 0)) / LOOKS;
+  }
+
+  #lookLater(): void {
+    if (this.#timer !== undefined) return;
+    this.#dueAt = this.#clock.now() + this.#betweenMs;
+    this.#timer = this.#clock.after(this.#betweenMs, () => {
       this.#timer = undefined;
       this.#look();
       if (this.#clients.size > 0) this.#lookLater();
@@ -68,11 +77,12 @@ export class ClientWatch {
   #look(): void {
     const now = this.#clock.now();
     const { stalledMs, idleMs } = this.#limits;
+    const heldUp = now - this.#dueAt > this.#betweenMs;
     for (const [c, seen] of [...this.#clients]) {
       const awaited = c.awaited();
-      if (awaited === undefined || awaited !== seen.awaited) seen.awaitedSince = now;
+      if (heldUp || awaited === undefined || awaited !== seen.awaited) seen.awaitedSince = now;
       seen.awaited = awaited;
-      if (c.requestsInFlight > 0 || awaited !== undefined || c.requestsTotal !== seen.requests) seen.idleSince = now;
+      if (heldUp || c.requestsInFlight > 0 || awaited !== undefined || c.requestsTotal !== seen.requests) seen.idleSince = now;
       seen.requests = c.requestsTotal;
       if (stalledMs > 0 && now - seen.awaitedSince >= stalledMs) c.end('stalled');
       else if (idleMs > 0 && now - seen.idleSince >= idleMs) c.end('idle');

@@ -104,3 +104,48 @@ it('nothing is looked at where no limit is set, nor when the last has gone', () 
   clock.advance(100_000);
   expect(client.ended).toEqual([]);
 });
+
+describe('whoever looks too late', () => {
+  /** It finds out when its next look is `ms` later than it was to be. */
+  function heldUp(ms: number, moved: number | undefined): void {
+    const late = new ManualClock();
+    clock = late;
+    let lostMs = 0;
+    const held = {
+      now: (): number => late.now() + lostMs,
+      wallNow: (): number => late.wallNow(),
+      after: late.after.bind(late),
+      soon: late.soon.bind(late),
+    };
+    watch = new ClientWatch(held, { stalledMs: 1000, idleMs: 4000 });
+    watch.add(client);
+    client.moved = moved;
+    late.advance(600);
+    lostMs = ms;
+    late.advance(250);
+  }
+
+  it('ends nobody for the time in which it saw nothing, and who is awaited still, a limit later', () => {
+    heldUp(5000, 7);
+    expect(client.ended).toEqual([]);
+    clock.advance(700);
+    expect(client.ended).toEqual([]);
+    clock.advance(600);
+    expect(client.ended).toEqual(['stalled']);
+  });
+
+  it('does not take a moment for that', () => {
+    heldUp(200, 7);
+    expect(client.ended).toEqual([]);
+    clock.advance(450);
+    expect(client.ended).toEqual(['stalled']);
+  });
+
+  it('does not end who could ask for nothing meanwhile either', () => {
+    heldUp(5000, undefined);
+    clock.advance(3000);
+    expect(client.ended).toEqual([]);
+    clock.advance(2500);
+    expect(client.ended).toEqual(['idle']);
+  });
+});
