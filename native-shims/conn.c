@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@
 #define IOV_MOST 128
 /* After CLOSED, a peer that never closes its side is not waited for longer. */
 #define DRAIN_MS 10000
+/* More are left to the loop. */
+#define LOOKED_AT_MAX 32u
 
 static void on_poll(uv_poll_t *h, int status, int events);
 
@@ -530,6 +533,40 @@ bool conn_look(struct engine *e, uint32_t id) {
   if (c == NULL || c->fd < 0 || !is_reading(c)) return false;
   conn_receive(c);
   if (c->state != CONN_CLOSED) conn_update(c);
+  return true;
+}
+
+void conn_look_on(struct engine *e, uint32_t id) {
+  double before;
+
+  do {
+    struct conn *c = conn_find(e, id);
+    if (c == NULL || c->state != CONN_OPEN || !c->receiving) return;
+    before = c->moved;
+    if (!conn_look(e, id)) return;
+    c = conn_find(e, id);
+    if (c == NULL || c->moved == before) return;
+  } while (true);
+}
+
+bool conns_look(struct engine *e) {
+  struct pollfd p[LOOKED_AT_MAX];
+  uint32_t ids[LOOKED_AT_MAX];
+  unsigned count = 0;
+
+  for (const struct conn *c = e->all_conns; c != NULL; c = c->all_next) {
+    if (!c->server || c->fd < 0 || c->state != CONN_OPEN || !c->receiving || !is_reading(c)) continue;
+    if (count == LOOKED_AT_MAX) return false;
+    p[count] = (struct pollfd){.fd = c->fd, .events = POLLIN};
+    ids[count] = c->id;
+    count += 1;
+  }
+  /* What one brings is in order. */
+  if (count < 2) return true;
+  if (poll(p, count, 0) < 0) return false;
+  for (unsigned i = 0; i < count; i += 1) {
+    if (p[i].revents != 0) conn_look_on(e, ids[i]);
+  }
   return true;
 }
 

@@ -313,6 +313,8 @@ void conn_close_all(struct engine *e, int error);
 void conns_silence(struct engine *e); /* the environment is going */
 void conns_flush(struct engine *e);
 bool conn_look(struct engine *e, uint32_t id); /* receives if something has come; false: there is no such connection, or it is not read */
+void conn_look_on(struct engine *e, uint32_t id); /* a server's: until nothing comes, or it takes no more for now */
+bool conns_look(struct engine *e); /* that at all of them; false: there are too many to ask them all, or they can not be asked */
 int conn_send(struct engine *e, double op, uint32_t id, unsigned cmd, unsigned flags, uint64_t offset, uint64_t length, uint32_t slot, size_t at);
 int conn_reply(struct engine *e, double op, double req, int error, uint32_t slot, size_t at, uint32_t length);
 int conn_reply_status(struct engine *e, double op, double req, uint32_t slot, size_t length);

@@ -314,20 +314,6 @@ double serve_awaited(const struct conn *c) {
   return c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed);
 }
 
-/* Until nothing comes, or the connection takes no more for now. */
-static void receive_all(struct engine *e, uint32_t id) {
-  double before;
-
-  do {
-    struct conn *c = conn_find(e, id);
-    if (c == NULL || c->state != CONN_OPEN || !c->receiving) return;
-    before = c->moved;
-    if (!conn_look(e, id)) return;
-    c = conn_find(e, id);
-    if (c == NULL || c->moved == before) return;
-  } while (true);
-}
-
 /* What was received of it is handed on. */
 static void seat_back(struct seat *t) {
   struct conn *c = conn_of(t);
@@ -378,7 +364,7 @@ static void take_back(struct serve *s) {
   /* What they have sent already is told before an answer leaves, or `gone` is told: what others ask comes behind it. */
   for (unsigned i = 0; i < s->count && s->rules.allowed != NULL && (s->count > 1 || atomic_load(&s->ending)); i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
-    if (c != NULL && !c->keep) receive_all(s->e, c->id);
+    if (c != NULL && !c->keep) conn_look_on(s->e, c->id);
   }
   for (unsigned i = 0; i < s->count; i += 1) {
     struct seat *t = &s->seats[i];
