@@ -3,7 +3,7 @@
  *
  *   toCopy -> [pace] -> range lock -> read own leg -> write to target -> release      (several at a time)
  *                                                                |
- *            copied regions -- sync of own leg and FLUSH of the target, both begun after --> marks dropped (M5)
+ *                        copied regions -- proof, of both legs (`ResyncProofs`) --> marks dropped (M5)
  *
  * Invariants: a region leaves `toCopy` under the lock of its first piece, so that from then on application writes go to
  * the target too; its mark stays until both legs have synced; when a session ends, the marks are what is left to do.
@@ -17,8 +17,8 @@ import type { ResyncProgress, TargetLeg } from './legs.ts';
 import { isHole, isZeroes, shownRange } from './own-leg.ts';
 import { Pacer } from './pacer.ts';
 import { WAITING } from './range-lock.ts';
-import { flushOn, readFrom } from './target-client.ts';
-import { punchAgain, ZeroedHoles } from './zeroed-holes.ts';
+import { ResyncProofs } from './resync-proofs.ts';
+import { readFrom } from './target-client.ts';
 
 export interface ResyncOptions {
   kind: 'partial' | 'full';
@@ -40,19 +40,13 @@ export class Resync {
   readonly #o: ResyncOptions;
   readonly #pacer: Pacer;
   readonly #pausedFor = new Set<string>();
-  /** Pieces of each region under copy that are not done. */
-  readonly #pieces = new Map<number, number>();
-  #copied: { first: number; last: number }[] = [];
-  #copiedBytes = 0;
-  #proving: Promise<boolean> | undefined;
-  readonly #zeroed = new ZeroedHoles();
+  readonly #proofs: ResyncProofs;
   #cursor = 0;
   /** Rest of the region run that is being cut into pieces. */
   #run: { offset: number; end: number } | undefined;
   #wake: (() => void)[] = [];
   #rateAt: number;
   #rateBytes = 0;
-  #provenAt: number;
   #stopped = '';
 
   constructor(d: MirrorDevice, t: TargetLeg, o: ResyncOptions) {
@@ -61,10 +55,20 @@ export class Resync {
     this.#o = o;
     this.#session = t.session;
     this.#pacer = new Pacer(d.settings.resync);
-    this.#rateAt = this.#provenAt = d.clock.now();
+    this.#rateAt = d.clock.now();
     const marked = d.marks.bytes(d.marks.outOfSync(t.node));
     this.progress = { kind: o.kind, totalBytes: marked, doneBytes: 0, sentBytes: 0, startedAt: d.clock.now(), bytesPerSec: 0 };
     t.progress = this.progress;
+    this.#proofs = new ResyncProofs(d, t, {
+      alive: () => this.#alive(),
+      marks: () => this.#marks(),
+      locked: (start, end) => this.#locked(start, end),
+      punch: (offset, bytes) => this.#toTarget(offset, bytes, 0, true),
+      cancel: (why) => {
+        this.cancel(why);
+      },
+      proven: o.onProgress,
+    });
   }
 
   /** Pause is a set of reasons: an operator's, the scheduler's. Copies in flight end. */
@@ -97,7 +101,7 @@ export class Resync {
       await Promise.all(workers);
       workers.length = 0;
       if (!this.#alive()) return { result: 'ended', progress: this.progress, why: this.#whyEnded() };
-      if (!(await this.#prove())) return { result: 'ended', progress: this.progress, why: this.#whyEnded() };
+      if (!(await this.#proofs.prove())) return { result: 'ended', progress: this.progress, why: this.#whyEnded() };
       const left = this.#marks();
       if (left.count === 0) {
         this.#t.progress = undefined;
@@ -141,10 +145,9 @@ export class Resync {
         continue;
       }
       const now = this.#d.clock.now();
-      const due = now - this.#provenAt >= this.#d.settings.resync.proveEveryMs || this.#copiedBytes >= this.#d.settings.resync.proveEveryBytes;
-      if (due && this.#copied.length > 0) {
-        this.#provenAt = now;
-        if (!(await this.#prove())) return;
+      const proof = this.#proofs.due(this.progress.totalBytes - this.progress.doneBytes);
+      if (proof !== undefined) {
+        if (!(await proof)) return;
         continue;
       }
       const piece = this.#nextPiece();
@@ -182,10 +185,7 @@ export class Resync {
       const from = run.first * regions.regionBytes;
       const end = Math.min((run.first + run.length) * regions.regionBytes, this.#d.sizeBytes);
       this.#run = { offset: from, end };
-      for (let r = run.first; r < run.first + run.length; r += 1) {
-        const bytes = Math.min(regions.regionBytes, this.#d.sizeBytes - r * regions.regionBytes);
-        this.#pieces.set(r, bytes);
-      }
+      this.#proofs.begin(run.first, run.length);
     }
     const { offset, end } = this.#run;
     const length = Math.min(this.#d.copyBytes, end - offset);
@@ -234,7 +234,7 @@ export class Resync {
     if (read === 'hole') {
       const written = await this.#toTarget(offset, length, 0, false);
       // Of any other server it is not known whether that would spare anything.
-      if (written && !this.#t.foreign) this.#zeroed.note(offset, length);
+      if (written && !this.#t.foreign) this.#proofs.zeroesFor(offset, length);
       return written;
     }
     try {
@@ -324,21 +324,7 @@ export class Resync {
   }
 
   #account(offset: number, length: number): void {
-    const { regions } = this.#d.marks;
-    for (let r = regions.regionOf(offset); r <= regions.regionOf(offset + length - 1); r += 1) {
-      const start = Math.max(offset, r * regions.regionBytes);
-      const end = Math.min(offset + length, (r + 1) * regions.regionBytes);
-      const left = (this.#pieces.get(r) ?? 0) - (end - start);
-      if (left > 0) {
-        this.#pieces.set(r, left);
-        continue;
-      }
-      this.#pieces.delete(r);
-      const last = this.#copied.at(-1);
-      if (last !== undefined && last.last === r - 1) last.last = r;
-      else this.#copied.push({ first: r, last: r });
-    }
-    this.#copiedBytes += length;
+    this.#proofs.copied(offset, length);
     this.progress.doneBytes = Math.min(this.progress.doneBytes + length, this.progress.totalBytes);
     const now = this.#d.clock.now();
     this.#rateBytes += length;
@@ -349,52 +335,5 @@ export class Resync {
       this.#rateBytes = 0;
       this.#o.onProgress();
     }
-  }
-
-  /** One at a time: holes that an earlier one has still to make are made before their regions' marks go (M1). */
-  async #prove(): Promise<boolean> {
-    while (this.#proving !== undefined) await this.#proving;
-    this.#proving = this.#proveCopied().finally(() => (this.#proving = undefined));
-    return await this.#proving;
-  }
-
-  /** Both legs sync what has been copied; then, and only then, its marks go (M5). False: the session is over. */
-  async #proveCopied(): Promise<boolean> {
-    const copied = this.#copied;
-    if (copied.length === 0) return this.#alive();
-    this.#copied = [];
-    this.#copiedBytes = 0;
-    const zeroed = this.#zeroed.take();
-    const { hub, local } = this.#d;
-    const client = this.#t.client;
-    if (client === undefined || !this.#alive()) return false;
-    const own =
-      local.state === 'in'
-        ? hub.run((op) => {
-            hub.engine.sync(op, local.info.leg);
-          })
-        : Promise.resolve({ errno: 0 });
-    const [here, there] = await Promise.all([own, flushOn(client)]);
-    if (here.errno !== 0) {
-      local.syncFailed = true;
-      this.#d.localFailed(`sync of the local leg: ${errnoName(here.errno)}`);
-    }
-    if (this.#t.session !== this.#session) return false;
-    if (there !== 0) {
-      this.#d.targetFailed(this.#t, `flush on ${this.#t.node}: ${answerText(there)}`, there !== Errno.ESHUTDOWN);
-      return false;
-    }
-    if (here.errno !== 0) return false;
-    const locked = (start: number, end: number): Promise<number> => this.#locked(start, end);
-    await punchAgain(this.#d, zeroed, locked, (offset, bytes) => this.#toTarget(offset, bytes, 0, true));
-    if (this.#t.session !== this.#session) return false;
-    if (local.state === 'in' && local.syncFailed) {
-      this.cancel('a sync of the local leg has failed: replace the leg');
-      return false;
-    }
-    const marks = this.#marks();
-    for (const c of copied) marks.clearRange(c.first, c.last);
-    this.#o.onProgress();
-    return this.#alive();
   }
 }
