@@ -9,6 +9,7 @@ import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import path from 'node:path';
 import { findProgram } from '../test/support/programs.ts';
+import { checkBuilt } from './benchmark/built.ts';
 import { growthChart } from './benchmark/growth-chart.ts';
 import { checkPlaces, exitCodeOf, machineOf, type Run, runToEnd, say } from './benchmark/run.ts';
 import { allAxes, scaleRequirements } from './benchmark/scale-axes.ts';
@@ -59,6 +60,7 @@ async function main(): Promise<number> {
   checkPlaces(options);
   // Asked before anything is installed.
   if (process.env['NETRAID_BENCH_CHECK'] !== undefined) return 0;
+  if (process.env['NETRAID_DIST'] === undefined) checkBuilt(path.join(import.meta.dirname, '..'));
   if (findProgram('fio') === undefined) throw new Error('fio is needed, and is not installed');
   return await runToEnd(options.dir, async (run) => {
     const report = await measured(options, run);

@@ -8,6 +8,7 @@
 import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import path from 'node:path';
+import { checkBuilt } from './benchmark/built.ts';
 import { chart } from './benchmark/chart.ts';
 import { measureRow } from './benchmark/measure.ts';
 import { type Options, parseOptions } from './benchmark/options.ts';
@@ -68,6 +69,7 @@ async function main(): Promise<number> {
   checkPlaces(options);
   // Asked before anything is installed.
   if (process.env['NETRAID_BENCH_CHECK'] !== undefined) return 0;
+  if (process.env['NETRAID_DIST'] === undefined) checkBuilt(path.join(import.meta.dirname, '..'));
   return await runToEnd(options.dir, async (run) => {
     const report = await measured(options, run);
     publish(options, report);
