@@ -58,7 +58,7 @@ export const PLANTS: readonly Plant[] = [
     only: 'crash,slow,stop',
     edits: [
       {
-        file: 'src/mirror/resync.ts',
+        file: 'src/mirror/resync-proofs.ts',
         find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
         replace: 'const [here, there] = await Promise.all([own, copied.length > 0 ? Promise.resolve(0) : flushOn(client)]);',
       },
@@ -69,12 +69,12 @@ export const PLANTS: readonly Plant[] = [
     only: 'crash,slow',
     edits: [
       {
-        file: 'src/mirror/resync.ts',
+        file: 'src/mirror/resync-proofs.ts',
         find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
         replace: 'void own;\n    const [here, there] = await Promise.all([Promise.resolve({ errno: 0 }), flushOn(client)]);',
       },
       {
-        file: 'src/mirror/resync.ts',
+        file: 'src/mirror/resync-proofs.ts',
         find: "      local.state === 'in'\n        ? hub.run(",
         replace: "      local.state === 'never'\n        ? hub.run(",
       },
@@ -92,9 +92,9 @@ export const PLANTS: readonly Plant[] = [
     nodes: 3,
     edits: [
       {
-        file: 'src/mirror/resync.ts',
+        file: 'src/mirror/resync-proofs.ts',
         find: '    await punchAgain(',
-        replace: '    for (const c of copied) this.#marks().clearRange(c.first, c.last);\n    await punchAgain(',
+        replace: '    for (const c of copied) this.#o.marks().clearRange(c.first, c.last);\n    await punchAgain(',
       },
     ],
   },
@@ -103,10 +103,10 @@ export const PLANTS: readonly Plant[] = [
     only: 'crash,power,slow,sync',
     edits: [
       {
-        file: 'src/mirror/resync.ts',
+        file: 'src/mirror/resync-proofs.ts',
         find: 'const [here, there] = await Promise.all([own, flushOn(client)]);',
         replace:
-          'const [here, there] = await Promise.all([own, flushOn(client)]);\n    for (const c of copied) this.#marks().clearRange(c.first, c.last);',
+          'const [here, there] = await Promise.all([own, flushOn(client)]);\n    for (const c of copied) this.#o.marks().clearRange(c.first, c.last);',
       },
     ],
   },
