@@ -18,7 +18,8 @@ import { DirtyBitmap } from './dirty-bitmap.ts';
 import { closeAfter, openExisting, ReplaceFailed, replaceFile } from './file-steps.ts';
 import { Journal } from './journal.ts';
 import { type Loaded, load } from './load.ts';
-import { isMapName, MAPS_MAX, RecordWriter } from './records.ts';
+import { RecordWriter } from './record-writer.ts';
+import { isMapName, MAPS_MAX } from './records.ts';
 import { RegionMap } from './regions.ts';
 import {
   type BitmapIdentity,
@@ -60,6 +61,8 @@ interface Job {
   promise: Promise<void>;
 }
 
+const NO_TOKENS: readonly { readonly observer: FlushObserver; readonly token: number }[] = [];
+
 /** A whole file, ready to be written. */
 interface Image {
   header: Header;
@@ -79,8 +82,10 @@ export class BitmapFile {
   #crc = 0;
   #generation: string;
   #generationChanged = false;
-  #created = new Set<string>();
-  #dropped = new Set<string>();
+  readonly #created = new Set<string>();
+  readonly #dropped = new Set<string>();
+  /** What it holds is being written until the running job ends. */
+  readonly #records = new RecordWriter();
   #compactAbove = COMPACT_ABOVE_SECTORS;
   #compactionError: unknown;
   #poison: { cause: unknown } | undefined;
@@ -235,7 +240,7 @@ export class BitmapFile {
     this.#waiting = job;
     job.promise = run();
     // Whoever asked holds the promise and hears of its failure; the tail only keeps the order.
-    this.#tail = Promise.allSettled([job.promise]);
+    this.#tail = job.promise.then(nothing, nothing);
     return job.promise;
   }
 
@@ -265,7 +270,7 @@ export class BitmapFile {
 
   /** `prepare` fixes the content and answers how to write it; nothing may come between it and flushStarting. */
   async #observed(prepare: () => () => Promise<void>): Promise<void> {
-    const tokens = this.#observers.map((o) => ({ observer: o, token: o.flushStarting() }));
+    const tokens = this.#observers.length === 0 ? NO_TOKENS : this.#observers.map((o) => ({ observer: o, token: o.flushStarting() }));
     try {
       await prepare()();
     } catch (e: unknown) {
@@ -286,7 +291,8 @@ export class BitmapFile {
   }
 
   #prepareFlush(): () => Promise<void> {
-    const records = new RecordWriter();
+    const records = this.#records;
+    records.reset();
     if (this.#generationChanged) records.generation(this.#generation);
     for (const name of this.#dropped) {
       records.select(name);
@@ -322,8 +328,8 @@ export class BitmapFile {
 
   #forgetChanges(): void {
     this.#generationChanged = false;
-    this.#created = new Set();
-    this.#dropped = new Set();
+    this.#created.clear();
+    this.#dropped.clear();
   }
 
   // ------------------------------------------------------------------------------------------------------ replace
@@ -375,6 +381,10 @@ export class BitmapFile {
     this.#poison = undefined;
     if (old !== undefined) await closeAfter(old.file, undefined);
   }
+}
+
+function nothing(): void {
+  // See #enqueue.
 }
 
 function checkGeneration(generation: string): void {

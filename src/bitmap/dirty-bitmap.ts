@@ -15,7 +15,7 @@
  * The library accepts any index, so indices are checked here; its own pager is not used (page-table.ts says why).
  */
 import BitField from 'sparse-bitfield';
-import { clearBits, nextClearBit, nextSetBit, PAGE_BITS, PAGE_BYTES, popCount, runCount, setBits } from './page-bits.ts';
+import { clearBit, clearBits, nextClearBit, nextSetBit, PAGE_BITS, PAGE_BYTES, popCount, runCount, setBit, setBits } from './page-bits.ts';
 import { PageTable } from './page-table.ts';
 import { checkRegions, type RegionMap, RegionRangeError } from './regions.ts';
 
@@ -25,6 +25,10 @@ const FULL_PAGE = Buffer.alloc(PAGE_BYTES, 0xff);
 /** Pages of zeroes that were given back: a map of what a flush is for is filled and emptied with each. */
 const ZERO_PAGES_MAX = 256;
 const zeroPages: Buffer[] = [];
+
+function keepZeroes(page: Buffer): void {
+  if (zeroPages.length < ZERO_PAGES_MAX) zeroPages.push(page);
+}
 
 export interface Run {
   first: number;
@@ -64,7 +68,8 @@ export class DirtyBitmap {
 
   get(region: number): boolean {
     checkRegions(region, region, this.regionCount);
-    return this.#bits.get(region);
+    const count = this.#counts[Math.floor(region / PAGE_BITS)] ?? 0;
+    return count > 0 && (count === PAGE_BITS || this.#bits.get(region));
   }
 
   /** True when every region of first..last is set. */
@@ -74,14 +79,27 @@ export class DirtyBitmap {
     return this.#clearFrom(first, last + 1) === last + 1;
   }
 
-  /** True when the bit was clear. */
+  /** True when the bit was clear. On the hot path, as `clear` is. */
   set(region: number): boolean {
-    return this.setRange(region, region) === 1;
+    checkRegions(region, region, this.regionCount);
+    const p = Math.floor(region / PAGE_BITS);
+    if (this.#counts[p] === PAGE_BITS) return false;
+    const added = setBit(this.#writablePage(p), region % PAGE_BITS);
+    if (added) this.#settle(p, 1, region, region);
+    return added;
   }
 
   /** True when the bit was set. */
   clear(region: number): boolean {
-    return this.clearRange(region, region) === 1;
+    checkRegions(region, region, this.regionCount);
+    const p = Math.floor(region / PAGE_BITS);
+    const count = this.#counts[p] ?? 0;
+    if (count === 0) return false;
+    const page = this.#writablePage(p);
+    if (!clearBit(page, region % PAGE_BITS)) return false;
+    if (count === 1) keepZeroes(page);
+    this.#settle(p, -1, region, region);
+    return true;
   }
 
   /** Sets regions first..last; how many were clear before. */
@@ -111,7 +129,28 @@ export class DirtyBitmap {
   }
 
   clearAll(): number {
-    return this.#count === 0 ? 0 : this.clearRange(0, this.regionCount - 1);
+    const removed = this.#count;
+    if (removed === 0) return 0;
+    for (let p = 0; p < this.#counts.length; p += 1) {
+      const count = this.#counts[p] ?? 0;
+      if (count === 0) continue;
+      const page = this.#page(p);
+      if (page !== undefined && page !== FULL_PAGE) keepZeroes(page.fill(0));
+      this.#settle(p, -count, p * PAGE_BITS, Math.min((p + 1) * PAGE_BITS, this.regionCount) - 1);
+    }
+    return removed;
+  }
+
+  /** The first set bit at or after `from` and before `end`; `end` when there is none. */
+  nextSet(from: number, end: number = this.regionCount): number {
+    this.#checkEnds(from, end);
+    return this.#setFrom(from, end);
+  }
+
+  /** The same of a clear one. */
+  nextClear(from: number, end: number = this.regionCount): number {
+    this.#checkEnds(from, end);
+    return this.#clearFrom(from, end);
   }
 
   /**
@@ -119,11 +158,8 @@ export class DirtyBitmap {
    * a run yields the rest of that run. `from` may equal regionCount.
    */
   nextDirtyRun(from: number, lengthMax: number = this.regionCount, end: number = this.regionCount): Run | undefined {
-    if (!Number.isInteger(from) || from < 0 || from > this.regionCount || end > this.regionCount || !(lengthMax >= 1)) {
-      throw new RegionRangeError(
-        `no run from ${String(from)} to ${String(end)}, at most ${String(lengthMax)}, in ${String(this.regionCount)} regions`,
-      );
-    }
+    if (!(lengthMax >= 1)) throw new RegionRangeError(`no run has at most ${String(lengthMax)} regions`);
+    this.#checkEnds(from, end);
     const first = this.#setFrom(from, end);
     if (first === end) return undefined;
     return { first, length: this.#clearFrom(first, Math.min(end, first + lengthMax)) - first };
@@ -190,16 +226,16 @@ export class DirtyBitmap {
     return this.#taken;
   }
 
-  /** Bits of one window as bytes, bit 0 is 0x80; the last window may be short, its last byte padded with zeroes. */
-  windowBytes(window: number): Uint8Array {
+  /** Puts the bits of one window into `into`, from `at` on, bit 0 is 0x80, and answers how many bytes; the last window may be short, padded with zeroes. */
+  copyWindow(window: number, into: Buffer, at: number): number {
     const first = window * WINDOW_REGIONS;
-    const last = Math.min(first + WINDOW_REGIONS, this.regionCount) - 1;
-    checkRegions(first, last, this.regionCount);
-    const out = new Uint8Array(Math.ceil((last - first + 1) / 8));
-    const at = (first % PAGE_BITS) / 8;
+    checkRegions(first, first, this.regionCount);
+    const from = (first % PAGE_BITS) / 8;
+    const length = Math.ceil(Math.min(WINDOW_REGIONS, this.regionCount - first) / 8);
     const page = this.#page(Math.floor(first / PAGE_BITS));
-    if (page !== undefined) out.set(page.subarray(at, at + out.length));
-    return out;
+    if (page === undefined) into.fill(0, at, at + length);
+    else page.copy(into, at, from, from + length);
+    return length;
   }
 
   /** How many runs of set bits it has. */
@@ -229,7 +265,7 @@ export class DirtyBitmap {
     }
   }
 
-  /** Sets the bits that `bytes` (as from windowBytes) has set. RegionRangeError for a wrong length or a bit past the end. */
+  /** Sets the bits that `bytes` (as from copyWindow) has set. RegionRangeError for a wrong length or a bit past the end. */
   orWindowBytes(window: number, bytes: Uint8Array): number {
     const first = window * WINDOW_REGIONS;
     const length = Math.min(WINDOW_REGIONS, this.regionCount - first);
@@ -254,6 +290,11 @@ export class DirtyBitmap {
 
   // ------------------------------------------------------------------------------------------------------- pages
 
+  #checkEnds(from: number, end: number): void {
+    if (Number.isInteger(from) && from >= 0 && from <= this.regionCount && end <= this.regionCount) return;
+    throw new RegionRangeError(`${String(from)} to ${String(end)} is not within ${String(this.regionCount)} regions`);
+  }
+
   #page(p: number): Buffer | undefined {
     return this.#pages.get(p, true)?.buffer;
   }
@@ -277,7 +318,8 @@ export class DirtyBitmap {
     this.#version += 1;
     if (!this.#tracking) return;
     this.#changed ??= new DirtyBitmap(this.windowCount);
-    this.#changed.setRange(Math.floor(first / WINDOW_REGIONS), Math.floor(last / WINDOW_REGIONS));
+    if (first === last) this.#changed.set(Math.floor(first / WINDOW_REGIONS));
+    else this.#changed.setRange(Math.floor(first / WINDOW_REGIONS), Math.floor(last / WINDOW_REGIONS));
   }
 
   #setInPage(p: number, first: number, last: number): number {
@@ -302,7 +344,7 @@ export class DirtyBitmap {
     const page = this.#writablePage(p);
     const removed = clearBits(page, first, last);
     // Not one bit of it is left, and with that it goes.
-    if (removed === count && zeroPages.length < ZERO_PAGES_MAX) zeroPages.push(page);
+    if (removed === count) keepZeroes(page);
     return removed;
   }
 

@@ -336,12 +336,14 @@ export class IntentLog {
   }
 
   #mark(first: number, last: number): void {
-    this.#marks.setRange(first, last);
-    this.#stale.clearRange(first, last);
     if (first === last) {
+      this.#marks.set(first);
+      this.#stale.clear(first);
       if (!this.#durable.get(first) && !this.#flight.map.get(first)) this.#fresh.add(first);
       return;
     }
+    this.#marks.setRange(first, last);
+    this.#stale.clearRange(first, last);
     this.#fresh.addRange(first, last);
     for (const map of [this.#durable, this.#flight.map])
       for (const run of runsWithin(map, first, last)) this.#fresh.map.clearRange(run.first, run.first + run.length - 1);

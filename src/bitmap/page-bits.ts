@@ -49,6 +49,22 @@ export function clearBits(page: Buffer, first: number, last: number): number {
   return removed;
 }
 
+/** True when it was clear. */
+export function setBit(page: Buffer, bit: number): boolean {
+  const mask = 0x80 >>> (bit & 7);
+  const old = page[bit >>> 3] ?? 0;
+  page[bit >>> 3] = old | mask;
+  return (old & mask) === 0;
+}
+
+/** True when it was set. */
+export function clearBit(page: Buffer, bit: number): boolean {
+  const mask = 0x80 >>> (bit & 7);
+  const old = page[bit >>> 3] ?? 0;
+  page[bit >>> 3] = old & ~mask;
+  return (old & mask) !== 0;
+}
+
 /** Runs of set bits among `bits` of them from `from` on, both multiples of 32. */
 export function runCount(page: Buffer, from: number, bits: number): number {
   let runs = 0;

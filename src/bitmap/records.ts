@@ -1,6 +1,6 @@
 /**
- * Records: what the sectors of a bitmap file say. A sector is understood by itself: it names each map that it speaks of
- * before it does, and each record gives the whole state of its windows of 512 regions, not a difference.
+ * Records: what the sectors of a bitmap file say; record-writer.ts writes them. A sector is understood by itself: it names each map that it
+ * speaks of before it does, and each record gives the whole state of its windows of 512 regions, not a difference.
  *
  *   select(name)   the map that the following records are about; it exists from now on
  *   fill(first, n) n windows are all set            empty(first, n)   n windows are all clear
@@ -12,170 +12,13 @@
  */
 import { DirtyBitmap, WINDOW_REGIONS } from './dirty-bitmap.ts';
 import { RegionRangeError } from './regions.ts';
-import { encodeSector, isId, PAYLOAD_MAX_BYTES, SECTOR_BYTES } from './sector.ts';
-import { ByteReader, CodecError, putVarint, varintBytes } from './varint.ts';
+import { isId } from './sector.ts';
+import { ByteReader, CodecError } from './varint.ts';
 
 export const MAP_NAME_MAX_BYTES = 128;
 export const MAPS_MAX = 64;
 /** Numbers are never reused. 0 ends a payload. */
-const Kind = { SELECT: 1, FILL: 2, EMPTY: 3, RUNS: 4, BITS: 5, DROP: 6, GENERATION: 7 } as const;
-const WINDOW_BYTES = WINDOW_REGIONS / 8;
-/** More do not fit in fewer bytes than the window's bits: each takes two at least. */
-const RUNS_MAX = WINDOW_BYTES / 2;
-
-// ------------------------------------------------------------------------------------------------------ writing
-
-/** Gathers records into payloads of sectors. */
-export class RecordWriter {
-  readonly #payloads: Uint8Array[] = [];
-  #payload = new Uint8Array(PAYLOAD_MAX_BYTES);
-  #used = 0;
-  #select: Uint8Array | undefined;
-  /** Where a window is written before it is known how: one for all, since a file may have a million of them. */
-  readonly #record = new Uint8Array(16 + WINDOW_BYTES);
-  /** Each takes two bytes at least: more are written as bits. */
-  readonly #runs = new Uint16Array(WINDOW_BYTES);
-
-  get sectors(): number {
-    return this.#payloads.length + (this.#used > 0 ? 1 : 0);
-  }
-
-  generation(hex: string): void {
-    this.#select = undefined;
-    const record = new Uint8Array(17);
-    record[0] = Kind.GENERATION;
-    record.set(Buffer.from(hex, 'latin1'), 1);
-    this.#put(record, record.length);
-  }
-
-  select(name: string): void {
-    const utf8 = Buffer.from(name, 'utf8');
-    this.#select = undefined;
-    const record = new Uint8Array(2 + utf8.length);
-    record[0] = Kind.SELECT;
-    record[1] = utf8.length;
-    record.set(utf8, 2);
-    this.#put(record, record.length);
-    this.#select = record;
-  }
-
-  /** The selected map. */
-  drop(): void {
-    this.#put(Uint8Array.of(Kind.DROP), 1);
-  }
-
-  /** State of `windows` of the selected map. */
-  windows(map: DirtyBitmap, windows: DirtyBitmap): void {
-    for (const span of windows.runs()) {
-      const end = span.first + span.length;
-      for (let w = span.first; w < end; ) w = this.#window(map, w, end);
-    }
-  }
-
-  /** Everything in the selected map that is set. */
-  whole(map: DirtyBitmap): void {
-    const windows = new DirtyBitmap(map.windowCount);
-    let from = 0;
-    for (let run = map.nextDirtyRun(from); run !== undefined; run = map.nextDirtyRun(from)) {
-      const last = windowOf(run.first + run.length - 1);
-      windows.setRange(windowOf(run.first), last);
-      // What else is set in that window is written with it.
-      from = Math.min((last + 1) * WINDOW_REGIONS, map.regionCount);
-    }
-    this.windows(map, windows);
-  }
-
-  /** The sectors of one flush, in order. */
-  finish(place: { header: number; first: number; flush: number }): Buffer {
-    this.#close();
-    const out = Buffer.alloc(this.#payloads.length * SECTOR_BYTES);
-    for (const [i, payload] of this.#payloads.entries()) {
-      const last = i === this.#payloads.length - 1;
-      encodeSector(out, i * SECTOR_BYTES, {
-        header: place.header,
-        number: place.first + i,
-        flush: place.flush,
-        flushFirst: place.first,
-        last,
-        payload,
-      });
-    }
-    return out;
-  }
-
-  /** Writes the record for window `w` and those like it before `end`; the next window to write. */
-  #window(map: DirtyBitmap, w: number, end: number): number {
-    const first = w * WINDOW_REGIONS;
-    const stop = Math.min(end * WINDOW_REGIONS, map.regionCount);
-    const run = map.nextDirtyRun(first, stop - first, stop);
-    if (run === undefined) return this.#span(Kind.EMPTY, w, end);
-    if (windowOf(run.first) > w) return this.#span(Kind.EMPTY, w, windowOf(run.first));
-    const runEnd = run.first + run.length;
-    // The last window may be short, and is full all the same.
-    const fullUpTo = runEnd === map.regionCount ? map.windowCount : windowOf(runEnd);
-    if (run.first === first && fullUpTo > w) return this.#span(Kind.FILL, w, fullUpTo);
-    this.#mixed(map, w);
-    return w + 1;
-  }
-
-  #span(kind: number, first: number, end: number): number {
-    const record = new Uint8Array(1 + varintBytes(first) + varintBytes(end - first));
-    record[0] = kind;
-    this.#put(record, putVarint(record, putVarint(record, 1, first), end - first));
-    return end;
-  }
-
-  #mixed(map: DirtyBitmap, window: number): void {
-    const runs = this.#runs;
-    const record = this.#record;
-    const start = putVarint(record, 1, window);
-    // Looked at first: many are the dearest to walk through.
-    const many = map.windowRunCount(window) > RUNS_MAX;
-    const count = many ? RUNS_MAX + 1 : map.windowRuns(window, runs);
-    let used = start + 1;
-    for (let i = 0; i < 2 * count; i += 2) {
-      // Each run takes at most four bytes.
-      if (used + 4 > start + WINDOW_BYTES) {
-        const bits = map.windowBytes(window);
-        record[0] = Kind.BITS;
-        record.set(bits, start);
-        this.#put(record, start + bits.length);
-        return;
-      }
-      used = putVarint(record, used, runs[i] ?? 0);
-      used = putVarint(record, used, (runs[i + 1] ?? 1) - 1);
-    }
-    record[0] = Kind.RUNS;
-    record[start] = count;
-    this.#put(record, used);
-  }
-
-  #put(record: Uint8Array, length: number): void {
-    if (this.#used + length > PAYLOAD_MAX_BYTES) {
-      this.#close();
-      if (this.#select !== undefined) {
-        this.#payload.set(this.#select);
-        this.#used = this.#select.length;
-      }
-    }
-    // A few bytes most of the time: a view of them would cost more than they do.
-    for (let i = 0; i < length; i += 1) this.#payload[this.#used + i] = record[i] ?? 0;
-    this.#used += length;
-  }
-
-  #close(): void {
-    if (this.#used === 0) return;
-    this.#payloads.push(this.#payload.subarray(0, this.#used));
-    this.#payload = new Uint8Array(PAYLOAD_MAX_BYTES);
-    this.#used = 0;
-  }
-}
-
-function windowOf(region: number): number {
-  return Math.floor(region / WINDOW_REGIONS);
-}
-
-// ------------------------------------------------------------------------------------------------------ reading
+export const Kind = { SELECT: 1, FILL: 2, EMPTY: 3, RUNS: 4, BITS: 5, DROP: 6, GENERATION: 7 } as const;
 
 /** What a file says: built up by applying its sectors in order. */
 export class Content {

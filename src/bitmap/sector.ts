@@ -150,6 +150,7 @@ export function headerCrc(encoded: Buffer): number {
 const SECTOR = { magic: 0, flags: 4, payloadBytes: 6, header: 8, number: 12, flush: 20, flushFirst: 28, payload: 36 } as const;
 const SECTOR_MAGIC = 0x4e52426a; // NRBj
 const FLAG_LAST = 1;
+export const PAYLOAD_AT = SECTOR.payload;
 export const PAYLOAD_MAX_BYTES = CRC_AT - SECTOR.payload;
 
 export interface SectorPlace {
@@ -169,21 +170,40 @@ export interface Sector extends SectorPlace {
   payload: Uint8Array;
 }
 
-export function encodeSector(into: Buffer, at: number, sector: Sector): void {
-  const s = into.subarray(at, at + SECTOR_BYTES);
-  writePlace(s, sector);
-  s.writeUInt16BE(sector.last ? FLAG_LAST : 0, SECTOR.flags);
-  s.writeUInt16BE(sector.payload.length, SECTOR.payloadBytes);
-  s.set(sector.payload, SECTOR.payload);
-  seal(s);
+/** The bytes of one sector, and those of them that its checksum covers: views that whoever writes many makes once. */
+export interface SectorBytes {
+  readonly all: Buffer;
+  readonly summed: Buffer;
 }
 
-function writePlace(s: Buffer, place: SectorPlace): void {
+export function sectorBytesAt(into: Buffer, at: number): SectorBytes {
+  return { all: into.subarray(at, at + SECTOR_BYTES), summed: into.subarray(at, at + CRC_AT) };
+}
+
+/** How much of the payload is used; what is behind it has to be zero. */
+export function setPayloadBytes(into: Buffer, at: number, payloadBytes: number): void {
+  into.writeUInt16BE(payloadBytes, at + SECTOR.payloadBytes);
+}
+
+/** Makes a sector of bytes whose payload is there: see SectorPlace, and Sector. */
+export function sealSector(s: SectorBytes, header: number, number: number, flush: number, flushFirst: number, last: boolean): void {
+  writePlace(s.all, header, number, flush, flushFirst);
+  s.all.writeUInt16BE(last ? FLAG_LAST : 0, SECTOR.flags);
+  seal(s.all, s.summed);
+}
+
+function writePlace(s: Buffer, header: number, number: number, flush: number, flushFirst: number): void {
   s.writeUInt32BE(SECTOR_MAGIC, SECTOR.magic);
-  s.writeUInt32BE(place.header, SECTOR.header);
-  s.writeBigUInt64BE(BigInt(place.number), SECTOR.number);
-  s.writeBigUInt64BE(BigInt(place.flush), SECTOR.flush);
-  s.writeBigUInt64BE(BigInt(place.flushFirst), SECTOR.flushFirst);
+  s.writeUInt32BE(header, SECTOR.header);
+  writeNumber(s, number, SECTOR.number);
+  writeNumber(s, flush, SECTOR.flush);
+  writeNumber(s, flushFirst, SECTOR.flushFirst);
+}
+
+/** 64 bits; a BigInt would be made anew each time. */
+function writeNumber(s: Buffer, value: number, at: number): void {
+  s.writeUInt32BE(Math.floor(value / 2 ** 32), at);
+  s.writeUInt32BE(value % 2 ** 32, at + 4);
 }
 
 /** Undefined when the 512 bytes are not a whole sector of this file at this place. The payload is lent. */
@@ -213,7 +233,7 @@ export function isTorn(s: Buffer, place: SectorPlace): boolean {
   while (written > 0 && s[written - 1] === 0) written -= 1;
   if (written === SECTOR_BYTES) return false;
   const expected = Buffer.alloc(SECTOR_BYTES);
-  writePlace(expected, place);
+  writePlace(expected, place.header, place.number, place.flush, place.flushFirst);
   for (let i = 0; i < Math.min(written, SECTOR.payload); i += 1) {
     // The two fields that differ from sector to sector.
     if (i >= SECTOR.flags && i < SECTOR.header) continue;
@@ -229,9 +249,9 @@ export function isZero(s: Buffer): boolean {
   return ZEROES.subarray(0, s.length).equals(s);
 }
 
-function seal(s: Buffer): void {
+function seal(s: Buffer, summed = s.subarray(0, CRC_AT)): void {
   s.writeUInt32BE(END_MARK, END_AT);
-  s.writeUInt32BE(crc32(s.subarray(0, CRC_AT)), CRC_AT);
+  s.writeUInt32BE(crc32(summed), CRC_AT);
 }
 
 function isSealed(s: Buffer): boolean {

@@ -130,7 +130,7 @@ describe('a bitmap file after a crash', () => {
     files.beforeWrite = (path, from, position) => {
       const then = { ...h, acknowledged: h.acknowledged, attempted: copyOf(h.attempted) };
       // Before create has resolved nothing was promised, not even the file.
-      if (h.created) writes.push({ before: files.copy(), path, bytes: from.slice(), position, then });
+      if (h.created) writes.push({ before: files.copy(), path, bytes: Uint8Array.from(from), position, then });
     };
     await live(files, SCRIPT, h);
     expect(h.died).toBe(false);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap, WINDOW_REGIONS } from '../../../src/bitmap/dirty-bitmap.ts';
-import { Content, RecordWriter } from '../../../src/bitmap/records.ts';
+import { RecordWriter } from '../../../src/bitmap/record-writer.ts';
+import { Content } from '../../../src/bitmap/records.ts';
 import { decodeSector, PAYLOAD_MAX_BYTES, SECTOR_BYTES } from '../../../src/bitmap/sector.ts';
 import { CodecError } from '../../../src/bitmap/varint.ts';
 
@@ -52,6 +53,56 @@ describe('records', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  it('are of one flush alone, byte for byte, however often their writer was used, and for however much', () => {
+    const range = fc.tuple(fc.nat(REGIONS - 1), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 600 }));
+    const flushes = fc.array(fc.array(range, { minLength: 1, maxLength: 3 }), { minLength: 2, maxLength: 6 });
+    fc.assert(
+      fc.property(flushes, fc.boolean(), (all, large) => {
+        const used = new RecordWriter();
+        const map = new DirtyBitmap(large ? 4_000_000 : REGIONS, { trackChanges: true });
+        // More sectors than its memory is kept for.
+        if (large) for (let r = 0; r < map.regionCount; r += 13) map.set(r);
+        let number = 1;
+        for (const [i, ranges] of all.entries()) {
+          for (const [first, step, count] of ranges) for (let n = 0; n < count; n += 1) map.set((first + n * step) % map.regionCount);
+          const windows = map.takeChanges();
+          used.reset();
+          const fresh = new RecordWriter();
+          for (const w of [used, fresh]) {
+            if (i % 2 === 0) w.generation('a000000000000001');
+            w.select(`m${String(i % 3)}`);
+            if (windows !== undefined) w.windows(map, windows);
+            w.select('gone');
+            w.drop();
+          }
+          expect(used.sectors).toBe(fresh.sectors);
+          const place = { header: 7, first: number, flush: 2 + i };
+          const bytes = used.finish(place);
+          expect(bytes.equals(fresh.finish(place))).toBe(true);
+          for (let at = 0; at < bytes.length; at += SECTOR_BYTES) {
+            const s = decodeSector(bytes.subarray(at, at + SECTOR_BYTES), 7, number);
+            expect([s?.flush, s?.flushFirst, s?.last]).toEqual([2 + i, place.first, at + SECTOR_BYTES === bytes.length]);
+            number += 1;
+          }
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it.each([15, 16])('say a window of %i runs so that no more bytes are taken than its bits would, and are read back', (runs) => {
+    const map = new DirtyBitmap(512);
+    for (let i = 0; i < runs; i += 1) map.setRange(i * 32, i * 32 + 7);
+    const w = new RecordWriter();
+    w.select('m');
+    w.whole(map);
+    const [payload] = payloads(w);
+    expect(payload?.length).toBe(3 + (runs === 15 ? 3 + 2 * 15 : 2 + 64));
+    const content = new Content(512, '');
+    content.apply(payload ?? new Uint8Array(), false);
+    expect(content.maps.get('m')?.equals(map)).toBe(true);
   });
 
   it('say a whole map in a few bytes, its short last window included', () => {

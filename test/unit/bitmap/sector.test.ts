@@ -4,11 +4,14 @@ import {
   decodeHeader,
   decodeSector,
   encodeHeader,
-  encodeSector,
   headerCrc,
   isTorn,
   PAYLOAD_MAX_BYTES,
+  PAYLOAD_AT,
   SECTOR_BYTES,
+  sealSector,
+  sectorBytesAt,
+  setPayloadBytes,
 } from '../../../src/bitmap/sector.ts';
 
 const HEADER = {
@@ -25,7 +28,9 @@ const PLACE = { header: 0xdeadbeef, number: 5, flush: 9, flushFirst: 4 };
 
 function sectorOf(payload: Uint8Array, last = true): Buffer {
   const s = Buffer.alloc(SECTOR_BYTES);
-  encodeSector(s, 0, { ...PLACE, last, payload });
+  s.set(payload, PAYLOAD_AT);
+  setPayloadBytes(s, 0, payload.length);
+  sealSector(sectorBytesAt(s, 0), PLACE.header, PLACE.number, PLACE.flush, PLACE.flushFirst, last);
   return s;
 }
 
