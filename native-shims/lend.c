@@ -268,16 +268,17 @@ void serve_leave(struct conn *c) {
   end(t->s);
 }
 
-/* More was asked for than was told. */
+/* More was asked for than was told, and is not answered. */
 static void heed(struct seat *t) {
   double op = t->heeds;
   uint32_t asked;
 
   if (op == 0 || t->asks == NULL) return;
   asked = __atomic_load_n(t->asks + ASKS_ASKED, __ATOMIC_SEQ_CST);
-  if (asked == t->heard) return;
+  if (asked == t->heard || asked == __atomic_load_n(t->asks + ASKS_ANSWERED, __ATOMIC_SEQ_CST)) return;
   t->heard = asked;
   t->heeds = 0;
+  atomic_store(&t->listens, false);
   event_done(t->s->e, op, 0, 0, 0, VALUE_NONE);
 }
 
@@ -288,6 +289,8 @@ void serve_heed(struct engine *e, double op, uint32_t conn) {
   else if (t->asks == NULL || t->heeds != 0) event_done(e, op, EINVAL, 0, 0, VALUE_NONE);
   else {
     t->heeds = op;
+    /* First: whoever asks stores that, and then looks who listens. */
+    atomic_store(&t->listens, true);
     heed(t);
   }
   engine_wake(e);

@@ -255,7 +255,8 @@ static bool ask(struct seat *t) {
   }
   if (asked != before) {
     __atomic_store_n(t->asks + ASKS_ASKED, asked, __ATOMIC_SEQ_CST);
-    tell(t->s);
+    /* Whoever is busy with what was asked for before looks again when that is answered. */
+    if (atomic_load(&t->listens)) tell(t->s);
   }
   return ours;
 }

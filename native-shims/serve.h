@@ -25,6 +25,7 @@ struct seat {
   double op;      /* waits for `quiet` */
   double heeds;   /* waits for more to be asked for */
   uint32_t heard; /* so much was when that was last told */
+  atomic_bool listens; /* `heeds` is waiting: who asks for more tells it */
   bool released;  /* its owner has ended it */
 
   /* The thread's, and the main thread's once the sockets are back. */

@@ -300,7 +300,10 @@ export interface Engine {
    * when also all that has come is told. DONE's length: how many were answered.
    */
   unserve(op: OpId, conn: ConnId): void;
-  /** One at a time (EINVAL): DONE when more was asked for in `ServeMarks.asks` than when it was done last; ESHUTDOWN, before `unserve` is done, when it is not served any more. */
+  /**
+   * One at a time (EINVAL): DONE when more was asked for in `ServeMarks.asks` than when it was done last, and not all is answered; ESHUTDOWN,
+   * before `unserve` is done, when it is not served any more.
+   */
   heed(op: OpId, conn: ConnId): void;
   /** What was asked for is answered, in part at least. Nothing to one that is not served any more. */
   heeded(conn: ConnId): void;

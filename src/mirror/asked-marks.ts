@@ -1,7 +1,7 @@
 /**
  * Marks that the engine asks for because it was to write regions that it may not write yet (`ServeMarks.asks`).
  *
- *   asked --> begin (M1) --whenDurable: one flush for all that came meanwhile--> end: allowed --> answered
+ *   asked --> begin (M1) --whenDurable--> end: allowed --> answered --more was asked for meanwhile: one flush for all of it--> asked
  *                               `--it could not be written--> failed: nothing is served; the writes come as requests, and fail there
  *
  * Invariant: a region that was asked for counts as being written until its mark is durable, so that no mark goes meanwhile (M5).
@@ -17,7 +17,7 @@ export interface AskedOwner {
 }
 
 export interface AskedHeard {
-  /** The engine may go on. */
+  /** The engine may go on; it may have asked for more meanwhile. */
   answered(conn: ConnId): void;
   /** It may not, here. */
   failed(): void;

@@ -87,7 +87,7 @@ export class Served {
   #newAsks(): Uint32Array {
     const of = new Asked({
       answered: (conn) => {
-        if (this.#asking === of) this.#o.hub.engine.heeded(conn);
+        if (this.#asking === of) this.#conns.answered(conn);
       },
       failed: () => {
         if (this.#asking === of) this.#conns.pause();

@@ -29,7 +29,7 @@ export interface ServedConnsOptions {
   rules: (clients: number) => ServeRules;
   /** Called when `underWay` has become false. */
   quiet: () => void;
-  /** Where `ServeMarks.asks` of the rules holds more than before. */
+  /** Where `ServeMarks.asks` of the rules holds more than before; not again before `answered` was called. */
   asked?: (conn: ConnId, asks: Uint32Array) => void;
   /** All or none. */
   together?: boolean;
@@ -42,14 +42,15 @@ export class ServedConns implements OpOwner {
     onDone: (conn, errno) => {
       const c = this.#conns.get(conn);
       // What is ending is told what it has asked for as requests.
-      if (errno !== 0 || c?.state !== 'served' || c.asks === undefined) return;
-      this.#o.asked?.(conn, c.asks);
-      if (this.#isServed(c)) this.#heed(conn, c);
+      if (errno === 0 && c?.state === 'served' && c.asks !== undefined) this.#o.asked?.(conn, c.asks);
     },
   };
+  /** One has been told of what it asked for while another was. */
+  #telling = false;
   #underWay = 0;
   #stopped = false;
   #paused = false;
+  #regions: readonly Uint32Array[] = [];
   /** Together: the engine did not take all of them; it is not asked again before one has come or gone. */
   #refused = false;
   /** The engine has served one: whether it does at all is known then. */
@@ -94,6 +95,21 @@ export class ServedConns implements OpOwner {
     if (c.state === 'off') this.#conns.delete(conn);
   }
 
+  /** All that `asked` has taken is answered. What was asked for meanwhile, of which the engine told nobody, is told now; what comes, when it comes. */
+  answered(conn: ConnId): void {
+    this.#o.hub.engine.heeded(conn);
+    const c = this.#conns.get(conn);
+    if (c?.state !== 'served' || c.asks === undefined) return;
+    if (this.#telling || isAllAnswered(c.asks)) {
+      this.#heed(conn, c);
+      return;
+    }
+    // What is answered at once, in the midst of this, ends here.
+    this.#telling = true;
+    this.#o.asked?.(conn, c.asks);
+    this.#telling = false;
+  }
+
   /** Requests answered without being told. */
   answeredOn(conn: ConnId): number {
     const c = this.#conns.get(conn);
@@ -108,8 +124,13 @@ export class ServedConns implements OpOwner {
   }
 
   /** `ServeMarks.underWay` of each that is served or ending. */
-  *regionsUnderWay(): Generator<Uint32Array, void, undefined> {
-    for (const { regions } of this.#conns.values()) if (regions !== undefined) yield regions;
+  regionsUnderWay(): readonly Uint32Array[] {
+    return this.#regions;
+  }
+
+  #setRegions(c: ServedConn, regions: Uint32Array | undefined): void {
+    c.regions = regions;
+    this.#regions = [...this.#conns.values()].flatMap((each) => each.regions ?? []);
   }
 
   /** Nothing new is begun, for good. */
@@ -149,16 +170,11 @@ export class ServedConns implements OpOwner {
     if (!this.#o.hub.engine.serve(conn, rules)) return false;
     this.#willing = true;
     c.state = 'served';
-    c.regions = rules.marks?.underWay;
+    this.#setRegions(c, rules.marks?.underWay);
     c.asks = rules.marks?.asks;
     this.#underWay += 1;
     this.#heed(conn, c);
     return true;
-  }
-
-  /** It may have ended in the midst of it. */
-  #isServed(c: ServedConn): boolean {
-    return c.state === 'served';
   }
 
   #heed(conn: ConnId, c: ServedConn): void {
@@ -179,7 +195,7 @@ export class ServedConns implements OpOwner {
     c.state = 'off';
     c.answered += answered;
     c.known = 0;
-    c.regions = undefined;
+    this.#setRegions(c, undefined);
     c.asks = undefined;
     if (!c.open) this.#conns.delete(conn);
     this.#underWay -= 1;

@@ -22,6 +22,11 @@ export class FakeHeeds {
     this.answered.push(conn);
   }
 
+  /** It waits to be told of more that is asked for. */
+  heeds(conn: ConnId): boolean {
+    return this.#ops.has(conn);
+  }
+
   /** Asks by the rules of a connection that is served. */
   ask(conn: ConnId, rules: ServeRules | undefined, regions: readonly number[]): void {
     const words = rules?.marks?.asks;

@@ -116,7 +116,7 @@ export class Serves {
   }
 
   #hear(s: Serve): void {
-    if (s.heeds === 0 || !s.unheard) return;
+    if (s.heeds === 0 || !s.unheard || s.asks?.isAnswered === true) return;
     const op = s.heeds;
     s.heeds = 0;
     s.unheard = false;

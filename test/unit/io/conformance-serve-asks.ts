@@ -36,7 +36,12 @@ interface Asked extends Served {
   answer(): void;
 }
 
-async function served(rig: Rig, o: Wishes = {}): Promise<Asked> {
+/** Nobody waits to be told of what is asked for. */
+function servedUnheeded(rig: Rig): Promise<Asked> {
+  return served(rig, {}, false);
+}
+
+async function served(rig: Rig, o: Wishes = {}, heeds = true): Promise<Asked> {
   const asks = new Asks();
   const s = await servedWithMarks(rig, { allowed: [], ...o, asks });
   const { hub, conn, marks } = s;
@@ -54,7 +59,7 @@ async function served(rig: Rig, o: Wishes = {}): Promise<Asked> {
     };
     hub.engine.heed(hub.start(owner, 0), conn.id);
   };
-  heed();
+  if (heeds) heed();
   return {
     ...s,
     asks,
@@ -250,6 +255,58 @@ export function describeServeAsks(inRig: InRig): void {
         s.hub.engine.close(s.conn.id, 0);
         await rig.until(() => s.conn.closed !== undefined);
       })(),
+    );
+
+    it(
+      'is not told once more of what is answered already, and of what comes then it is',
+      inRig(async (rig) => {
+        const s = await servedUnheeded(rig);
+        const heeded: number[] = [];
+        const heed = (): void => {
+          void s.hub
+            .run((op) => {
+              s.hub.engine.heed(op, s.conn.id);
+            })
+            .then(({ errno }) => heeded.push(errno));
+        };
+        heed();
+        s.client.ask(write(REGION * 4, BLOCK, 2));
+        await rig.until(() => heeded.length === 1);
+        s.asks.take(s.seen);
+        s.allow(4);
+        s.answer();
+        await s.client.answersFrom(s.model, 1);
+        // Asked for while nobody waits to be told, and taken by who looks by himself.
+        s.client.ask(write(REGION * 5, BLOCK, 3));
+        await rig.until(() => {
+          s.asks.take(s.seen);
+          return s.seen.length === 2;
+        });
+        s.allow(5);
+        s.answer();
+        await s.client.answersFrom(s.model, 1);
+        heed();
+        await rig.settle();
+        expect(heeded).toEqual([0]);
+        s.client.ask(write(REGION * 6, BLOCK, 4));
+        await rig.until(() => heeded.length === 2);
+        s.asks.take(s.seen);
+        expect(s.seen).toEqual([4, 5, 6]);
+        s.allow(6);
+        s.answer();
+        await s.client.answersFrom(s.model, 1);
+        // What was asked for while nobody waited, and is not answered, is told at once.
+        s.client.ask(write(REGION * 7, BLOCK, 5));
+        await rig.until(() => !s.asks.isAnswered);
+        heed();
+        await rig.until(() => heeded.length === 3);
+        s.asks.take(s.seen);
+        s.allow(7);
+        s.answer();
+        await s.client.answersFrom(s.model, 1);
+        expect(await unserve(s)).toBe(4);
+        expect(heeded).toEqual([0, 0, 0]);
+      }),
     );
 
     it(

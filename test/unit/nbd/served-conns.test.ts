@@ -252,7 +252,12 @@ test('a connection is busy while one of its words says so, for a write or a read
 });
 
 /** Connection 1 has somewhere to ask. */
-function withAsks(): { engine: FakeEngine; served: ServedConns; asks: Asks; asked: (readonly [number, Uint32Array])[] } {
+function withAsks(told: () => void = () => undefined): {
+  engine: FakeEngine;
+  served: ServedConns;
+  asks: Asks;
+  asked: (readonly [number, Uint32Array])[];
+} {
   const engine = new FakeEngine();
   engine.serves = true;
   const asks = new Asks();
@@ -263,13 +268,16 @@ function withAsks(): { engine: FakeEngine; served: ServedConns; asks: Asks; aske
     hub: new EngineHub(engine),
     rules: () => ({ leg: 7, sizeBytes: 1 << 20, blockBytes: 512, touched: words, regionBytes: 65536, marks }),
     quiet: () => undefined,
-    asked: (conn, its) => asked.push([conn, its]),
+    asked: (conn, its) => {
+      asked.push([conn, its]);
+      told();
+    },
   });
   served.opened(1);
   return { engine, served, asks, asked };
 }
 
-test('what a connection asks for is told each time, and it is busy until all of that is answered', () => {
+test('what a connection asks for is told once what it had asked for before is answered, and it is busy until all of that is', () => {
   const { engine, served, asks, asked } = withAsks();
   const ask = (...regions: number[]): void => {
     engine.heeds.ask(1, engine.servedNow.get(1), regions);
@@ -277,12 +285,43 @@ test('what a connection asks for is told each time, and it is busy until all of 
   expect([asked, served.isBusy(1)]).toEqual([[], false]);
   ask(3, 4);
   expect([asked, served.isBusy(1)]).toEqual([[[1, asks.words]], true]);
+  // Nobody waits to be told of it: whoever answers looks.
   ask(5);
-  expect(asked.length).toBe(2);
+  expect([asked.length, engine.heeds.heeds(1)]).toEqual([1, false]);
   asks.answer(2);
-  expect(served.isBusy(1)).toBe(true);
+  served.answered(1);
+  expect([asked.length, served.isBusy(1), engine.heeds.answered, engine.heeds.heeds(1)]).toEqual([2, true, [1], false]);
   asks.answer(1);
-  expect(served.isBusy(1)).toBe(false);
+  served.answered(1);
+  expect([asked.length, served.isBusy(1), engine.heeds.answered, engine.heeds.heeds(1)]).toEqual([2, false, [1, 1], true]);
+  ask(6);
+  expect(asked.length).toBe(3);
+});
+
+test('what is answered in the midst of being told ends the telling, and the engine says what comes then', () => {
+  const told: number[] = [];
+  const { engine, served, asks } = withAsks(() => {
+    told.push(asks.words[0] ?? 0);
+    // As long as more comes before it is answered: each would be told within the other.
+    engine.heeds.ask(1, engine.servedNow.get(1), [told.length]);
+    asks.answer(1);
+    served.answered(1);
+  });
+  engine.heeds.ask(1, engine.servedNow.get(1), [0]);
+  expect([told, engine.heeds.heeds(1)]).toEqual([[1, 2], true]);
+});
+
+test('what was taken of one that is ending by then may be answered, and nothing more is told', () => {
+  const { engine, served, asks, asked } = withAsks();
+  const rules = engine.servedNow.get(1);
+  engine.heeds.ask(1, rules, [3]);
+  served.pause();
+  engine.heeds.ask(1, rules, [4]);
+  asks.answer(1);
+  served.answered(1);
+  expect([asked.length, engine.heeds.heeds(1)]).toEqual([1, false]);
+  engine.unserved(1, 0);
+  expect(served.underWay).toBe(false);
 });
 
 test('what is asked for while a connection is ending is not told, and nothing is waited for any more when it has ended', () => {
