@@ -2,7 +2,8 @@
  * Clients that cost memory or a place and do nothing: those that take no reply, or leave a request in half, and, where that is
  * asked for, those that ask for nothing. Looked at from time to time, so that a request costs nothing for it.
  *
- * Invariant: who was held up itself ends nobody for that: what has come meanwhile lies there unseen, and what was to leave did not.
+ * Invariant: who was held up itself ends nobody for that: what has come meanwhile lies there unseen, and what was to leave did not. Who is
+ * held up again and again has seen all of that between its looks, so that it ends in the end whoever does nothing (M14).
  */
 import type { Clock, Timer } from '../io/types.ts';
 
@@ -26,10 +27,15 @@ interface Seen {
   awaitedSince: number;
   requests: number;
   idleSince: number;
+  /** Looks that came too late since it last did anything, as far as its time began anew for them. */
+  stalledExcuses: number;
+  idleExcuses: number;
 }
 
 /** A limit is kept to within a quarter of itself. */
 const LOOKS = 4;
+/** So often at most a client's time begins anew because whoever looks was held up. */
+const EXCUSES_MAX = 3;
 
 export class ClientWatch {
   readonly #clock: Clock;
@@ -48,7 +54,7 @@ export class ClientWatch {
     const { stalledMs, idleMs } = this.#limits;
     if (stalledMs === 0 && idleMs === 0) return;
     const now = this.#clock.now();
-    this.#clients.set(c, { awaited: undefined, awaitedSince: now, requests: c.requestsTotal, idleSince: now });
+    this.#clients.set(c, { awaited: undefined, awaitedSince: now, requests: c.requestsTotal, idleSince: now, stalledExcuses: 0, idleExcuses: 0 });
     this.#lookLater();
   }
 
@@ -77,12 +83,24 @@ export class ClientWatch {
   #look(): void {
     const now = this.#clock.now();
     const { stalledMs, idleMs } = this.#limits;
-    const heldUp = now - this.#dueAt > this.#betweenMs;
+    const lateMs = now - this.#dueAt;
     for (const [c, seen] of [...this.#clients]) {
       const awaited = c.awaited();
-      if (heldUp || awaited === undefined || awaited !== seen.awaited) seen.awaitedSince = now;
+      if (awaited === undefined || awaited !== seen.awaited) {
+        seen.awaitedSince = now;
+        seen.stalledExcuses = 0;
+      } else if (lateMs > stalledMs / LOOKS && seen.stalledExcuses < EXCUSES_MAX) {
+        seen.awaitedSince = now;
+        seen.stalledExcuses += 1;
+      }
       seen.awaited = awaited;
-      if (heldUp || c.requestsInFlight > 0 || awaited !== undefined || c.requestsTotal !== seen.requests) seen.idleSince = now;
+      if (c.requestsInFlight > 0 || awaited !== undefined || c.requestsTotal !== seen.requests) {
+        seen.idleSince = now;
+        seen.idleExcuses = 0;
+      } else if (lateMs > idleMs / LOOKS && seen.idleExcuses < EXCUSES_MAX) {
+        seen.idleSince = now;
+        seen.idleExcuses += 1;
+      }
       seen.requests = c.requestsTotal;
       if (stalledMs > 0 && now - seen.awaitedSince >= stalledMs) c.end('stalled');
       else if (idleMs > 0 && now - seen.idleSince >= idleMs) c.end('idle');

@@ -12,8 +12,11 @@ class Client implements WatchedClient {
     return this.moved;
   }
 
+  endedAtMs = 0;
+
   end(why: string): void {
     this.ended.push(why);
+    this.endedAtMs = clock.now();
     watch.remove(this);
   }
 }
@@ -106,6 +109,27 @@ it('nothing is looked at where no limit is set, nor when the last has gone', () 
 });
 
 describe('whoever looks too late', () => {
+  /** Each look is `ms` later than it was to be. */
+  function chronicallyLate(limits: { stalledMs: number; idleMs: number }, ms: number, moved: number | undefined, between?: () => void): void {
+    const late = new ManualClock();
+    watch = new ClientWatch(
+      {
+        now: (): number => late.now(),
+        wallNow: (): number => late.wallNow(),
+        after: (delay, f) => late.after(delay + ms, f),
+        soon: late.soon.bind(late),
+      },
+      limits,
+    );
+    clock = late;
+    watch.add(client);
+    client.moved = moved;
+    for (let i = 0; i < 400 && client.ended.length === 0; i += 1) {
+      between?.();
+      late.advance(250);
+    }
+  }
+
   /** It finds out when its next look is `ms` later than it was to be. */
   function heldUp(ms: number, moved: number | undefined): void {
     const late = new ManualClock();
@@ -147,5 +171,26 @@ describe('whoever looks too late', () => {
     expect(client.ended).toEqual([]);
     clock.advance(2500);
     expect(client.ended).toEqual(['idle']);
+  });
+
+  it('ends who does nothing all the same when that happens again and again', () => {
+    chronicallyLate({ stalledMs: 1000, idleMs: 0 }, 400, 7);
+    expect(client.ended).toEqual(['stalled']);
+    client = new Client();
+    chronicallyLate({ stalledMs: 0, idleMs: 1000 }, 400, undefined);
+    expect(client.ended).toEqual(['idle']);
+  });
+
+  it('does not take for that what is little of a limit, however much of the other', () => {
+    chronicallyLate({ stalledMs: 60_000, idleMs: 1000 }, 400, 7);
+    expect(client.ended).toEqual(['stalled']);
+    expect(client.endedAtMs).toBeLessThan(60_000 * 1.25);
+  });
+
+  it('ends nobody who does something between the looks, however late all of them are', () => {
+    chronicallyLate({ stalledMs: 1000, idleMs: 0 }, 2000, 7, () => {
+      client.moved = (client.moved ?? 0) + 1;
+    });
+    expect(client.ended).toEqual([]);
   });
 });
