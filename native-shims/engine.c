@@ -285,9 +285,11 @@ static bool take(struct engine *e, const double *f) {
 }
 
 void engine_submit(struct engine *e) {
-  uint32_t count = e->shared.ctl[CTL_RING_COUNT], taken = 0;
+  uint32_t count, taken = 0;
 
+  /* First: a leg that is closed may become idle with them, and JavaScript that is told of it fills the ring, or has it emptied. */
   leg_reads_go_on(e);
+  count = e->shared.ctl[CTL_RING_COUNT];
   if (count > RING_ENTRIES) count = RING_ENTRIES;
   while (taken < count && take(e, e->shared.ring + (size_t)taken * RING_FIELDS)) taken += 1;
   if (taken < count) {
