@@ -383,13 +383,13 @@ export class MirrorNode implements Claimant {
     else if (!this.switchovers.roleIsHeld()) await this.#roles.run(() => this.#claims.run({ kind: 'none' }));
   }
 
-  /** Another's claim holds us back until it is lost, or has nothing higher to show than our epoch. */
+  /** Another's claim holds us back until it is lost, as it is where its mirror was deleted, or has nothing higher to show than our epoch. */
   #forgetClaim(source: SourceRole): void {
     const by = this.#claimedBy;
     if (by === undefined) return;
     const r = this.#views.get(by)?.record;
     const higher = r === undefined || [r.claim, r.epochSeen, r.epochServed].some((e) => !['lower', 'equal'].includes(compareEpoch(e, source.epoch)));
-    if (higher && this.silentForMs(by) < this.record().definition.failureTimeoutMs) return;
+    if (higher && this.mirrorSilentForMs(by) < this.record().definition.failureTimeoutMs) return;
     this.#claimedBy = undefined;
     source.device.unsuspend('claim');
   }
