@@ -306,10 +306,11 @@ for (const side of ['kernel', 'Node'] as const) {
   const s = await session('kernel', side, wire, false);
   await carries(s, 4);
   stage = `answers of ${side} in a full socket`;
+  const before = s.server.connections()[0]?.requestsTotal ?? NaN;
   wire.stop('back');
   const reading = Promise.allSettled(Array.from({ length: 40 }, (_, i) => s.client.readBytes((i % 16) * MIB, MIB / 4)));
   await until('all has been asked', () => s.client.requestsInFlight === 40);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await until('all is answered', () => s.server.connections().every((c) => c.requestsTotal === before + 40 && c.requestsInFlight === 0));
   const closing = s.server.closeExport(s.device, Errno.ESHUTDOWN, 10_000);
   wire.goOn('back');
   const got = await reading;
