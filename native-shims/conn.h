@@ -19,7 +19,7 @@
 /* After each header and payload of a connection with checksums (src/nbd/wire/checksums.ts). */
 #define SEAL_BYTES 4u
 #define HEAD_MOST_BYTES 40u
-/* Payloads from here on are long: received each by itself, of a client served by nobody without asking, and nothing to wait awake for. */
+/* Payloads from here on are long: received each by itself, of a client that is alone served by nobody without asking, and nothing to wait awake for. */
 #define LONG_BODY_BYTES (48u * 1024)
 
 #define REQUEST_MAGIC 0x25609513u
@@ -158,7 +158,7 @@ struct conn {
   uint64_t room_own, room_max; /* of what all hold together; 0: it takes no part */
   bool room_waits;
   struct conn *room_next;
-  struct seat *seat;   /* of the thread that takes its plain requests (serve.c) */
+  struct seat *seat;   /* whose thread takes its plain requests (serve.c) */
   bool lent;           /* the socket, to that thread */
   bool keep;           /* it met the stream's end or an error: that is for here */
   bool was_served;     /* a duplicate of the descriptor may still be open */
@@ -216,7 +216,7 @@ bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
 
 /* lend.c */
 bool serve_takes_long(const struct conn *c); /* payloads of LONG_BODY_BYTES and more */
-void serve_lend(struct conn *c); /* with the others of its thread, where nothing of any is in hand */
+void serve_lend(struct conn *c); /* with those that are served together with it, where nothing of any is in hand */
 void serve_recall(struct conn *c); /* lent: it is to be given back, and not lent any more */
 void serve_leave(struct conn *c); /* the connection ends, or takes nothing more */
 double serve_awaited(const struct conn *c);

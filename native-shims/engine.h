@@ -8,6 +8,7 @@
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
  *   serve.c   plain writes and reads of connections, by threads of their own        lend.c    their sockets, lent and taken back
+ *   order.c   the order among connections that are served together
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
@@ -265,6 +266,7 @@ void io_free(struct engine *e);
 #define SERVE_REFS 4
 #define SERVE_READS 0xffffffffu /* src/io/types.ts UNDER_WAY_READ */
 #define SERVE_REGIONS_MAX (1u << 28)
+#define SERVE_UNDER_WAY_MAX 1024u
 /* src/io/serve.ts ServeMarks.asks: how many were asked for, and answered, and a ring of regions. */
 #define ASKS_ASKED 0
 #define ASKS_ANSWERED 1
@@ -276,10 +278,11 @@ struct serve_rules {
   uint32_t *touched;   /* a bit a region of `size` */
   uint32_t *summary;   /* a bit for each 32 words of it, set after theirs */
   uint32_t *allowed;   /* NULL, or a bit a region: it may be written to */
-  uint32_t *under_way; /* of these, of one connection: where the write that is under way says so */
+  uint32_t *under_way; /* of these, of one connection: where the write that is under way says so, a word for each of its regions */
+  uint32_t under_way_max;
   uint32_t *asks;      /* NULL, or of one connection: where regions that are not allowed are asked for */
   uint32_t asks_max;   /* of them, a power of two */
-  uint32_t clients;    /* connections that one thread serves together; 1 without `allowed` */
+  uint32_t clients;    /* connections that are served together; 1 without `allowed` */
   napi_ref refs[SERVE_REFS]; /* of the arrays */
 };
 int serve_begin(struct engine *e, uint32_t conn, uint32_t leg, const struct serve_rules *rules); /* takes over the references when it answers 0 */

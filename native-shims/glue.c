@@ -293,6 +293,7 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
   uint32_t id, leg;
   double size, region_bytes;
   uint64_t words;
+  size_t under_way;
   napi_valuetype marks;
   int error;
 
@@ -323,6 +324,10 @@ static napi_value call_serve(napi_env env, napi_callback_info info) {
     }
     r.allowed = shared_words(env, c.v[6], words, &r.refs[1]);
     if (r.allowed != NULL) r.under_way = shared_words(env, c.v[7], 1, &r.refs[2]);
+    if (r.under_way != NULL && napi_get_typedarray_info(env, c.v[7], NULL, &under_way, NULL, NULL, NULL) == napi_ok) {
+      /* Of a client that is alone a short write to several regions is told, as by an engine that can not let it wait for two marks. */
+      r.under_way_max = r.clients == 1 ? 1 : under_way < SERVE_UNDER_WAY_MAX ? (uint32_t)under_way : SERVE_UNDER_WAY_MAX;
+    }
     if (r.under_way == NULL || !asks_of(env, c.v[9], &r)) {
       rules_release(env, &r);
       return NULL;

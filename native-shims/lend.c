@@ -32,15 +32,13 @@
 #define WORTH_IT 4u
 #define LEND_SKIPS_MAX 63u
 
-static void wake(struct serve *s) {
-  uint64_t one = 1;
-
-  while (write(s->wake, &one, sizeof one) < 0 && errno == EINTR) continue;
-}
-
 static void end(struct serve *s) {
   if (atomic_exchange(&s->ending, true)) return;
-  wake(s);
+  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
+  if (s->count > 0) return;
+  /* No thread tells it. */
+  atomic_store(&s->e->serves_told, true);
+  uv_async_send(&s->e->async);
 }
 
 void rules_release(napi_env env, struct serve_rules *r) {
@@ -53,6 +51,8 @@ void rules_release(napi_env env, struct serve_rules *r) {
 static void seat_close(struct seat *t) {
   if (t->fd >= 0) close(t->fd);
   t->fd = -1;
+  if (t->wake >= 0) close(t->wake);
+  t->wake = -1;
   if (t->buffer != NULL) munmap(t->buffer, SERVE_BUFFER_BYTES + t->s->answers_max);
   t->buffer = NULL;
   for (unsigned i = 0; i < SERVE_REFS; i += 1) {
@@ -62,9 +62,8 @@ static void seat_close(struct seat *t) {
   t->asks = NULL;
 }
 
-/* Of one whose thread has ended, or never began. */
+/* Of one whose threads have ended, or never began. */
 static void close_down(struct serve *s) {
-  if (s->wake >= 0) close(s->wake);
   for (unsigned i = 0; i < s->count; i += 1) seat_close(&s->seats[i]);
   pthread_mutex_destroy(&s->lock);
 }
@@ -85,7 +84,7 @@ static struct conn *conn_of(const struct seat *t) {
   return c != NULL && c->seat == t ? c : NULL;
 }
 
-static int thread_start(struct serve *s) {
+static int thread_start(struct seat *t) {
   pthread_attr_t a;
   sigset_t all, before;
   int error = pthread_attr_init(&a);
@@ -95,7 +94,7 @@ static int thread_start(struct serve *s) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   error = pthread_attr_setstacksize(&a, STACK_BYTES);
-  if (error == 0) error = pthread_create(&s->thread, &a, serve_thread, s);
+  if (error == 0) error = pthread_create(&t->thread, &a, serve_thread, t);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&a);
   return error;
@@ -128,34 +127,39 @@ static struct serve *new_serve(struct engine *e, struct leg *leg, const struct s
   memset(s->rules.refs, 0, sizeof s->rules.refs);
   s->leg = leg;
   s->leg_fd = leg->fd;
-  s->reads = rules->allowed != NULL && leg->inline_reads != INLINE_NEVER;
   s->read_flags = leg->inline_reads == INLINE_NOWAIT ? RWF_NOWAIT : 0;
   s->answers_max = rules->allowed == NULL ? ANSWERS_BYTES : READS_BYTES;
   s->wait_ns = rules->allowed == NULL ? ANSWER_WAITS_NS : CLIENT_WAITS_NS;
-  s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  *error = s->wake < 0 ? errno : 0;
-  if (*error == 0) *error = thread_start(s);
-  if (*error == 0) return s;
-  close_down(s);
-  free(s);
-  return NULL;
+  return s;
 }
+
+static bool takes_long(const struct serve *s) { return s->rules.allowed == NULL || s->rules.clients > 1; }
 
 static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *rules) {
   struct seat *t = &s->seats[s->count];
   void *p = mmap(NULL, SERVE_BUFFER_BYTES + s->answers_max, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  int error;
 
   if (p == MAP_FAILED) return errno;
-  *t = (struct seat){.s = s, .conn = c->id, .fd = -1, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
+  *t = (struct seat){.s = s, .index = s->count, .conn = c->id, .fd = -1, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
   t->need = REQUEST_BYTES + c->seal;
   t->wakes_by = 1;
-  t->longest = rules->allowed == NULL ? SERVE_BUFFER_BYTES - 2 * (REQUEST_BYTES + 2 * SEAL_BYTES) : LONG_BODY_BYTES - 1;
+  t->longest = takes_long(s) ? SERVE_BUFFER_BYTES - 2 * (REQUEST_BYTES + 2 * SEAL_BYTES) : LONG_BODY_BYTES - 1;
+  t->longest_read = LONG_BODY_BYTES - 1;
+  t->reads = rules->allowed != NULL && s->leg->inline_reads != INLINE_NEVER;
   t->under_way = rules->under_way;
   t->asks = rules->asks;
   t->buffer = p;
   t->answers = t->buffer + SERVE_BUFFER_BYTES;
   /* What keeps the rest of the engine's memory from being swapped out does so here; a refusal was told at the start. */
   (void)memory_keep(t->buffer, SERVE_BUFFER_BYTES + s->answers_max);
+  t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  error = t->wake < 0 ? errno : 0;
+  if (error == 0) error = thread_start(t);
+  if (error != 0) {
+    seat_close(t);
+    return error;
+  }
   memcpy(t->refs, rules->refs, sizeof t->refs);
   s->count += 1;
   c->seat = t;
@@ -174,7 +178,7 @@ int serve_begin(struct engine *e, uint32_t id, uint32_t leg, const struct serve_
     return EINVAL;
   }
   if (c->seat != NULL || seat_of(e, id) != NULL) return EBUSY;
-  if (seats >= SERVES_MAX || rules->clients < 1 || rules->clients > SERVES_MAX || e->dead || e->pool.count == 0) return ENFILE;
+  if (seats >= SERVES_MAX || rules->clients < 1 || rules->clients > TOGETHER_MAX || e->dead || e->pool.count == 0) return ENFILE;
   s = waiting(e, e->legs[leg], rules);
   if (s == NULL) {
     s = new_serve(e, e->legs[leg], rules, &error);
@@ -196,11 +200,13 @@ static bool may_lend_all(const struct serve *s) {
   for (unsigned i = 0; i < s->count; i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
     if (c == NULL || c->lent || c->keep || !conn_may_lend(c)) return false;
+    /* What of a record is decrypted and not received is not told by its socket (order.c). */
+    if (c->ktls && s->count > 1) return false;
   }
   return true;
 }
 
-bool serve_takes_long(const struct conn *c) { return c->seat->s->rules.allowed == NULL; }
+bool serve_takes_long(const struct conn *c) { return takes_long(c->seat->s); }
 
 void serve_lend(struct conn *asking) {
   struct serve *s = asking->seat->s;
@@ -229,14 +235,19 @@ void serve_lend(struct conn *asking) {
     t->scanned = 0;
     t->waits = false;
     t->lacks = false;
+    t->came_at = 0;
     atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
+    atomic_store(&t->received, 0);
+    atomic_store(&t->whole_at, t->need);
     s->answered_before += atomic_load_explicit(&t->answered, memory_order_relaxed);
     c->lent = true;
   }
+  atomic_store(&s->parking, false);
   pthread_mutex_lock(&s->lock);
-  s->lent = true;
+  for (unsigned i = 0; i < s->count; i += 1) s->seats[i].lent = true;
+  s->lent = s->count;
   pthread_mutex_unlock(&s->lock);
-  wake(s);
+  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
   for (unsigned i = 0; i < s->count; i += 1) {
     struct conn *c = conn_of(&s->seats[i]);
     if (c != asking) conn_update(c);
@@ -297,9 +308,9 @@ void serve_heed(struct engine *e, double op, uint32_t conn) {
 }
 
 void serve_heeded(struct engine *e, uint32_t conn) {
-  const struct seat *t = seat_of(e, conn);
+  struct seat *t = seat_of(e, conn);
 
-  if (t != NULL && !t->s->joined && atomic_load(&t->s->sleeps)) wake(t->s);
+  if (t != NULL && !t->s->joined && atomic_load(&t->s->sleeps)) seat_wake(t);
 }
 
 double serve_answered(struct engine *e, uint32_t conn) {
@@ -372,8 +383,9 @@ static void take_back(struct serve *s) {
   for (unsigned i = 0; i < s->count; i += 1) {
     struct seat *t = &s->seats[i];
     t->answers_sent = 0;
+    t->answers_free = 0;
+    t->answers_held = 0;
     t->answers_length = 0;
-    t->writes_answered = false;
     t->over = false;
   }
   s->returning = false;
@@ -387,7 +399,7 @@ static void joined(struct serve *s) {
     c->seat = NULL;
     c->lent = false;
   }
-  pthread_join(s->thread, NULL);
+  for (unsigned i = 0; i < s->count; i += 1) pthread_join(s->seats[i].thread, NULL);
   s->joined = true;
   close_down(s);
   engine_let_go(s->e);
@@ -402,13 +414,13 @@ static void look(struct serve *s) {
     pthread_mutex_lock(&s->lock);
     back = s->back;
     quiet = s->quiet;
-    gone = s->gone;
+    gone = s->gone == s->count;
     s->back = false;
     pthread_mutex_unlock(&s->lock);
     if (back) take_back(s);
     if (gone) joined(s);
     /* Of clients, what they have asked is to be told first, or it comes after what another asks. */
-    s->silent = s->silent || (s->rules.allowed == NULL ? quiet : gone);
+    s->silent = s->silent || gone || (s->rules.allowed == NULL && quiet);
   }
   if (!s->silent) return;
   for (unsigned i = 0; i < s->count; i += 1) {
@@ -467,7 +479,7 @@ void serves_stop(struct engine *e) {
     for (unsigned i = 0; i < s->count; i += 1) {
       if (s->seats[i].fd >= 0) (void)shutdown(s->seats[i].fd, SHUT_RDWR);
     }
-    pthread_join(s->thread, NULL);
+    for (unsigned i = 0; i < s->count; i += 1) pthread_join(s->seats[i].thread, NULL);
     s->joined = true;
   }
 }

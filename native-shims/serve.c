@@ -1,7 +1,7 @@
 /*
- * Plain writes of connections, and where there are marks their reads too, received, executed and answered by a thread of their own
+ * Plain writes of connections, and where there are marks their reads too, received, executed and answered by a thread of their own each
  * (netraid-serve): they ask nothing that TypeScript would have to decide, and its turn, the hand-over to an I/O thread and the way back are
- * most of what they cost. Of a mirror's leg each connection has a thread; an export's clients share one, which has the sockets of all or none.
+ * most of what they cost. The clients of an export are served together: their threads have the sockets of all or none.
  *
  *   main thread --lends the sockets--> poll, recv -> touched -> allowed? -> pwrite -> touched -> answers, send
  *   (lend.c)                                     `-> pread ----------------------------------^
@@ -11,19 +11,17 @@
  * come behind it, and TypeScript, which alone decides on marks, allows it once that is durable. Meanwhile nothing behind it is executed.
  *
  * Invariants:
- * - one side at a time has the sockets: the main thread lends them when nothing of the connections is in hand, and the thread gives them
- *   back with all that it has received and not used, and with the answers that have not left
- * - of several clients (M4): no answer to a write leaves before all that had come by another socket, when that write was received, is in hand
- *   here or there; and what is in hand when it leaves is executed, or handed on, before anything is received that may be an answer to it
- *   (`left`). So what a client has sent once more, by another connection, is not followed by its first. What the main thread does not take
- *   because a connection has reached its limits is no more in order than it was
+ * - one side at a time has the sockets: the main thread lends them when nothing of the connections is in hand, and the threads give them
+ *   back, all of them before any is touched there, with all that they have received and not used, and with the answers that have not left
+ * - of several clients there is one order (order.c). What the main thread does not take because a connection has reached its limits is no
+ *   more in order than it was
  * - a write begins only after its bit is set and `ending` was still false (both sequentially consistent): whoever sets `ending` and then
  *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
  *   may have had its bit taken before: its end sets it again
- * - a client's long writes are given back: receiving them here and writing them there at the same time is quicker; so are reads that have to
- *   wait. Those to a mirror's leg come on several connections, each with a thread that receives and writes while the bytes are warm
+ * - long writes of a client that is alone are given back: receiving them here and writing them there at the same time is quicker; so are
+ *   reads that have to wait, and long ones. Where several connections have a thread each, each receives and writes while the bytes are warm
  * - a write that fails is given back whole, and fails again where it is judged
- * - the thread touches its own record, the leg's descriptor and the bits, nothing else
+ * - a thread touches its own record, what others' records show, the leg's descriptor and the bits, nothing else
  */
 #include <errno.h>
 #include <poll.h>
@@ -40,6 +38,7 @@
 #define PUMP_BY 4u
 #define ASKED_AGAIN_MAX 2u
 #define SPIN_SKIPS_MAX 1024u
+#define RELAXES 20u
 
 /* ------------------------------------------------------------------------------------------------------------ the leg */
 
@@ -63,24 +62,46 @@ static void touch(const struct serve_rules *r, uint64_t offset, uint64_t length)
  * write in `touched` or in `under_way`.
  */
 static bool is_allowed(const struct serve_rules *r, uint64_t offset, uint64_t length) {
-  uint64_t region = offset / r->region_bytes;
+  uint64_t last = (offset + length - 1) / r->region_bytes;
 
-  return (offset + length - 1) / r->region_bytes == region && (__atomic_load_n(r->allowed + region / 32, __ATOMIC_SEQ_CST) & 1u << region % 32) != 0;
+  for (uint64_t region = offset / r->region_bytes; region <= last; region += 1) {
+    if ((__atomic_load_n(r->allowed + region / 32, __ATOMIC_SEQ_CST) & 1u << region % 32) == 0) return false;
+  }
+  return true;
 }
 
-/* Region + 1, SERVE_READS, or 0. */
-static void set_under_way(const struct seat *t, uint32_t region) {
-  if (t->under_way != NULL) __atomic_store_n(t->under_way, region, __ATOMIC_SEQ_CST);
+static void set_under_way(const struct seat *t, uint64_t offset, uint64_t length) {
+  const struct serve_rules *r = &t->s->rules;
+  uint64_t first = offset / r->region_bytes, last = (offset + length - 1) / r->region_bytes;
+
+  if (t->under_way == NULL) return;
+  for (uint64_t region = first; region <= last; region += 1) __atomic_store_n(t->under_way + (region - first), (uint32_t)region + 1, __ATOMIC_SEQ_CST);
+}
+
+static void clear_under_way(const struct seat *t, uint64_t offset, uint64_t length) {
+  uint64_t region_bytes = t->s->rules.region_bytes, words = (offset + length - 1) / region_bytes - offset / region_bytes + 1;
+
+  if (t->under_way == NULL) return;
+  for (uint64_t i = 0; i < words; i += 1) __atomic_store_n(t->under_way + i, 0, __ATOMIC_SEQ_CST);
+}
+
+/* More are told. */
+static bool has_words(const struct seat *t, uint64_t offset, uint64_t length) {
+  uint64_t region_bytes = t->s->rules.region_bytes;
+
+  return t->under_way == NULL || (offset + length - 1) / region_bytes - offset / region_bytes < t->s->rules.under_way_max;
 }
 
 /* What is not in memory is somebody else's: several can be waited for at a time there. */
-static bool read_in(struct serve *s, uint8_t *into, uint64_t offset, size_t length) {
+static bool read_in(struct seat *t, uint8_t *into, uint64_t offset, size_t length) {
+  const struct serve *s = t->s;
+
   for (size_t done = 0; done < length;) {
     struct iovec v = {.iov_base = into + done, .iov_len = length - done};
     ssize_t n = preadv2(s->leg_fd, &v, 1, (off_t)(offset + done), s->read_flags);
     if (n > 0) done += (size_t)n;
     else if (n == 0 || errno != EINTR) {
-      if (n < 0 && errno == EOPNOTSUPP) s->reads = false;
+      if (n < 0 && errno == EOPNOTSUPP) t->reads = false;
       return false;
     }
   }
@@ -118,8 +139,7 @@ static void answer(struct seat *t, const uint8_t *cookie) {
   } else put32(p, SIMPLE_REPLY_MAGIC);
   memcpy(p + 8, cookie, 8);
   if (t->seal != 0) put32(p + length, crc_update(0, p, length));
-  t->answers_length += length + t->seal;
-  t->writes_answered = true;
+  order_answered(t, length + t->seal, true);
 }
 
 enum step { STEP_SERVED, STEP_MORE, STEP_FULL, STEP_WAITS, STEP_OTHER };
@@ -128,14 +148,14 @@ static bool is_ours(const struct seat *t, const uint8_t *p, uint64_t offset, uin
   const struct serve_rules *r = &t->s->rules;
   unsigned cmd = get16(p + 6);
 
-  return get32(p) == REQUEST_MAGIC && get16(p + 4) == 0 && (cmd == CMD_WRITE || (cmd == CMD_READ && t->s->reads && t->seal == 0)) && length > 0 &&
-         length <= t->payload_max && length <= t->longest && offset <= r->size && length <= r->size - offset &&
+  return get32(p) == REQUEST_MAGIC && get16(p + 4) == 0 && (cmd == CMD_WRITE || (cmd == CMD_READ && t->reads && t->seal == 0)) && length > 0 &&
+         length <= t->payload_max && length <= (cmd == CMD_WRITE ? t->longest : t->longest_read) && offset <= r->size && length <= r->size - offset &&
          offset % r->block_bytes == 0 && length % r->block_bytes == 0 && (t->seal == 0 || is_sealed(0, p, REQUEST_BYTES));
 }
 
 static enum step served(struct seat *t, size_t whole) {
   atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
-  t->s->of_late += 1;
+  t->of_late += 1;
   t->pos += whole;
   t->asked_again = 0;
   t->long_whole = whole >= LONG_BODY_BYTES ? whole : 0;
@@ -155,15 +175,18 @@ static enum step serve_write(struct seat *t, const uint8_t *p, size_t head, uint
 
   /* What was never touched has nothing to be told. */
   if (may_ask(t, offset, length) && !is_allowed(&s->rules, offset, length)) return STEP_WAITS;
-  set_under_way(t, (uint32_t)(offset / s->rules.region_bytes) + 1);
+  if (!has_words(t, offset, length) || !order_begins(t, offset, offset + length)) return STEP_OTHER;
+  set_under_way(t, offset, length);
   touch(&s->rules, offset, length);
   if (atomic_load(&s->ending) || (s->rules.allowed != NULL && !is_allowed(&s->rules, offset, length))) {
-    set_under_way(t, 0);
+    clear_under_way(t, offset, length);
+    order_ended(t);
     return may_ask(t, offset, length) ? STEP_WAITS : STEP_OTHER;
   }
   well = write_out(s, p + head, offset, length);
   touch(&s->rules, offset, length);
-  set_under_way(t, 0);
+  clear_under_way(t, offset, length);
+  order_ended(t);
   if (!well) return STEP_OTHER;
   answer(t, p + 8);
   return served(t, head + length + t->seal);
@@ -177,9 +200,9 @@ static enum step serve_read(struct seat *t, const uint8_t *p, uint64_t offset, s
   bool well;
 
   if (atomic_load(&s->ending)) return STEP_OTHER;
-  set_under_way(t, SERVE_READS);
-  well = read_in(s, to + head, offset, length);
-  set_under_way(t, 0);
+  if (t->under_way != NULL) __atomic_store_n(t->under_way, SERVE_READS, __ATOMIC_SEQ_CST);
+  well = read_in(t, to + head, offset, length);
+  if (t->under_way != NULL) __atomic_store_n(t->under_way, 0, __ATOMIC_SEQ_CST);
   if (!well) return STEP_OTHER;
   if (t->answers_length == 0) t->answered_at_ns = now_ns();
   memset(to, 0, head);
@@ -191,7 +214,7 @@ static enum step serve_read(struct seat *t, const uint8_t *p, uint64_t offset, s
     put32(to + 16, OFFSET_DATA_BYTES + (uint32_t)length);
     put64(to + CHUNK_BYTES, offset);
   } else put32(to, SIMPLE_REPLY_MAGIC);
-  t->answers_length += head + length;
+  order_answered(t, head + length, false);
   return served(t, REQUEST_BYTES);
 }
 
@@ -203,6 +226,7 @@ static enum step serve_next(struct seat *t) {
   bool write;
 
   t->need = head;
+  order_next(t, head);
   if (left < head) return STEP_MORE;
   offset = get64(p + 16);
   length = get32(p + 24);
@@ -211,7 +235,10 @@ static enum step serve_next(struct seat *t) {
   if (CHUNK_BYTES + OFFSET_DATA_BYTES + SEAL_BYTES + (write ? 0 : (size_t)length) > t->s->answers_max - t->answers_length) return STEP_FULL;
   whole = write ? head + (size_t)length + t->seal : head;
   t->need = whole;
-  if (left < whole) return STEP_MORE;
+  if (left < whole) {
+    order_next(t, whole);
+    return STEP_MORE;
+  }
   if (!write) return serve_read(t, p, offset, (size_t)length);
   if (t->seal != 0 && !is_sealed(0, p + head, (size_t)length)) return STEP_OTHER;
   return serve_write(t, p, head, offset, (size_t)length);
@@ -293,10 +320,10 @@ static void has_moved(struct seat *t, size_t bytes) {
   atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
 }
 
-/* False: they can not leave, nor will they; the socket's error is kept. */
+/* Those that may; false: they can not leave, nor will they; the socket's error is kept. */
 static bool send_answers(struct seat *t) {
-  while (t->answers_sent < t->answers_length) {
-    ssize_t n = send(t->fd, t->answers + t->answers_sent, t->answers_length - t->answers_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (t->answers_sent < t->answers_free) {
+    ssize_t n = send(t->fd, t->answers + t->answers_sent, t->answers_free - t->answers_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0) {
       t->answers_sent += (size_t)n;
       has_moved(t, (size_t)n);
@@ -307,16 +334,15 @@ static bool send_answers(struct seat *t) {
       return false;
     }
   }
-  t->answers_sent = 0;
-  t->answers_length = 0;
-  t->writes_answered = false;
-  return true;
-}
-
-static bool send_all(struct serve *s) {
-  for (unsigned i = 0; i < s->count; i += 1) {
-    if (s->seats[i].answers_length > 0 && !send_answers(&s->seats[i])) return false;
+  /* Room for more. */
+  if (t->answers_sent < t->answers_length) {
+    if (t->answers_sent < t->s->answers_max / 2) return true;
+    memmove(t->answers, t->answers + t->answers_sent, t->answers_length - t->answers_sent);
   }
+  t->answers_length -= t->answers_sent;
+  t->answers_held -= t->answers_sent;
+  t->answers_free = 0;
+  t->answers_sent = 0;
   return true;
 }
 
@@ -340,9 +366,11 @@ static enum received receive(struct seat *t) {
     size_t limit = (expected > left ? expected - left : 0) + REQUEST_BYTES + t->seal;
     if (limit < room) room = limit;
   }
+  order_receives(t);
   do {
     n = socket_recv(t->fd, t->ktls, t->buffer + t->fill, room);
   } while (n < 0 && errno == EINTR);
+  order_received(t, n > 0 ? (size_t)n : 0);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return RECEIVED_NOTHING;
   if (n < 0 && t->error == 0) t->error = errno;
   if (n <= 0) {
@@ -353,40 +381,6 @@ static enum received receive(struct seat *t) {
   has_moved(t, (size_t)n);
   /* Of TLS a record comes at a time. */
   return t->ktls || (size_t)n == room ? RECEIVED_MORE : RECEIVED;
-}
-
-/* The greater, the more it matters. */
-enum visit { VISIT_NOTHING, VISIT_CAME, VISIT_END, VISIT_NOT_ALL };
-
-/* Takes in all that has come by now of one. */
-static enum visit visit_seat(struct seat *t) {
-  enum visit found = VISIT_NOTHING;
-  enum received r;
-
-  do {
-    enum visit v;
-    r = receive(t);
-    v = r == RECEIVED_NO_ROOM ? VISIT_NOT_ALL : r == RECEIVED_END ? VISIT_END : r == RECEIVED_NOTHING ? VISIT_NOTHING : VISIT_CAME;
-    if (v > found) found = v;
-  } while (r == RECEIVED_MORE);
-  return found;
-}
-
-/* The same of all, but one. Where that leaves a single one, nobody is to be asked first whether it has anything. */
-static enum visit visit(struct serve *s, const struct seat *but) {
-  struct pollfd p[SERVES_MAX];
-  enum visit found = VISIT_NOTHING;
-
-  if (but != NULL && s->count == 2) return visit_seat(&s->seats[but == &s->seats[0] ? 1 : 0]);
-  for (unsigned i = 0; i < s->count; i += 1) p[i] = (struct pollfd){.fd = &s->seats[i] == but ? -1 : s->seats[i].fd, .events = POLLIN};
-  while (poll(p, s->count, 0) < 0) {
-    if (errno != EINTR) return VISIT_NOT_ALL;
-  }
-  for (unsigned i = 0; i < s->count; i += 1) {
-    enum visit v = p[i].revents != 0 ? visit_seat(&s->seats[i]) : VISIT_NOTHING;
-    if (v > found) found = v;
-  }
-  return found;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- the thread */
@@ -406,74 +400,74 @@ static bool pump(struct seat *t) {
   return r != RECEIVED_END;
 }
 
-/*
- * Executes what is in hand; false: the sockets are to go back. Of several, who has no more room for answers may send them in the midst of it
- * once, when what the others have sent is in hand too: all of that comes before what anybody asks next.
- */
-static bool execute(struct serve *s) {
-  bool again;
+/* Executes what is in hand; false: the sockets are to go back. */
+static bool execute(struct seat *t) {
+  struct serve *s = t->s;
+  enum step step;
 
+  atomic_store_explicit(&t->full, false, memory_order_relaxed);
   do {
-    again = false;
-    for (unsigned i = 0; i < s->count; i += 1) {
-      struct seat *t = &s->seats[i];
-      enum step step;
-
-      t->waits = false;
-      do {
-        step = serve_next(t);
-        if (step == STEP_SERVED && s->count == 1 && now_ns() - t->answered_at_ns >= s->wait_ns && !send_answers(t)) return false;
-        if (step == STEP_SERVED && t->lacks && !pump(t)) return false;
-      } while (step == STEP_SERVED);
-      if (step == STEP_OTHER || (step == STEP_WAITS && !waits(t))) return false;
-      if (step == STEP_MORE) t->lacks = false;
-      if (step != STEP_FULL) continue;
-      if (s->count > 1 && t->writes_answered) {
-        if (s->left || visit(s, t) >= VISIT_END) return false;
-        s->left = true;
+    t->waits = false;
+    do {
+      if (atomic_load_explicit(&s->parking, memory_order_relaxed)) return false;
+      step = serve_next(t);
+      if (step == STEP_SERVED && now_ns() - t->answered_at_ns >= s->wait_ns) {
+        order_let_go(t);
+        if (!send_answers(t)) return false;
       }
-      if (!send_answers(t)) return false;
-      if (t->answers_length == 0) again = true;
-      /* The others do not wait for one that takes no answers. */
-      else if (s->count > 1) return false;
-    }
-  } while (again);
-  s->left = false;
-  return true;
+      if (step == STEP_SERVED && t->lacks && !pump(t)) return false;
+    } while (step == STEP_SERVED);
+    if (step == STEP_OTHER || (step == STEP_WAITS && !waits(t))) return false;
+    if (step == STEP_MORE) t->lacks = false;
+    if (step != STEP_FULL) return true;
+    order_let_go(t);
+    if (!send_answers(t)) return false;
+  } while (t->answers_length == 0);
+  if (s->count == 1) return true;
+  /* The others do not wait for one that takes no answers. */
+  return t->answers_sent == t->answers_free && order_may_be_full(t);
+}
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
 }
 
 /*
  * After few requests the next one is often some microseconds away: it is waited for awake, which saves a wake-up. When that was in vain, the
- * next waits are asleep, ever more of them; the first success brings this back. True: something has come, or the stream has ended.
+ * next waits are asleep, ever more of them; the first success brings this back. True: something has come, or may leave, or the stream has ended.
  */
-static bool awake(struct serve *s, bool *over) {
+static bool awake(struct seat *t, bool *over) {
+  struct serve *s = t->s;
+  bool held = t->answers_length > 0;
   uint64_t until;
 
-  if (s->rules.allowed == NULL || s->e->spin_ns == 0 || s->of_late > SPIN_REQUESTS_MAX * s->count) return false;
-  if (s->spin_skips > 0) {
-    s->spin_skips -= 1;
+  if (s->rules.allowed == NULL || s->e->spin_ns == 0 || t->of_late > SPIN_REQUESTS_MAX || t->long_whole > 0) return false;
+  if (t->spin_skips > 0) {
+    t->spin_skips -= 1;
     return false;
   }
   until = now_ns() + s->e->spin_ns;
   do {
-    bool came;
-    if (s->count == 1) {
-      enum received r = receive(&s->seats[0]);
-      *over = r == RECEIVED_END;
-      came = r != RECEIVED_NOTHING;
-    } else {
-      enum visit v = visit(s, NULL);
-      *over = v >= VISIT_END;
-      came = v != VISIT_NOTHING;
+    enum received r = t->fill - t->pos < t->need ? receive(t) : RECEIVED_NOTHING;
+    *over = r == RECEIVED_END;
+    if (held && r == RECEIVED_NOTHING) {
+      order_let_go(t);
+      if (t->answers_free > t->answers_sent) return true;
+      /* Another thread is at it: to be asked for less often, but not to give the processor away, which was measured to take far longer. */
+      for (unsigned i = 0; i < RELAXES; i += 1) relax();
     }
-    if (came) {
-      s->spin_misses = 0;
+    if (r != RECEIVED_NOTHING) {
+      t->spin_misses = 0;
       return true;
     }
-  } while (!atomic_load(&s->ending) && now_ns() < until);
-  if (s->spin_misses < 16) s->spin_misses += 1;
-  s->spin_skips = s->spin_misses < 2 ? 0 : 1u << (s->spin_misses - 1);
-  if (s->spin_skips > SPIN_SKIPS_MAX) s->spin_skips = SPIN_SKIPS_MAX;
+  } while (!atomic_load(&s->ending) && !atomic_load(&s->parking) && now_ns() < until);
+  if (t->spin_misses < 16) t->spin_misses += 1;
+  t->spin_skips = t->spin_misses < 2 ? 0 : 1u << (t->spin_misses - 1);
+  if (t->spin_skips > SPIN_SKIPS_MAX) t->spin_skips = SPIN_SKIPS_MAX;
   return false;
 }
 
@@ -485,150 +479,144 @@ static void wake_by(struct seat *t, size_t bytes) {
   if (setsockopt(t->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value) == 0) t->wakes_by = bytes;
 }
 
-/* How many have answers that have not left, and the last of these. */
-static unsigned with_answers(struct serve *s, const struct seat **last) {
-  unsigned n = 0;
-
-  for (unsigned i = 0; i < s->count; i += 1) {
-    if (s->seats[i].answers_length == 0) continue;
-    *last = &s->seats[i];
-    n += 1;
-  }
-  return n;
-}
-
 /* After all that is whole in hand was executed: what is left is the rest of a request, or answers that nobody has taken yet. */
 static void set_awaits(struct seat *t) {
-  /* What waits for its mark has come. */
-  short events = t->answers_length > 0 ? POLLOUT : t->fill > t->pos && !t->waits ? POLLIN : 0;
+  /* What waits for its mark, or for room, has come. */
+  short events = t->answers_free > t->answers_sent ? POLLOUT : t->fill > t->pos && t->fill - t->pos < t->need && !t->waits ? POLLIN : 0;
 
   atomic_store_explicit(&t->awaits, events, memory_order_relaxed);
 }
 
-/* Asleep, until something of a socket can go on, or the main thread wants them; false: they are to go back. */
-static bool asleep(struct serve *s) {
-  struct pollfd p[SERVES_MAX + 1];
-  bool well = true;
+/* Asleep, until something of the socket can go on, or somebody wants this thread; false: it is to go back. */
+static bool asleep(struct seat *t) {
+  struct serve *s = t->s;
+  short events = t->answers_free > t->answers_sent ? POLLOUT : 0;
+  struct pollfd p[2];
+  int polled;
 
-  for (unsigned i = 0; i < s->count; i += 1) {
-    struct seat *t = &s->seats[i];
-    short events = t->answers_length > 0 ? POLLOUT : 0;
-    /* One that has no room for answers is alone; and it would go on with what is in hand first. */
-    if (t->fill - t->pos < t->need) events |= POLLIN;
-    wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
-    p[i] = (struct pollfd){.fd = t->fd, .events = events};
-    set_awaits(t);
-  }
-  p[s->count] = (struct pollfd){.fd = s->wake, .events = POLLIN};
+  /* One that has no room for answers would go on with what is in hand first. */
+  if (t->fill - t->pos < t->need) events |= POLLIN;
+  wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
+  p[0] = (struct pollfd){.fd = t->fd, .events = events};
+  p[1] = (struct pollfd){.fd = t->wake, .events = POLLIN};
+  set_awaits(t);
+  if (!order_may_sleep(t)) return true;
   /* Whoever answers stores that first and looks second: one of both sees the other. */
-  atomic_store(&s->sleeps, s->seats[0].waits);
-  if (s->seats[0].waits && is_answered(&s->seats[0])) {
-    atomic_store(&s->sleeps, false);
-    return true;
+  if (t->waits) {
+    atomic_store(&s->sleeps, true);
+    if (is_answered(t)) {
+      atomic_store(&s->sleeps, false);
+      return true;
+    }
   }
-  if (poll(p, s->count + 1, -1) < 0 && errno != EINTR) {
-    s->seats[0].error = errno;
+  polled = poll(p, 2, -1);
+  if (t->waits) atomic_store(&s->sleeps, false);
+  order_slept(t);
+  if (polled < 0) {
+    if (errno == EINTR) return true;
+    t->error = errno;
     return false;
   }
-  atomic_store(&s->sleeps, false);
-  if (p[s->count].revents != 0) {
+  if (p[1].revents != 0) {
     uint64_t count;
-    /* `ending` is what it was written for. */
-    if (read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
-      s->seats[0].error = errno;
+    /* `ending`, or what else is looked at after this, is what it was written for. */
+    if (read(t->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+      t->error = errno;
       return false;
     }
   }
-  for (unsigned i = 0; i < s->count; i += 1) {
-    struct seat *t = &s->seats[i];
-    if ((p[i].events & POLLIN) != 0 && p[i].revents != 0) {
-      if (receive(t) == RECEIVED_END) well = false;
-    } else if ((p[i].events & POLLIN) == 0 && (p[i].revents & (POLLERR | POLLHUP)) != 0) {
-      /* One that has hung up while its write waited has all that it sent executed, where the end is met. */
-      if (!t->waits || t->answers_length > 0 || (p[i].revents & POLLERR) != 0) t->error = ECONNRESET;
-      well = false;
-    }
-  }
-  return well;
+  if ((events & POLLIN) != 0) return p[0].revents == 0 || receive(t) != RECEIVED_END;
+  if ((p[0].revents & (POLLERR | POLLHUP)) == 0) return true;
+  /* One that has hung up while its write waited has all that it sent executed, where the end is met. */
+  if (!t->waits || t->answers_length > 0 || (p[0].revents & POLLERR) != 0) t->error = ECONNRESET;
+  return false;
 }
 
-/* Serves until the sockets are to go back, with what of the answers has not left. */
-static void serve_lent(struct serve *s) {
+/* Serves until the socket is to go back, with what of the answers has not left. */
+static void serve_lent(struct seat *t) {
+  struct serve *s = t->s;
   bool on = true;
 
   for (;;) {
-    enum visit came = VISIT_NOTHING;
-    const struct seat *only = NULL;
-    unsigned answered;
-
-    on = on && execute(s);
+    on = on && execute(t);
     /* Not only before this sleeps: others may keep it awake for long. */
-    for (unsigned i = 0; i < s->count && on; i += 1) set_awaits(&s->seats[i]);
+    if (on) set_awaits(t);
     if (atomic_load(&s->ending)) {
       on = false;
-      if (!s->quiet_told) {
-        s->quiet_told = true;
+      if (!t->quiet_told && s->count == 1) {
+        t->quiet_told = true;
         pthread_mutex_lock(&s->lock);
         s->quiet = true;
         pthread_mutex_unlock(&s->lock);
         tell(s);
       }
     }
-    if (!on && s->left) return;
-    answered = with_answers(s, &only);
-    /* What a socket itself brings is in order. */
-    if (s->count > 1 && answered > 0) came = visit(s, answered == 1 ? only : NULL);
-    /* What came by others before is not all in hand: where it all is in order. */
-    if (came == VISIT_NOT_ALL || !send_all(s) || !on || came == VISIT_END) return;
-    if (came == VISIT_CAME) {
-      s->left = true;
-      continue;
+    if (!on) serve_park(s);
+    order_let_go(t);
+    if (!send_answers(t)) {
+      serve_park(s);
+      return;
     }
-    if (with_answers(s, &only) == 0) {
-      bool over = false, here = !s->seats[0].waits && awake(s, &over);
-      s->of_late = 0;
+    if (!on) return;
+    if (t->answers_free == t->answers_sent) {
+      bool over = false, here = !t->waits && awake(t, &over);
+      t->of_late = 0;
       on = !over;
       if (here) continue;
     }
-    on = asleep(s) && on;
+    on = asleep(t) && on;
   }
 }
 
-/* Until the sockets are lent, or the end; false: the end. */
-static bool wait_for_sockets(struct serve *s) {
+/* Until the socket is lent, or the end; false: the end. */
+static bool wait_for_socket(struct seat *t) {
+  struct serve *s = t->s;
+
   for (;;) {
-    struct pollfd p = {.fd = s->wake, .events = POLLIN};
+    struct pollfd p = {.fd = t->wake, .events = POLLIN};
     uint64_t count;
     /* First: what is lent before it ends is given back. */
     bool lent, ending = atomic_load(&s->ending);
 
     pthread_mutex_lock(&s->lock);
-    lent = s->lent;
+    lent = t->lent;
     pthread_mutex_unlock(&s->lock);
     if (lent) return true;
     if (ending) return false;
-    if (poll(&p, 1, -1) > 0 && read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) return false;
+    if (poll(&p, 1, -1) > 0 && read(t->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+      atomic_store(&s->ending, true);
+      serve_park(s);
+    }
   }
 }
 
-void *serve_thread(void *serve) {
-  struct serve *s = serve;
+/* The last one gives all of them back. */
+static void give_back(struct seat *t) {
+  struct serve *s = t->s;
+  bool last;
+
+  wake_by(t, 1);
+  pthread_mutex_lock(&s->lock);
+  t->lent = false;
+  s->lent -= 1;
+  last = s->lent == 0;
+  if (last) s->back = true;
+  pthread_mutex_unlock(&s->lock);
+  if (last) tell(s);
+}
+
+void *serve_thread(void *seat) {
+  struct seat *t = seat;
+  struct serve *s = t->s;
 
   pthread_setname_np(pthread_self(), "netraid-serve");
-  while (wait_for_sockets(s)) {
-    s->quiet_told = false;
-    s->left = false;
-    serve_lent(s);
-    for (unsigned i = 0; i < s->count; i += 1) wake_by(&s->seats[i], 1);
-    pthread_mutex_lock(&s->lock);
-    s->lent = false;
-    s->back = true;
-    pthread_mutex_unlock(&s->lock);
-    tell(s);
+  while (wait_for_socket(t)) {
+    t->quiet_told = false;
+    serve_lent(t);
+    give_back(t);
   }
   pthread_mutex_lock(&s->lock);
-  s->quiet = true;
-  s->gone = true;
+  s->gone += 1;
   pthread_mutex_unlock(&s->lock);
   tell(s);
   return NULL;

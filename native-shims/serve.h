@@ -9,17 +9,32 @@
 /* Connections, of all threads. */
 #define SERVES_MAX 64u
 
-/* A connection that a thread serves. */
+/* Connections of one client, or of one export's clients, that are served together. */
+#define TOGETHER_MAX 16u
+
+/* A connection, and the thread that serves it. */
 struct seat {
   struct serve *s;
+  unsigned index; /* among those of `s` */
   uint32_t conn;
   int fd; /* a duplicate: the connection's own may be closed while a write is under way */
+  int wake; /* an eventfd */
+  pthread_t thread;
   bool ktls, structured;
-  uint32_t seal, payload_max, longest;
+  uint32_t seal, payload_max, longest, longest_read;
   uint32_t *under_way, *asks;
   napi_ref refs[SERVE_REFS];
   atomic_uint_least64_t answered, moved;
   atomic_short awaits; /* what its socket is polled for: POLLIN the rest of a request, POLLOUT that it takes answers; 0: nothing */
+
+  /* What the other threads of `s` look at. Positions in its stream are bytes that were received of it since it was lent. */
+  atomic_uint_least64_t received;
+  atomic_uint receives; /* odd: right now */
+  atomic_uint_least64_t whole_at; /* the first request that is not executed is whole here, as far as that is known */
+  atomic_uint_least64_t writes_from, writes_to; /* in the leg; nothing: 0, 0 */
+  atomic_bool watches; /* it sleeps until another has passed one of `held_by` */
+  atomic_bool full;    /* it does not go on before that */
+  atomic_uint_least64_t held_by[TOGETHER_MAX]; /* where each of the others has to have passed before more answers leave */
 
   /* The main thread's. */
   double op;      /* waits for `quiet` */
@@ -27,6 +42,9 @@ struct seat {
   uint32_t heard; /* so much was when that was last told */
   atomic_bool listens; /* `heeds` is waiting: who asks for more tells it */
   bool released;  /* its owner has ended it */
+
+  /* Guarded by the lock of `s`. */
+  bool lent;
 
   /* The thread's, and the main thread's once the sockets are back. */
   uint8_t *buffer; /* for what comes, and behind that for answers */
@@ -38,22 +56,30 @@ struct seat {
   bool lacks;        /* of late something had to */
   unsigned pumped;   /* served since more was received in the midst of it */
   size_t long_whole; /* of the last request, if that was long: as much is received again and a header, so that little of what follows is ever moved */
+  bool reads;        /* READs are served, as far as they need not wait */
+  unsigned of_late;  /* requests since something was waited for last */
+  unsigned spin_misses, spin_skips;
+  bool quiet_told;
   uint8_t *answers;
   size_t answers_length, answers_sent;
-  bool writes_answered;    /* among them */
   uint64_t answered_at_ns; /* the oldest that has not left */
-  bool over;               /* the stream has ended, or is broken */
-  int error;               /* of the socket, met here */
+  /* answers_sent <= answers_free <= answers_held <= answers_length: those that may leave, and those that `held_by` is about */
+  size_t answers_free, answers_held;
+  bool watching;                     /* `watches` was set */
+  bool vague;                        /* of `held_by` one may be more than has come */
+  uint64_t came[TOGETHER_MAX];       /* what `held_by` will be for the rest: where each of the others was when this one's last write had come */
+  bool came_vague;
+  uint64_t came_at;                  /* `received`, then */
+  bool over;                         /* the stream has ended, or is broken */
+  int error;                         /* of the socket, met here */
 };
 
-/* A thread. */
+/* Connections that are served together. */
 struct serve {
   struct serve *next;
   struct engine *e;
   struct leg *leg;
   int leg_fd;
-  int wake; /* an eventfd */
-  pthread_t thread;
   struct serve_rules rules; /* but for what each seat has of its own */
   int read_flags;
   size_t answers_max;
@@ -61,11 +87,14 @@ struct serve {
   unsigned count; /* of `rules.clients` seats, which are lent when all are there */
 
   atomic_bool ending;
-  atomic_bool sleeps; /* it is to be woken when what it has asked for is answered */
+  atomic_bool parking;  /* the sockets are to go back, all of them */
+  atomic_uint watchers; /* seats that have said so */
+  atomic_bool sleeps;   /* the one there is: it is to be woken when what it has asked for is answered */
 
   pthread_mutex_t lock;
   /* Guarded by it. */
-  bool lent, back, quiet, gone;
+  bool back, quiet;
+  unsigned lent, gone; /* so many seats */
 
   /* The main thread's. */
   bool silent; /* `quiet` was seen */
@@ -74,16 +103,23 @@ struct serve {
   uint64_t answered_before;       /* it was lent last */
   uint32_t lend_skips, lend_wait; /* chances to lend that are left out: as many after a loan that was not worth it, and how many of them are left */
 
-  /* The thread's. */
-  bool left; /* answers to writes have left while requests of others were in hand: those come before all that comes now */
-  bool quiet_told;
-  bool reads; /* READs are served, as far as they need not wait */
-  unsigned of_late; /* requests since something was waited for last */
-  unsigned spin_misses, spin_skips;
-
   struct seat seats[];
 };
 
-void *serve_thread(void *serve);
+void *serve_thread(void *seat);
+
+/* order.c */
+void seat_wake(struct seat *t);
+void serve_park(struct serve *s);
+void order_next(struct seat *t, size_t need); /* of the first request in hand; those before it are executed */
+void order_receives(struct seat *t);
+void order_received(struct seat *t, size_t bytes);
+bool order_begins(struct seat *t, uint64_t from, uint64_t to); /* a write; false: not here */
+void order_ended(struct seat *t);
+void order_answered(struct seat *t, size_t bytes, bool write); /* more answers are there, behind the last */
+void order_let_go(struct seat *t);                             /* `answers_free` */
+bool order_may_sleep(struct seat *t);                          /* false: something has changed meanwhile */
+void order_slept(struct seat *t);
+bool order_may_be_full(struct seat *t); /* false: it would be for good */
 
 #endif

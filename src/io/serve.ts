@@ -3,12 +3,15 @@ import type { LegId } from './ids.ts';
 
 /** Where writes that nobody is told of may go, and which are under way: memory that both sides see, each word of it read and written as a whole. */
 export interface ServeMarks {
-  /** A bit a region, as the first words of `ServeRules.touched`: a WRITE to more than one, or to one whose bit is 0 and that can't be asked for, is told. */
+  /**
+   * A bit a region, as the first words of `ServeRules.touched`: a WRITE to one whose bit is 0 and that can't be asked for is told, and one to
+   * more than one region may be.
+   */
   allowed: Uint32Array;
   /**
-   * In a word each, region + 1 of every write that is under way, and UNDER_WAY_READ for a read: set before its bit in `touched`, and cleared
+   * In a word each, region + 1 of every region that is being written, and UNDER_WAY_READ for a read: set before its bit in `touched`, and cleared
    * when that has been set again. Whether its region is allowed is looked at in between: whoever clears that bit, and then finds the region
-   * neither under way nor touched, knows that nothing is written there. No more writes are executed at a time than there are words.
+   * neither under way nor touched, knows that nothing is written there. No more is executed at a time than there are words for.
    */
   underWay: Uint32Array;
   /** So many are served together, by calls with the same `allowed`, from the last one's on until one's `unserve` or end, and in one order (M4). */

@@ -22,7 +22,7 @@ import { ServedMarks } from './served-marks.ts';
 
 /** More have two bitmaps of more than 2 MiB each. */
 const REGIONS_MAX = 2 ** 24;
-/** Clients that are served together, by one thread: for more that ask much, it was measured to be too few. */
+/** Clients that are served together, each by a thread of its own. */
 const CLIENTS_MAX = 4;
 /** Writes of one connection that are executed at a time, where an engine executes more than one. */
 const WRITES_MAX = 16;

@@ -52,7 +52,7 @@ function request(k: Kind, who: number, clients: number, seed: number, model: Uin
     case 'forbidden':
       return writes((REGIONS - 1) * REGION + who * 8 * BLOCK, blocks * BLOCK);
     case 'long':
-      return writes(from + (k.at % (own - 1)) * REGION, 2 * REGION);
+      return writes(from + (k.at % (own - 3)) * REGION, (2 + (k.blocks % 3)) * REGION);
     case 'flush':
       return { request: { cmd: NBD_CMD_FLUSH }, data: none };
   }
@@ -68,6 +68,10 @@ async function talk(s: Served, all: readonly { request: RawRequest; data: Uint8A
     expect({ cookie, error }).toEqual({ cookie: first + i, error: 0 });
     expectBytes(data, a.data);
   }
+}
+
+function regionsIn(touched: Uint32Array): number[] {
+  return Array.from({ length: REGIONS }, (_x, r) => r).filter((r) => ((touched[0] ?? 0) & (1 << r)) !== 0);
 }
 
 /** Of an engine that executes what it takes in the order in which it came, and serves all of them or none. */
@@ -132,7 +136,8 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
     for (const [what, makes] of [
       ['flush', (): RawRequest => ({ cmd: NBD_CMD_FLUSH })],
       ['write to a region that is not allowed', (): RawRequest => write((REGIONS - 1) * REGION, BLOCK, 3)],
-      ['write that is long', (): RawRequest => write(0, 3 * REGION, 3)],
+      ['write to more regions than there are words for', (): RawRequest => write(0, 9 * REGION, 3)],
+      ['read that is long', (): RawRequest => read(0, 2 * REGION)],
     ] as const) {
       it(
         `are told of a ${what} of one, and both are served again, also where the other asks for nothing`,
@@ -190,20 +195,48 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
       );
     }
 
-    for (const flushes of [false, true]) {
+    it(
+      'are served writes that are long, to several regions, each of which is touched',
+      inRig(async (rig) => {
+        const all = await group(rig, 2);
+        const device = new Device(all);
+        await untilAllServed(all);
+        const first = member(all, 0);
+        first.rules.touched.fill(0);
+        const before = all.map(servedOf);
+        for (const [who, s] of all.entries()) {
+          s.client.ask(write((who * 6 + 1) * REGION - BLOCK, 4 * REGION, who));
+          first.model.set(pattern(4 * REGION, who), (who * 6 + 1) * REGION - BLOCK);
+        }
+        for (const s of all) expect((await s.client.answer()).error).toBe(0);
+        expect(all.map(servedOf)).toEqual(before.map((n) => n + 1));
+        expect(regionsIn(first.rules.touched)).toEqual([0, 1, 2, 3, 4, 6, 7, 8, 9, 10]);
+        expectBytes((await bytesOf(first)).subarray(BLOCK), first.model.subarray(BLOCK));
+        await device.unserveAll(all.map((s) => s.client.count));
+      }),
+    );
+
+    for (const [flushes, long] of [
+      [false, false],
+      [true, false],
+      [false, true],
+    ] as const) {
       it(
-        `do not do what one has asked first after what another has asked when it was answered since${flushes ? ', also where they are told in between' : ''}`,
+        `do not do what one has asked first after what another has asked when it was answered since${
+          flushes ? ', also where they are told in between' : long ? ', however long the writes' : ''
+        }`,
         inRig(async (rig) => {
           const all = await group(rig, 2);
           const device = new Device(all);
           await untilAllServed(all);
           const before = all.reduce((n, s) => n + servedOf(s), 0);
-          const rounds = flushes ? 600 : 2000;
+          const rounds = long ? 400 : flushes ? 600 : 2000;
           for (let i = 0; i < rounds; i += 1) {
             const [a, b] = i % 2 === 0 ? [member(all, 0), member(all, 1)] : [member(all, 1), member(all, 0)];
-            const length = BLOCK * (1 + ((i * 7) % 16));
-            const offset = BLOCK * ((i * 13) % 900);
-            const within = Math.floor(offset / REGION) === Math.floor((offset + length - 1) / REGION) ? offset : Math.floor(offset / REGION) * REGION;
+            const length = long ? (2 + (i % 6)) * REGION : BLOCK * (1 + ((i * 7) % 16));
+            const offset = long ? BLOCK * ((i * 13) % 400) : BLOCK * ((i * 13) % 900);
+            const within =
+              long || Math.floor(offset / REGION) === Math.floor((offset + length - 1) / REGION) ? offset : Math.floor(offset / REGION) * REGION;
             const asks = (s: Served, n: number): void => {
               s.client.ask(write(within, length, i * 3 + n));
             };
@@ -216,10 +249,13 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
             expect((await b.client.answer()).error).toBe(0);
             if (flushes && i % 14 === 0) expect((await a.client.answer()).error).toBe(0);
             expect((await a.client.answer()).error).toBe(0);
-            b.client.ask(read(within, length));
+            // A long read would be told.
+            const shown = long ? BLOCK : length;
+            b.client.ask(read(within + length - shown, shown));
             const seen = await b.client.answer();
-            if (Buffer.compare(seen.data, pattern(length, i * 3 + 2)) !== 0) {
-              const which = [0, 1].filter((n) => Buffer.compare(seen.data, pattern(length, i * 3 + n)) === 0);
+            const is = (n: number): boolean => Buffer.compare(seen.data, pattern(length, i * 3 + n).subarray(length - shown)) === 0;
+            if (!is(2)) {
+              const which = [0, 1].filter(is);
               expect({ round: i, stays: which }).toEqual({ round: i, stays: 2 });
             }
           }
