@@ -64,17 +64,24 @@ void order_received(struct seat *t, size_t bytes) {
  */
 static bool stream_at(const struct seat *o, uint64_t *at, bool *vague) {
   unsigned before = atomic_load(&o->receives), after;
+  uint64_t received;
   int queued = 0;
 
   if (ioctl(o->fd, FIONREAD, &queued) != 0) return false;
+  /* In between: then both were true in one moment, if nothing was received meanwhile. */
+  received = atomic_load(&o->received);
   after = atomic_load(&o->receives);
   if ((after & 1) != 0) {
     *at = NOT_KNOWN;
     *vague = true;
     return true;
   }
-  *at = atomic_load(&o->received) + (uint64_t)queued;
-  if (queued != 0 && after != before) *vague = true;
+  if (after != before) {
+    /* What it took out before `queued` was asked may not have been counted; now it is, perhaps together with some of `queued`. */
+    received = atomic_load(&o->received);
+    if (queued != 0) *vague = true;
+  }
+  *at = received + (uint64_t)queued;
   return true;
 }
 
@@ -101,15 +108,18 @@ static bool all_passed(struct seat *t) {
   return well;
 }
 
-void order_let_go(struct seat *t) {
+bool order_let_go(struct seat *t) {
+  size_t before = t->answers_free;
+
   for (;;) {
-    if (t->answers_free < t->answers_held && !all_passed(t)) return;
+    if (t->answers_free < t->answers_held && !all_passed(t)) break;
     t->answers_free = t->answers_held;
-    if (t->answers_held == t->answers_length) return;
+    if (t->answers_held == t->answers_length) break;
     for (unsigned i = 0; i < t->s->count; i += 1) atomic_store(&t->held_by[i], t->came[i]);
     t->vague = t->came_vague;
     t->answers_held = t->answers_length;
   }
+  return t->answers_free > before;
 }
 
 void order_answered(struct seat *t, size_t bytes, bool write) {
@@ -125,8 +135,7 @@ bool order_may_sleep(struct seat *t) {
   t->watching = true;
   atomic_store(&t->watches, true);
   atomic_fetch_add(&t->s->watchers, 1);
-  order_let_go(t);
-  if (t->answers_sent == t->answers_free && t->answers_free < t->answers_held && !t->vague && !atomic_load(&t->s->parking)) return true;
+  if (!order_let_go(t) && !t->vague && !atomic_load(&t->s->parking)) return true;
   order_slept(t);
   /* Not for long: another's thread is about to receive. */
   if (t->vague) sched_yield();

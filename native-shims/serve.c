@@ -404,15 +404,17 @@ static bool pump(struct seat *t) {
 static bool execute(struct seat *t) {
   struct serve *s = t->s;
   enum step step;
+  size_t length;
 
   atomic_store_explicit(&t->full, false, memory_order_relaxed);
+  t->lacks_room = false;
   do {
     t->waits = false;
     do {
       if (atomic_load_explicit(&s->parking, memory_order_relaxed)) return false;
       step = serve_next(t);
       if (step == STEP_SERVED && now_ns() - t->answered_at_ns >= s->wait_ns) {
-        order_let_go(t);
+        (void)order_let_go(t);
         if (!send_answers(t)) return false;
       }
       if (step == STEP_SERVED && t->lacks && !pump(t)) return false;
@@ -420,9 +422,11 @@ static bool execute(struct seat *t) {
     if (step == STEP_OTHER || (step == STEP_WAITS && !waits(t))) return false;
     if (step == STEP_MORE) t->lacks = false;
     if (step != STEP_FULL) return true;
-    order_let_go(t);
+    length = t->answers_length;
+    (void)order_let_go(t);
     if (!send_answers(t)) return false;
-  } while (t->answers_length == 0);
+  } while (t->answers_length < length);
+  t->lacks_room = true;
   if (s->count == 1) return true;
   /* The others do not wait for one that takes no answers. */
   return t->answers_sent == t->answers_free && order_may_be_full(t);
@@ -455,7 +459,7 @@ static bool awake(struct seat *t, bool *over) {
     enum received r = t->fill - t->pos < t->need ? receive(t) : RECEIVED_NOTHING;
     *over = r == RECEIVED_END;
     if (held && r == RECEIVED_NOTHING) {
-      order_let_go(t);
+      (void)order_let_go(t);
       if (t->answers_free > t->answers_sent) return true;
       /* Another thread is at it: to be asked for less often, but not to give the processor away, which was measured to take far longer. */
       for (unsigned i = 0; i < RELAXES; i += 1) relax();
@@ -538,6 +542,9 @@ static void serve_lent(struct seat *t) {
   bool on = true;
 
   for (;;) {
+    size_t length;
+    bool more;
+
     on = on && execute(t);
     /* Not only before this sleeps: others may keep it awake for long. */
     if (on) set_awaits(t);
@@ -552,12 +559,15 @@ static void serve_lent(struct seat *t) {
       }
     }
     if (!on) serve_park(s);
-    order_let_go(t);
+    length = t->answers_length;
+    more = order_let_go(t);
     if (!send_answers(t)) {
       serve_park(s);
       return;
     }
     if (!on) return;
+    /* There is room now; or what is left is held by others than those that were found not to be full (order_may_be_full). */
+    if (t->lacks_room && (more || t->answers_length < length)) continue;
     if (t->answers_free == t->answers_sent) {
       bool over = false, here = !t->waits && awake(t, &over);
       t->of_late = 0;

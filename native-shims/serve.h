@@ -53,6 +53,7 @@ struct seat {
   size_t scanned;    /* up to here the marks of what is in hand are asked for */
   unsigned asked_again; /* for the next request's mark, since anything was served */
   bool waits;        /* for that */
+  bool lacks_room;   /* for the next request's answer */
   bool lacks;        /* of late something had to */
   unsigned pumped;   /* served since more was received in the midst of it */
   size_t long_whole; /* of the last request, if that was long: as much is received again and a header, so that little of what follows is ever moved */
@@ -117,7 +118,7 @@ void order_received(struct seat *t, size_t bytes);
 bool order_begins(struct seat *t, uint64_t from, uint64_t to); /* a write; false: not here */
 void order_ended(struct seat *t);
 void order_answered(struct seat *t, size_t bytes, bool write); /* more answers are there, behind the last */
-void order_let_go(struct seat *t);                             /* `answers_free` */
+bool order_let_go(struct seat *t);                             /* true: `answers_free` is more now */
 bool order_may_sleep(struct seat *t);                          /* false: something has changed meanwhile */
 void order_slept(struct seat *t);
 bool order_may_be_full(struct seat *t); /* false: it would be for good */
