@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,8 @@
 
 static void end(struct serve *s) {
   if (atomic_exchange(&s->ending, true)) return;
-  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
-  if (s->count > 0) return;
+  for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
+  if (s->servers_count > 0) return;
   /* No thread tells it. */
   atomic_store(&s->e->serves_told, true);
   uv_async_send(&s->e->async);
@@ -51,8 +52,6 @@ void rules_release(napi_env env, struct serve_rules *r) {
 static void seat_close(struct seat *t) {
   if (t->fd >= 0) close(t->fd);
   t->fd = -1;
-  if (t->wake >= 0) close(t->wake);
-  t->wake = -1;
   if (t->buffer != NULL) munmap(t->buffer, SERVE_BUFFER_BYTES + t->s->answers_max);
   t->buffer = NULL;
   for (unsigned i = 0; i < SERVE_REFS; i += 1) {
@@ -64,6 +63,7 @@ static void seat_close(struct seat *t) {
 
 /* Of one whose threads have ended, or never began. */
 static void close_down(struct serve *s) {
+  for (unsigned i = 0; i < s->servers_count; i += 1) close(s->servers[i].wake);
   for (unsigned i = 0; i < s->count; i += 1) seat_close(&s->seats[i]);
   pthread_mutex_destroy(&s->lock);
 }
@@ -84,7 +84,7 @@ static struct conn *conn_of(const struct seat *t) {
   return c != NULL && c->seat == t ? c : NULL;
 }
 
-static int thread_start(struct seat *t) {
+static int thread_start(struct server *w) {
   pthread_attr_t a;
   sigset_t all, before;
   int error = pthread_attr_init(&a);
@@ -94,10 +94,30 @@ static int thread_start(struct seat *t) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   error = pthread_attr_setstacksize(&a, STACK_BYTES);
-  if (error == 0) error = pthread_create(&t->thread, &a, serve_thread, t);
+  if (error == 0) error = pthread_create(&w->thread, &a, serve_thread, w);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&a);
   return error;
+}
+
+/* One more, for seats from the next one on; 0 or an errno. */
+static int server_start(struct serve *s) {
+  struct server *w = &s->servers[s->servers_count];
+  int error;
+
+  *w = (struct server){.s = s, .first = &s->seats[s->count], .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (w->wake < 0) return errno;
+  error = thread_start(w);
+  if (error != 0) close(w->wake);
+  else s->servers_count += 1;
+  return error;
+}
+
+/* So many processors this process may use. */
+static unsigned processors(void) {
+  cpu_set_t set;
+
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 /* The one that still waits for clients by these rules. */
@@ -127,13 +147,15 @@ static struct serve *new_serve(struct engine *e, struct leg *leg, const struct s
   memset(s->rules.refs, 0, sizeof s->rules.refs);
   s->leg = leg;
   s->leg_fd = leg->fd;
+  /* Threads that wait for a processor hold up those that have one: then one that takes what there is of all costs less. */
+  s->alone = rules->clients == 1 || rules->clients <= processors();
   s->read_flags = leg->inline_reads == INLINE_NOWAIT ? RWF_NOWAIT : 0;
   s->answers_max = rules->allowed == NULL ? ANSWERS_BYTES : READS_BYTES;
   s->wait_ns = rules->allowed == NULL ? ANSWER_WAITS_NS : CLIENT_WAITS_NS;
   return s;
 }
 
-static bool takes_long(const struct serve *s) { return s->rules.allowed == NULL || s->rules.clients > 1; }
+static bool takes_long(const struct serve *s) { return s->rules.allowed == NULL || (s->rules.clients > 1 && s->alone); }
 
 static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *rules) {
   struct seat *t = &s->seats[s->count];
@@ -153,13 +175,13 @@ static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *
   t->answers = t->buffer + SERVE_BUFFER_BYTES;
   /* What keeps the rest of the engine's memory from being swapped out does so here; a refusal was told at the start. */
   (void)memory_keep(t->buffer, SERVE_BUFFER_BYTES + s->answers_max);
-  t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  error = t->wake < 0 ? errno : 0;
-  if (error == 0) error = thread_start(t);
+  error = s->alone || s->servers_count == 0 ? server_start(s) : 0;
   if (error != 0) {
     seat_close(t);
     return error;
   }
+  t->by = &s->servers[s->servers_count - 1];
+  t->by->count += 1;
   memcpy(t->refs, rules->refs, sizeof t->refs);
   s->count += 1;
   c->seat = t;
@@ -244,10 +266,10 @@ void serve_lend(struct conn *asking) {
   }
   atomic_store(&s->parking, false);
   pthread_mutex_lock(&s->lock);
-  for (unsigned i = 0; i < s->count; i += 1) s->seats[i].lent = true;
-  s->lent = s->count;
+  for (unsigned i = 0; i < s->servers_count; i += 1) s->servers[i].lent = true;
+  s->lent = s->servers_count;
   pthread_mutex_unlock(&s->lock);
-  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
+  for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
   for (unsigned i = 0; i < s->count; i += 1) {
     struct conn *c = conn_of(&s->seats[i]);
     if (c != asking) conn_update(c);
@@ -310,7 +332,7 @@ void serve_heed(struct engine *e, double op, uint32_t conn) {
 void serve_heeded(struct engine *e, uint32_t conn) {
   struct seat *t = seat_of(e, conn);
 
-  if (t != NULL && !t->s->joined && atomic_load(&t->s->sleeps)) seat_wake(t);
+  if (t != NULL && !t->s->joined && atomic_load(&t->s->sleeps)) server_wake(t->by);
 }
 
 double serve_answered(struct engine *e, uint32_t conn) {
@@ -399,7 +421,7 @@ static void joined(struct serve *s) {
     c->seat = NULL;
     c->lent = false;
   }
-  for (unsigned i = 0; i < s->count; i += 1) pthread_join(s->seats[i].thread, NULL);
+  for (unsigned i = 0; i < s->servers_count; i += 1) pthread_join(s->servers[i].thread, NULL);
   s->joined = true;
   close_down(s);
   engine_let_go(s->e);
@@ -414,7 +436,7 @@ static void look(struct serve *s) {
     pthread_mutex_lock(&s->lock);
     back = s->back;
     quiet = s->quiet;
-    gone = s->gone == s->count;
+    gone = s->gone == s->servers_count;
     s->back = false;
     pthread_mutex_unlock(&s->lock);
     if (back) take_back(s);
@@ -479,7 +501,7 @@ void serves_stop(struct engine *e) {
     for (unsigned i = 0; i < s->count; i += 1) {
       if (s->seats[i].fd >= 0) (void)shutdown(s->seats[i].fd, SHUT_RDWR);
     }
-    for (unsigned i = 0; i < s->count; i += 1) pthread_join(s->seats[i].thread, NULL);
+    for (unsigned i = 0; i < s->servers_count; i += 1) pthread_join(s->servers[i].thread, NULL);
     s->joined = true;
   }
 }

@@ -1,5 +1,5 @@
 /*
- * The order of what is asked by connections that are served together, each by a thread of its own (serve.c): a client that has sent a write
+ * The order of what is asked by connections that are served together, by one thread or by several (serve.c): a client that has sent a write
  * once more, by another connection, and was answered, finds no later write of its overwritten by the first (M4).
  *
  *   write comes --came: where the other streams are--> executed --answer: held, until they have passed that--> may leave
@@ -19,16 +19,16 @@
 
 #define NOT_KNOWN UINT64_MAX
 
-void seat_wake(struct seat *t) {
+void server_wake(struct server *w) {
   uint64_t one = 1;
 
-  while (write(t->wake, &one, sizeof one) < 0 && errno == EINTR) continue;
+  while (write(w->wake, &one, sizeof one) < 0 && errno == EINTR) continue;
 }
 
-/* Every thread gives its socket back, from its next request on. */
+/* Every thread gives its sockets back, from its next request on. */
 void serve_park(struct serve *s) {
   if (atomic_exchange(&s->parking, true)) return;
-  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
+  for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
 }
 
 /* The first request in hand that is not executed will be whole with so many bytes. */
@@ -44,7 +44,7 @@ void order_next(struct seat *t, size_t need) {
   if (atomic_load(&s->watchers) == 0) return;
   for (unsigned i = 0; i < s->count; i += 1) {
     struct seat *o = &s->seats[i];
-    if (o != t && atomic_load(&o->watches) && atomic_load(&o->held_by[t->index]) < at && atomic_exchange(&o->watches, false)) seat_wake(o);
+    if (o != t && atomic_load(&o->watches) && atomic_load(&o->held_by[t->index]) < at && atomic_exchange(&o->watches, false)) server_wake(o->by);
   }
 }
 

@@ -1,7 +1,8 @@
 /*
- * Plain writes of connections, and where there are marks their reads too, received, executed and answered by a thread of their own each
+ * Plain writes of connections, and where there are marks their reads too, received, executed and answered by threads of their own
  * (netraid-serve): they ask nothing that TypeScript would have to decide, and its turn, the hand-over to an I/O thread and the way back are
- * most of what they cost. The clients of an export are served together: their threads have the sockets of all or none.
+ * most of what they cost. A connection has a thread for itself; but an export's clients, which are served together, the sockets of all or
+ * none, share one where they are more than there are processors.
  *
  *   main thread --lends the sockets--> poll, recv -> touched -> allowed? -> pwrite -> touched -> answers, send
  *   (lend.c)                                     `-> pread ----------------------------------^
@@ -19,7 +20,7 @@
  *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
  *   may have had its bit taken before: its end sets it again
  * - long writes of a client that is alone are given back: receiving them here and writing them there at the same time is quicker; so are
- *   reads that have to wait, and long ones. Where several connections have a thread each, each receives and writes while the bytes are warm
+ *   reads that have to wait, and long ones. Where several connections have a thread each, that receives and writes while the bytes are warm
  * - a write that fails is given back whole, and fails again where it is judged
  * - a thread touches its own record, what others' records show, the leg's descriptor and the bits, nothing else
  */
@@ -155,7 +156,7 @@ static bool is_ours(const struct seat *t, const uint8_t *p, uint64_t offset, uin
 
 static enum step served(struct seat *t, size_t whole) {
   atomic_fetch_add_explicit(&t->answered, 1, memory_order_relaxed);
-  t->of_late += 1;
+  t->by->of_late += 1;
   t->pos += whole;
   t->asked_again = 0;
   t->long_whole = whole >= LONG_BODY_BYTES ? whole : 0;
@@ -400,8 +401,8 @@ static bool pump(struct seat *t) {
   return r != RECEIVED_END;
 }
 
-/* Executes what is in hand; false: the sockets are to go back. */
-static bool execute(struct seat *t) {
+/* Executes what is in hand of one; false: the sockets are to go back. */
+static bool execute_of(struct seat *t) {
   struct serve *s = t->s;
   enum step step;
   size_t length;
@@ -413,7 +414,7 @@ static bool execute(struct seat *t) {
     do {
       if (atomic_load_explicit(&s->parking, memory_order_relaxed)) return false;
       step = serve_next(t);
-      if (step == STEP_SERVED && now_ns() - t->answered_at_ns >= s->wait_ns) {
+      if (step == STEP_SERVED && t->by->count == 1 && now_ns() - t->answered_at_ns >= s->wait_ns) {
         (void)order_let_go(t);
         if (!send_answers(t)) return false;
       }
@@ -432,6 +433,14 @@ static bool execute(struct seat *t) {
   return t->answers_sent == t->answers_free && order_may_be_full(t);
 }
 
+/* The same of all that one serves. */
+static bool execute(struct server *w) {
+  for (unsigned i = 0; i < w->count; i += 1) {
+    if (!execute_of(&w->first[i])) return false;
+  }
+  return true;
+}
+
 static void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -440,38 +449,83 @@ static void relax(void) {
 #endif
 }
 
+static bool has_room_for_more(const struct seat *t) { return t->fill - t->pos < t->need; }
+
+/* Takes in what has come; true: something has, or a stream has ended, which `over` tells. */
+static bool look(struct server *w, bool *over) {
+  struct pollfd p[TOGETHER_MAX];
+  bool came = false;
+
+  if (w->count > 1) {
+    for (unsigned i = 0; i < w->count; i += 1) p[i] = (struct pollfd){.fd = has_room_for_more(&w->first[i]) ? w->first[i].fd : -1, .events = POLLIN};
+    if (poll(p, w->count, 0) <= 0) return false;
+  }
+  for (unsigned i = 0; i < w->count; i += 1) {
+    enum received r;
+    if (w->count > 1 ? p[i].revents == 0 : !has_room_for_more(&w->first[i])) continue;
+    r = receive(&w->first[i]);
+    if (r == RECEIVED_NOTHING) continue;
+    came = true;
+    if (r == RECEIVED_END) *over = true;
+  }
+  return came;
+}
+
+enum kept { KEPT_NONE, KEPT_HELD, KEPT_FREE };
+
+/* Whether there are answers that have not left, and of these some that may. */
+static enum kept kept(const struct server *w) {
+  enum kept kept = KEPT_NONE;
+
+  for (unsigned i = 0; i < w->count; i += 1) {
+    const struct seat *t = &w->first[i];
+    if (t->answers_free > t->answers_sent) return KEPT_FREE;
+    if (t->answers_length > t->answers_sent) kept = KEPT_HELD;
+  }
+  return kept;
+}
+
+static void let_go(struct server *w) {
+  for (unsigned i = 0; i < w->count; i += 1) (void)order_let_go(&w->first[i]);
+}
+
+static bool expects_long(const struct server *w) {
+  for (unsigned i = 0; i < w->count; i += 1) {
+    if (w->first[i].long_whole > 0) return true;
+  }
+  return false;
+}
+
 /*
  * After few requests the next one is often some microseconds away: it is waited for awake, which saves a wake-up. When that was in vain, the
- * next waits are asleep, ever more of them; the first success brings this back. True: something has come, or may leave, or the stream has ended.
+ * next waits are asleep, ever more of them; the first success brings this back. True: something has come, or may leave, or a stream has ended.
  */
-static bool awake(struct seat *t, bool *over) {
-  struct serve *s = t->s;
-  bool held = t->answers_length > 0;
+static bool awake(struct server *w, bool *over) {
+  struct serve *s = w->s;
+  bool held = kept(w) == KEPT_HELD;
   uint64_t until;
 
-  if (s->rules.allowed == NULL || s->e->spin_ns == 0 || t->of_late > SPIN_REQUESTS_MAX || t->long_whole > 0) return false;
-  if (t->spin_skips > 0) {
-    t->spin_skips -= 1;
+  if (s->rules.allowed == NULL || s->e->spin_ns == 0 || w->of_late > SPIN_REQUESTS_MAX * w->count || expects_long(w)) return false;
+  if (w->spin_skips > 0) {
+    w->spin_skips -= 1;
     return false;
   }
   until = now_ns() + s->e->spin_ns;
   do {
-    enum received r = t->fill - t->pos < t->need ? receive(t) : RECEIVED_NOTHING;
-    *over = r == RECEIVED_END;
-    if (held && r == RECEIVED_NOTHING) {
-      (void)order_let_go(t);
-      if (t->answers_free > t->answers_sent) return true;
+    if (look(w, over)) {
+      w->spin_misses = 0;
+      return true;
+    }
+    if (held) {
+      let_go(w);
+      if (kept(w) == KEPT_FREE) return true;
       /* Another thread is at it: to be asked for less often, but not to give the processor away, which was measured to take far longer. */
       for (unsigned i = 0; i < RELAXES; i += 1) relax();
     }
-    if (r != RECEIVED_NOTHING) {
-      t->spin_misses = 0;
-      return true;
-    }
   } while (!atomic_load(&s->ending) && !atomic_load(&s->parking) && now_ns() < until);
-  if (t->spin_misses < 16) t->spin_misses += 1;
-  t->spin_skips = t->spin_misses < 2 ? 0 : 1u << (t->spin_misses - 1);
-  if (t->spin_skips > SPIN_SKIPS_MAX) t->spin_skips = SPIN_SKIPS_MAX;
+  if (w->spin_misses < 16) w->spin_misses += 1;
+  w->spin_skips = w->spin_misses < 2 ? 0 : 1u << (w->spin_misses - 1);
+  if (w->spin_skips > SPIN_SKIPS_MAX) w->spin_skips = SPIN_SKIPS_MAX;
   return false;
 }
 
@@ -491,67 +545,103 @@ static void set_awaits(struct seat *t) {
   atomic_store_explicit(&t->awaits, events, memory_order_relaxed);
 }
 
-/* Asleep, until something of the socket can go on, or somebody wants this thread; false: it is to go back. */
-static bool asleep(struct seat *t) {
-  struct serve *s = t->s;
-  short events = t->answers_free > t->answers_sent ? POLLOUT : 0;
-  struct pollfd p[2];
-  int polled;
+/* False: something has changed meanwhile. */
+static bool may_sleep(struct server *w) {
+  struct serve *s = w->s;
+  struct seat *t = &w->first[0];
 
-  /* One that has no room for answers would go on with what is in hand first. */
-  if (t->fill - t->pos < t->need) events |= POLLIN;
-  wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
-  p[0] = (struct pollfd){.fd = t->fd, .events = events};
-  p[1] = (struct pollfd){.fd = t->wake, .events = POLLIN};
-  set_awaits(t);
-  if (!order_may_sleep(t)) return true;
+  for (unsigned i = 0; i < w->count; i += 1) {
+    if (!order_may_sleep(&w->first[i])) return false;
+  }
   /* Whoever answers stores that first and looks second: one of both sees the other. */
-  if (t->waits) {
-    atomic_store(&s->sleeps, true);
-    if (is_answered(t)) {
-      atomic_store(&s->sleeps, false);
-      return true;
-    }
-  }
-  polled = poll(p, 2, -1);
-  if (t->waits) atomic_store(&s->sleeps, false);
-  order_slept(t);
-  if (polled < 0) {
-    if (errno == EINTR) return true;
-    t->error = errno;
-    return false;
-  }
-  if (p[1].revents != 0) {
-    uint64_t count;
-    /* `ending`, or what else is looked at after this, is what it was written for. */
-    if (read(t->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
-      t->error = errno;
-      return false;
-    }
-  }
-  if ((events & POLLIN) != 0) return p[0].revents == 0 || receive(t) != RECEIVED_END;
-  if ((p[0].revents & (POLLERR | POLLHUP)) == 0) return true;
+  if (!t->waits) return true;
+  atomic_store(&s->sleeps, true);
+  return !is_answered(t);
+}
+
+static void has_slept(struct server *w) {
+  if (w->first[0].waits) atomic_store(&w->s->sleeps, false);
+  for (unsigned i = 0; i < w->count; i += 1) order_slept(&w->first[i]);
+}
+
+/* After a sleep; false: it is to go back. */
+static bool go_on(struct seat *t, const struct pollfd *p) {
+  if (p->revents == 0) return true;
+  if ((p->events & POLLIN) != 0) return receive(t) != RECEIVED_END;
+  if ((p->revents & (POLLERR | POLLHUP)) == 0) return true;
   /* One that has hung up while its write waited has all that it sent executed, where the end is met. */
-  if (!t->waits || t->answers_length > 0 || (p[0].revents & POLLERR) != 0) t->error = ECONNRESET;
+  if (!t->waits || t->answers_length > 0 || (p->revents & POLLERR) != 0) t->error = ECONNRESET;
   return false;
 }
 
-/* Serves until the socket is to go back, with what of the answers has not left. */
-static void serve_lent(struct seat *t) {
-  struct serve *s = t->s;
+/* Asleep, until something of a socket can go on, or somebody wants this thread; false: they are to go back. */
+static bool asleep(struct server *w) {
+  struct pollfd p[TOGETHER_MAX + 1];
+  bool well = true, may;
+
+  for (unsigned i = 0; i < w->count; i += 1) {
+    struct seat *t = &w->first[i];
+    short events = t->answers_free > t->answers_sent ? POLLOUT : 0;
+    /* One that has no room for answers would go on with what is in hand first. */
+    if (has_room_for_more(t)) events |= POLLIN;
+    wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
+    p[i] = (struct pollfd){.fd = t->fd, .events = events};
+    set_awaits(t);
+  }
+  p[w->count] = (struct pollfd){.fd = w->wake, .events = POLLIN};
+  may = may_sleep(w);
+  if (may && poll(p, w->count + 1, -1) < 0) {
+    may = false;
+    if (errno != EINTR) {
+      w->first[0].error = errno;
+      well = false;
+    }
+  }
+  has_slept(w);
+  if (!may) return well;
+  if (p[w->count].revents != 0) {
+    uint64_t count;
+    /* `ending`, or what else is looked at after this, is what it was written for. */
+    if (read(w->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+      w->first[0].error = errno;
+      return false;
+    }
+  }
+  for (unsigned i = 0; i < w->count; i += 1) {
+    if (!go_on(&w->first[i], &p[i])) well = false;
+  }
+  return well;
+}
+
+/* Answers leave as far as they may, and `room` says whether somebody who lacked some has it; false: they can not. */
+static bool answer_all(struct server *w, bool *room) {
+  for (unsigned i = 0; i < w->count; i += 1) {
+    struct seat *t = &w->first[i];
+    size_t length = t->answers_length;
+    bool more = order_let_go(t);
+
+    if (!send_answers(t)) return false;
+    /* Or what is left is held by others than those that were found not to be full (order_may_be_full). */
+    if (t->lacks_room && (more || t->answers_length < length)) *room = true;
+  }
+  return true;
+}
+
+/* Serves until the sockets are to go back, with what of the answers has not left. */
+static void serve_lent(struct server *w) {
+  struct serve *s = w->s;
   bool on = true;
 
   for (;;) {
-    size_t length;
-    bool more;
+    bool room = false;
 
-    on = on && execute(t);
+    on = on && execute(w);
     /* Not only before this sleeps: others may keep it awake for long. */
-    if (on) set_awaits(t);
+    for (unsigned i = 0; i < w->count && on; i += 1) set_awaits(&w->first[i]);
     if (atomic_load(&s->ending)) {
       on = false;
-      if (!t->quiet_told && s->count == 1) {
-        t->quiet_told = true;
+      if (!w->quiet_told && s->count == 1) {
+        w->quiet_told = true;
         pthread_mutex_lock(&s->lock);
         s->quiet = true;
         pthread_mutex_unlock(&s->lock);
@@ -559,55 +649,52 @@ static void serve_lent(struct seat *t) {
       }
     }
     if (!on) serve_park(s);
-    length = t->answers_length;
-    more = order_let_go(t);
-    if (!send_answers(t)) {
+    if (!answer_all(w, &room)) {
       serve_park(s);
       return;
     }
     if (!on) return;
-    /* There is room now; or what is left is held by others than those that were found not to be full (order_may_be_full). */
-    if (t->lacks_room && (more || t->answers_length < length)) continue;
-    if (t->answers_free == t->answers_sent) {
-      bool over = false, here = !t->waits && awake(t, &over);
-      t->of_late = 0;
+    if (room) continue;
+    if (kept(w) != KEPT_FREE) {
+      bool over = false, here = !w->first[0].waits && awake(w, &over);
+      w->of_late = 0;
       on = !over;
       if (here) continue;
     }
-    on = asleep(t) && on;
+    on = asleep(w) && on;
   }
 }
 
-/* Until the socket is lent, or the end; false: the end. */
-static bool wait_for_socket(struct seat *t) {
-  struct serve *s = t->s;
+/* Until the sockets are lent, or the end; false: the end. */
+static bool wait_for_sockets(struct server *w) {
+  struct serve *s = w->s;
 
   for (;;) {
-    struct pollfd p = {.fd = t->wake, .events = POLLIN};
+    struct pollfd p = {.fd = w->wake, .events = POLLIN};
     uint64_t count;
     /* First: what is lent before it ends is given back. */
     bool lent, ending = atomic_load(&s->ending);
 
     pthread_mutex_lock(&s->lock);
-    lent = t->lent;
+    lent = w->lent;
     pthread_mutex_unlock(&s->lock);
     if (lent) return true;
     if (ending) return false;
-    if (poll(&p, 1, -1) > 0 && read(t->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
+    if (poll(&p, 1, -1) > 0 && read(w->wake, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR) {
       atomic_store(&s->ending, true);
-      serve_park(s);
+      for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
     }
   }
 }
 
 /* The last one gives all of them back. */
-static void give_back(struct seat *t) {
-  struct serve *s = t->s;
+static void give_back(struct server *w) {
+  struct serve *s = w->s;
   bool last;
 
-  wake_by(t, 1);
+  for (unsigned i = 0; i < w->count; i += 1) wake_by(&w->first[i], 1);
   pthread_mutex_lock(&s->lock);
-  t->lent = false;
+  w->lent = false;
   s->lent -= 1;
   last = s->lent == 0;
   if (last) s->back = true;
@@ -615,15 +702,15 @@ static void give_back(struct seat *t) {
   if (last) tell(s);
 }
 
-void *serve_thread(void *seat) {
-  struct seat *t = seat;
-  struct serve *s = t->s;
+void *serve_thread(void *server) {
+  struct server *w = server;
+  struct serve *s = w->s;
 
   pthread_setname_np(pthread_self(), "netraid-serve");
-  while (wait_for_socket(t)) {
-    t->quiet_told = false;
-    serve_lent(t);
-    give_back(t);
+  while (wait_for_sockets(w)) {
+    w->quiet_told = false;
+    serve_lent(w);
+    give_back(w);
   }
   pthread_mutex_lock(&s->lock);
   s->gone += 1;

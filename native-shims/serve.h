@@ -12,14 +12,13 @@
 /* Connections of one client, or of one export's clients, that are served together. */
 #define TOGETHER_MAX 16u
 
-/* A connection, and the thread that serves it. */
+/* A connection that is served. */
 struct seat {
   struct serve *s;
+  struct server *by;
   unsigned index; /* among those of `s` */
   uint32_t conn;
   int fd; /* a duplicate: the connection's own may be closed while a write is under way */
-  int wake; /* an eventfd */
-  pthread_t thread;
   bool ktls, structured;
   uint32_t seal, payload_max, longest, longest_read;
   uint32_t *under_way, *asks;
@@ -27,12 +26,12 @@ struct seat {
   atomic_uint_least64_t answered, moved;
   atomic_short awaits; /* what its socket is polled for: POLLIN the rest of a request, POLLOUT that it takes answers; 0: nothing */
 
-  /* What the other threads of `s` look at. Positions in its stream are bytes that were received of it since it was lent. */
+  /* What other threads of `s` look at, too. Positions in its stream are bytes that were received of it since it was lent. */
   atomic_uint_least64_t received;
   atomic_uint receives; /* odd: right now */
   atomic_uint_least64_t whole_at; /* the first request that is not executed is whole here, as far as that is known */
   atomic_uint_least64_t writes_from, writes_to; /* in the leg; nothing: 0, 0 */
-  atomic_bool watches; /* it sleeps until another has passed one of `held_by` */
+  atomic_bool watches; /* its thread sleeps until another has passed one of `held_by` */
   atomic_bool full;    /* it does not go on before that */
   atomic_uint_least64_t held_by[TOGETHER_MAX]; /* where each of the others has to have passed before more answers leave */
 
@@ -42,9 +41,6 @@ struct seat {
   uint32_t heard; /* so much was when that was last told */
   atomic_bool listens; /* `heeds` is waiting: who asks for more tells it */
   bool released;  /* its owner has ended it */
-
-  /* Guarded by the lock of `s`. */
-  bool lent;
 
   /* The thread's, and the main thread's once the sockets are back. */
   uint8_t *buffer; /* for what comes, and behind that for answers */
@@ -58,9 +54,6 @@ struct seat {
   unsigned pumped;   /* served since more was received in the midst of it */
   size_t long_whole; /* of the last request, if that was long: as much is received again and a header, so that little of what follows is ever moved */
   bool reads;        /* READs are served, as far as they need not wait */
-  unsigned of_late;  /* requests since something was waited for last */
-  unsigned spin_misses, spin_skips;
-  bool quiet_told;
   uint8_t *answers;
   size_t answers_length, answers_sent;
   uint64_t answered_at_ns; /* the oldest that has not left */
@@ -75,6 +68,21 @@ struct seat {
   int error;                         /* of the socket, met here */
 };
 
+/* A thread, and what it serves: `count` seats of `s` from `first` on. */
+struct server {
+  struct serve *s;
+  struct seat *first;
+  unsigned count;
+  int wake; /* an eventfd */
+  pthread_t thread;
+  bool lent; /* guarded by the lock of `s` */
+
+  /* The thread's. */
+  unsigned of_late; /* requests since something was waited for last */
+  unsigned spin_misses, spin_skips;
+  bool quiet_told;
+};
+
 /* Connections that are served together. */
 struct serve {
   struct serve *next;
@@ -86,16 +94,19 @@ struct serve {
   size_t answers_max;
   uint64_t wait_ns;
   unsigned count; /* of `rules.clients` seats, which are lent when all are there */
+  bool alone;     /* each seat has a server of its own; else one has them all */
+  unsigned servers_count;
+  struct server servers[TOGETHER_MAX];
 
   atomic_bool ending;
   atomic_bool parking;  /* the sockets are to go back, all of them */
   atomic_uint watchers; /* seats that have said so */
-  atomic_bool sleeps;   /* the one there is: it is to be woken when what it has asked for is answered */
+  atomic_bool sleeps;   /* who serves the one seat there is: it is to be woken when what it has asked for is answered */
 
   pthread_mutex_t lock;
   /* Guarded by it. */
   bool back, quiet;
-  unsigned lent, gone; /* so many seats */
+  unsigned lent, gone; /* so many servers */
 
   /* The main thread's. */
   bool silent; /* `quiet` was seen */
@@ -107,10 +118,10 @@ struct serve {
   struct seat seats[];
 };
 
-void *serve_thread(void *seat);
+void *serve_thread(void *server);
 
 /* order.c */
-void seat_wake(struct seat *t);
+void server_wake(struct server *w);
 void serve_park(struct serve *s);
 void order_next(struct seat *t, size_t need); /* of the first request in hand; those before it are executed */
 void order_receives(struct seat *t);

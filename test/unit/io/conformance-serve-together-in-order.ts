@@ -2,6 +2,7 @@
  * Connections served together by an engine that executes what it takes in the order in which it came (the native one): all are served, or
  * none, and no write that came first follows one that was asked for when another was answered.
  */
+import { availableParallelism } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NBD_CMD_FLUSH } from '../../../src/nbd/wire/constants.ts';
@@ -11,6 +12,8 @@ import type { InRig } from './engine-conformance.ts';
 import { expectBytes, pattern, type RawRequest } from './engine-rig.ts';
 
 const LONGEST = 47 * KIB;
+/** Two connections have a thread each, and it takes long writes, too. */
+const THREAD_EACH = availableParallelism() >= 2;
 
 interface Kind {
   kind: 'read' | 'write' | 'flush' | 'forbidden' | 'long';
@@ -195,7 +198,7 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
       );
     }
 
-    it(
+    it.skipIf(!THREAD_EACH)(
       'are served writes that are long, to several regions, each of which is touched',
       inRig(async (rig) => {
         const all = await group(rig, 2);
@@ -259,7 +262,7 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
               expect({ round: i, stays: which }).toEqual({ round: i, stays: 2 });
             }
           }
-          expect(all.reduce((n, s) => n + servedOf(s), 0) - before).toBeGreaterThan(rounds);
+          if (!long || THREAD_EACH) expect(all.reduce((n, s) => n + servedOf(s), 0) - before).toBeGreaterThan(rounds);
           await device.unserveAll(all.map((s) => s.client.count));
         }),
       );
