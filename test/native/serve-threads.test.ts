@@ -1,0 +1,50 @@
+/**
+ * The threads that serve connections (native-shims/serve.c, order.c), in a process without an engine: what depends on who is where in one moment
+ * (support/stream-at.c).
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadNativeEngine } from '../../src/io/node/native-shim.ts';
+
+const here = (p: string): string => fileURLToPath(new URL(p, import.meta.url));
+const shims = here('../../native-shims');
+const FLAGS = ['-std=c11', '-O2', '-Wall', '-Wextra', '-Wno-unused-parameter', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-DNAPI_VERSION=8'];
+
+/** Where the headers are that the shim was built with. */
+function headers(): string {
+  const dir = /"nodedir": "([^"]+)"/.exec(readFileSync(path.join(shims, 'build', 'config.gypi'), 'utf8'))?.[1];
+  if (dir === undefined) throw new Error('the shim was built without headers');
+  return path.join(dir, 'include', 'node');
+}
+
+describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connections', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'netraid-threads-'));
+  const run = async (program: string, ...args: string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)(path.join(folder, program), args, { timeout: 100_000 });
+    return stdout.trim();
+  };
+
+  beforeAll(() => {
+    for (const [program, ...parts] of [['stream-at']] as const) {
+      const sources = [here(`support/${program}.c`), ...parts.map((p) => path.join(shims, p))];
+      const args = [...FLAGS, '-I', headers(), '-I', shims, '-o', path.join(folder, program), ...sources, '-pthread'];
+      const r = spawnSync('gcc', args, { encoding: 'utf8' });
+      expect([r.status, r.stderr]).toEqual([0, '']);
+    }
+  });
+
+  afterAll(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('know where the stream of another has come to, also while that is received', async () => {
+    const seen = JSON.parse(await run('stream-at', '600000')) as { known: number; less: number; more: number };
+    expect(seen.known).toBeGreaterThan(0);
+    expect(seen).toMatchObject({ less: 0, more: 0 });
+  });
+});
