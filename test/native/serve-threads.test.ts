@@ -1,6 +1,6 @@
 /**
  * The threads that serve connections (native-shims/serve.c, order.c), in a process without an engine: what depends on who is where in one moment
- * (support/stream-at.c).
+ * (support/stream-at.c, support/serve-threads.c).
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,6 +14,8 @@ import { loadNativeEngine } from '../../src/io/node/native-shim.ts';
 const here = (p: string): string => fileURLToPath(new URL(p, import.meta.url));
 const shims = here('../../native-shims');
 const FLAGS = ['-std=c11', '-O2', '-Wall', '-Wextra', '-Wno-unused-parameter', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-DNAPI_VERSION=8'];
+/** Of what it waits for, which is a fifth of a second: a thread that does not sleep takes nearly all of it. */
+const ASLEEP_US = 20_000;
 
 /** Where the headers are that the shim was built with. */
 function headers(): string {
@@ -30,7 +32,7 @@ describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connec
   };
 
   beforeAll(() => {
-    for (const [program, ...parts] of [['stream-at']] as const) {
+    for (const [program, ...parts] of [['stream-at'], ['serve-threads', 'serve.c', 'order.c']] as const) {
       const sources = [here(`support/${program}.c`), ...parts.map((p) => path.join(shims, p))];
       const args = [...FLAGS, '-I', headers(), '-I', shims, '-o', path.join(folder, program), ...sources, '-pthread'];
       const r = spawnSync('gcc', args, { encoding: 'utf8' });
@@ -46,5 +48,18 @@ describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connec
     const seen = JSON.parse(await run('stream-at', '600000')) as { known: number; less: number; more: number };
     expect(seen.known).toBeGreaterThan(0);
     expect(seen).toMatchObject({ less: 0, more: 0 });
+  });
+
+  it.each([
+    [1, 1],
+    [1, 3],
+    [2, 1],
+    [3, 1],
+  ])('go on when there is room for answers again, in whatever moment that is (%i connections, seed %i)', async (connections, seed) => {
+    expect(await run('serve-threads', 'ask', String(connections), '150000', String(seed))).toBe('all');
+  });
+
+  it('sleep while nobody takes their answers and others hold the rest of them', async () => {
+    expect(Number(await run('serve-threads', 'hold'))).toBeLessThan(ASLEEP_US);
   });
 });
