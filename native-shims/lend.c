@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -345,9 +346,12 @@ double serve_answered(struct engine *e, uint32_t conn) {
 double serve_awaited(const struct conn *c) {
   struct seat *t = c->seat;
   struct pollfd p = {.fd = t->fd, .events = atomic_load_explicit(&t->awaits, memory_order_relaxed)};
+  int queued = 0;
 
   if (p.events == 0 || poll(&p, 1, 0) != 0) return -1;
-  return c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed);
+  /* Of a long write the thread is not woken by each part (serve.c wake_by). */
+  if (ioctl(t->fd, FIONREAD, &queued) != 0) queued = 0;
+  return c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed) + queued;
 }
 
 /* What was received of it is handed on. */

@@ -219,6 +219,32 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
       }),
     );
 
+    it(
+      'know that the rest of a long write comes, however little at a time',
+      inRig(async (rig) => {
+        const all = await group(rig, 2);
+        const device = new Device(all);
+        await untilAllServed(all);
+        const slow = member(all, 0);
+        const { engine } = slow.hub;
+        const before = servedOf(slow);
+        const bytes = slow.client.bytes([write(0, 6 * REGION, 5)]);
+        let at = 100;
+        slow.client.peer.write(bytes.subarray(0, at));
+        for (let i = 0; i < 5; i += 1) {
+          await rig.until(() => engine.awaited(slow.conn.id) !== undefined);
+          const known = engine.awaited(slow.conn.id);
+          slow.client.peer.write(bytes.subarray(at, at + 500));
+          at += 500;
+          await rig.until(() => engine.awaited(slow.conn.id) !== known);
+        }
+        slow.client.peer.write(bytes.subarray(at));
+        expect((await slow.client.answer()).error).toBe(0);
+        expect(servedOf(slow)).toBe(before + 1);
+        await device.unserveAll(all.map((s) => s.client.count));
+      }),
+    );
+
     for (const [flushes, long] of [
       [false, false],
       [true, false],
