@@ -51,12 +51,14 @@ describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connec
   });
 
   it.each([
-    [1, 1],
-    [1, 3],
-    [2, 1],
-    [3, 1],
-  ])('go on when there is room for answers again, in whatever moment that is (%i connections, seed %i)', async (connections, seed) => {
-    expect(await run('serve-threads', 'ask', String(connections), '150000', String(seed))).toBe('all');
+    [1, 1, 1],
+    [1, 1, 3],
+    [2, 2, 1],
+    [3, 3, 1],
+    [3, 1, 1],
+  ])('go on when there is room for answers again, in whatever moment that is (%i connections, by %i threads, seed %i)', async (...of) => {
+    const [connections, threads, seed] = of.map(String) as [string, string, string];
+    expect(await run('serve-threads', 'ask', connections, threads, '150000', seed)).toBe('all');
   });
 
   it('sleep while nobody takes their answers and others hold the rest of them', async () => {

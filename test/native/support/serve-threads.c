@@ -1,7 +1,8 @@
 /*
  * Threads that serve connections together (native-shims/serve.c, order.c), without an engine.
  *
- *   ask CONNECTIONS QUESTIONS SEED   each client asks so many, and there is little room for their answers. Whoever the sockets are given back to
+ *   ask CONNECTIONS THREADS QUESTIONS SEED
+ *                                    each client asks so many, and there is little room for their answers. Whoever the sockets are given back to
  *                                    executes what is in hand, and lends them again. Prints whether all were answered.
  *   hold                             one client takes no answers, and one of these is held by what another client has sent, whom nobody serves.
  *                                    Prints how much of the processor its thread takes meanwhile, in microseconds.
@@ -135,10 +136,10 @@ static void lend(void) {
   }
   atomic_store(&s->parking, false);
   pthread_mutex_lock(&s->lock);
-  for (unsigned i = 0; i < s->count; i += 1) s->seats[i].lent = true;
-  s->lent = s->count;
+  for (unsigned i = 0; i < s->servers_count; i += 1) s->servers[i].lent = true;
+  s->lent = s->servers_count;
   pthread_mutex_unlock(&s->lock);
-  for (unsigned i = 0; i < s->count; i += 1) seat_wake(&s->seats[i]);
+  for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
 }
 
 /* What was received first, then what comes. */
@@ -183,7 +184,15 @@ static bool is_back(void) {
 
 static bool has_begun(pthread_t *x, void *(*f)(void *), void *of) { return pthread_create(x, NULL, f, of) == 0; }
 
-static void begin(unsigned count, unsigned threads, size_t answers_max) {
+static void serve_by(struct server *w, struct seat *first, unsigned count) {
+  *w = (struct server){.s = s, .first = first, .count = count, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  for (unsigned i = 0; i < count; i += 1) first[i].by = w;
+  s->servers_count += 1;
+  if (w->wake < 0 || !has_begun(&w->thread, serve_thread, w)) exit(2);
+}
+
+/* The first `threads` of them are served by a thread each; 1: all are, by one, or with `alone` one is, and the others by nobody. */
+static void begin(unsigned count, unsigned threads, bool alone, size_t answers_max) {
   FILE *leg = tmpfile();
   pthread_t ticker;
 
@@ -212,19 +221,19 @@ static void begin(unsigned count, unsigned threads, size_t answers_max) {
     t->buffer = calloc(1, SERVE_BUFFER_BYTES + answers_max);
     t->answers = t->buffer + SERVE_BUFFER_BYTES;
     t->under_way = calloc(s->rules.under_way_max, sizeof(uint32_t));
-    t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (t->buffer == NULL || t->under_way == NULL || t->wake < 0 || (i < threads && !has_begun(&t->thread, serve_thread, t))) exit(2);
+    if (t->buffer == NULL || t->under_way == NULL) exit(2);
   }
+  for (unsigned i = 0; i < threads; i += 1) serve_by(&s->servers[i], &s->seats[i], alone ? 1 : count);
   if (!has_begun(&ticker, ticks_on, NULL)) exit(2);
   lend();
 }
 
-static void ask(unsigned count, uint64_t questions, uint32_t seed) {
+static void ask(unsigned count, unsigned threads, uint64_t questions, uint32_t seed) {
   uint64_t known = 0;
   unsigned since = 0;
   pthread_t x;
 
-  begin(count, count, LITTLE_ROOM);
+  begin(count, threads, threads > 1, LITTLE_ROOM);
   for (unsigned i = 0; i < count; i += 1) {
     struct client *c = &clients[i];
     c->who = i;
@@ -260,19 +269,19 @@ static void hold(void) {
   unsigned since;
   uint64_t used;
 
-  begin(2, 1, READ_MOST * 1024);
+  begin(2, 1, true, READ_MOST * 1024);
   all_of(true, clients[1].fd, q, put_request(q, CMD_WRITE, 0, 0, BLOCK));
   for (unsigned i = 0; i < 64; i += 1) all_of(true, clients[0].fd, q, put_request(q, CMD_READ, i, 0, READ_MOST));
   all_of(true, clients[0].fd, q, put_request(q, CMD_WRITE, 64, REGION, BLOCK));
   while (atomic_load(&s->seats[0].answered) < 65 || atomic_load(&s->seats[0].awaits) != POLLOUT) wait_ns(TICK_NS);
   since = atomic_load(&ticks);
-  used = used_us(s->seats[0].thread);
+  used = used_us(s->servers[0].thread);
   while (atomic_load(&ticks) - since < 40) wait_ns(TICK_NS);
-  printf("%llu\n", (unsigned long long)(used_us(s->seats[0].thread) - used));
+  printf("%llu\n", (unsigned long long)(used_us(s->servers[0].thread) - used));
 }
 
 int main(int argc, char **argv) {
-  if (argc == 5 && strcmp(argv[1], "ask") == 0) ask((unsigned)atoi(argv[2]), strtoull(argv[3], NULL, 10), (uint32_t)atoi(argv[4]));
+  if (argc == 6 && strcmp(argv[1], "ask") == 0) ask((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]), strtoull(argv[4], NULL, 10), (uint32_t)atoi(argv[5]));
   else if (argc == 2 && strcmp(argv[1], "hold") == 0) hold();
   else return 2;
   return fflush(stdout) == 0 ? 0 : 2;

@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
   s = calloc(1, sizeof *s + 2 * sizeof s->seats[0]);
   if (s == NULL || argc < 2 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return 2;
   s->count = 2;
-  for (unsigned i = 0; i < 2; i += 1) s->seats[i] = (struct seat){.s = s, .index = i, .fd = pair[0], .wake = -1};
+  for (unsigned i = 0; i < 2; i += 1) s->seats[i] = (struct seat){.s = s, .index = i, .fd = pair[0]};
   to = pair[1];
   if (pthread_create(&sender, NULL, sends, NULL) != 0 || pthread_create(&receiver, NULL, receives, NULL) != 0) return 2;
   for (unsigned long i = strtoul(argv[1], NULL, 10); i > 0; i -= 1) {
