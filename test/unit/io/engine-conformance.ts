@@ -17,6 +17,7 @@ import { describeServeLong } from './conformance-serve-long.ts';
 import { describeServeAsks } from './conformance-serve-asks.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
+import { describeServedTogetherHard } from './conformance-serve-together-hard.ts';
 import { describeServedTogetherInOrder } from './conformance-serve-together-in-order.ts';
 import { describeServerClosing } from './conformance-server-closing.ts';
 import { describeServerRole } from './conformance-server.ts';
@@ -57,6 +58,7 @@ export function describeEngine(
       describeServedInOrder(inRig);
       describeServeTogether(inRig);
       describeServedTogetherInOrder(inRig);
+      describeServedTogetherHard(inRig);
     }
     describeClientRole(inRig);
     describeClientReplies(inRig);
