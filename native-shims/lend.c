@@ -350,7 +350,7 @@ double serve_awaited(const struct conn *c) {
 
   if (p.events == 0 || poll(&p, 1, 0) != 0) return -1;
   /* Of a long write the thread is not woken by each part (serve.c wake_by). */
-  if (ioctl(t->fd, FIONREAD, &queued) != 0) queued = 0;
+  if (p.events != POLLIN || ioctl(t->fd, FIONREAD, &queued) != 0) queued = 0;
   return c->moved + (double)atomic_load_explicit(&t->moved, memory_order_relaxed) + queued;
 }
 

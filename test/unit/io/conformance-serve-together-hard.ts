@@ -19,6 +19,7 @@ import { ServedMarks } from '../../../src/mirror/served-marks.ts';
 import { NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH, NBD_CMD_TRIM, NBD_CMD_WRITE } from '../../../src/nbd/wire/constants.ts';
 import { Chance } from '../../support/chance.ts';
 import { type Asker, BLOCK, BOTH, connected, execute, KIB, read, unserve } from './conformance-serve-marks.ts';
+import { THREADS_MAX } from './conformance-serve-together.ts';
 import type { InRig } from './engine-conformance.ts';
 import { type Connection, type RawRequest, type Rig, type SeenRequest, SIMPLE, takeBytes } from './engine-rig.ts';
 
@@ -624,6 +625,7 @@ export function describeServedTogetherHard(inRig: InRig): void {
           const c = new Chance(7);
           if (slow === undefined) throw new Error('there is nobody');
           const [from, to] = [100, 100 + LONGEST_BLOCKS];
+          const threadEach = THREADS_MAX >= 4;
           const write = async (t: Talker, first: number, end: number, at?: number): Promise<Asked> => {
             const id = p.id();
             return await t.ask('write', { cmd: NBD_CMD_WRITE, offset: first * BLOCK, payload: stamped(id, first, end) }, first, end, id, at);
@@ -644,7 +646,7 @@ export function describeServedTogetherHard(inRig: InRig): void {
             const since = rig.io.clock.now();
             const first = from + c.below(900);
             for (const t of [a, b, b]) {
-              await write(t, first, first + 1 + c.below(i % 4 === 0 ? 800 : 24));
+              await write(t, first, first + 1 + c.below(i % 4 === 0 && threadEach ? 800 : 24));
               if (t === b) await b.answers();
             }
             await a.answers();
@@ -667,8 +669,8 @@ export function describeServedTogetherHard(inRig: InRig): void {
           checkOrder([...p.asked.filter((x) => x.answered > 0), leg], new Set());
           await rig.until(() => p.open === 0);
           await p.unserve();
-          // While answers of one pile up, all are told.
-          if (cut !== undefined) expect(quick.reduce((n, t) => n + t.served, 0)).toBeGreaterThan(60);
+          // While answers of one pile up, all are told; so they are from a long write of one on, where they share a thread.
+          if (cut !== undefined && (threadEach || how === 'in a short write')) expect(quick.reduce((n, t) => n + t.served, 0)).toBeGreaterThan(60);
           for (const t of quick) expect(t.served + t.conn.requests.length).toBe(t.asked.length);
         }),
       );

@@ -7,6 +7,7 @@
  * All is answered, once, and counted. Order, and who is served when: conformance-serve-together-in-order.ts. An engine without one order for
  * them refuses several.
  */
+import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { WireParams } from '../../../src/io/types.ts';
 import { NBD_CMD_DISC } from '../../../src/nbd/wire/constants.ts';
@@ -16,6 +17,8 @@ import { expectBytes, pattern, type Rig, SIMPLE } from './engine-rig.ts';
 
 /** The last region is nobody's to write without telling. */
 export const ALLOWED = Array.from({ length: REGIONS - 1 }, (_x, i) => i);
+/** So many connections have a thread each, which takes long writes too, of the native engine. */
+export const THREADS_MAX = availableParallelism();
 /** Some loans that are not worth it are followed by chances to lend that are left out: no more than this. */
 const CHANCES = 300;
 
