@@ -435,20 +435,20 @@ describe('clients', () => {
     expect(thread.write(2)).toBe(true);
   });
 
-  it('are served while there are no more than four', async () => {
+  it('are served while there are no more than eight', async () => {
     const { rig } = await setup();
-    for (let conn = 2; conn <= 5; conn += 1) {
+    for (let conn = 2; conn <= 9; conn += 1) {
       const entered = rig.device.served.enter();
       unserveAll(rig);
       await entered;
       rig.device.served.opened(conn);
       await read(rig);
-      expect([conn, served(rig).length]).toEqual([conn, conn <= 4 ? conn : 0]);
+      expect([conn, served(rig).length]).toEqual([conn, conn <= 8 ? conn : 0]);
     }
     go(rig, 3);
     await settle();
     await read(rig);
-    expect(served(rig)).toEqual([1, 2, 4, 5]);
+    expect(served(rig)).toEqual([1, 2, 4, 5, 6, 7, 8, 9]);
   });
 
   it('that the engine does not take together are told all, until one of them goes', async () => {
