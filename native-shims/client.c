@@ -58,6 +58,7 @@ static void retire(struct conn *c, struct creq *r, int error) {
     c->places[r->place] = NULL;
     c->free_places[c->free_count++] = r->place;
     c->in_flight -= 1;
+    c->e->asked -= 1;
     c->held -= r->held;
   }
   if (error == 0 && r->status != NULL) {
@@ -106,6 +107,7 @@ static void transmit(struct conn *c, struct creq *r) {
   c->serial += 1;
   r->serial = c->serial;
   c->in_flight += 1;
+  c->e->asked += 1;
   c->held += r->held;
   put32(p, c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC);
   put16(p + 4, r->flags);
@@ -291,6 +293,8 @@ static void replied(struct conn *c, struct creq *r) {
   next_reply(c);
   r->replied = true;
   if (r->sent) finish_request(c, r);
+  /* Perhaps it has, and nobody has looked. */
+  else send_heed(c);
 }
 
 static void chunk_complete(struct conn *c, struct creq *r) {

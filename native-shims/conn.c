@@ -27,7 +27,6 @@
 /* Short requests are received many at a time; after a long payload, nothing but the next header. */
 #define AHEAD_BYTES (256u * 1024)
 #define RECEIVES_MAX 4
-#define IOV_MOST 128
 /* After CLOSED, a peer that never closes its side is not waited for longer. */
 #define DRAIN_MS 10000
 /* More are left to the loop. */
@@ -67,6 +66,7 @@ uint32_t conn_open(struct engine *e, const struct wire *w, uint32_t requests_max
   c->bytes_max = bytes_max >= 9007199254740992.0 ? UINT64_MAX : (uint64_t)bytes_max;
   c->fd = -1;
   c->receiving = true;
+  c->gives = !w->server;
   c->need = w->server ? request_bytes(c) + c->seal : 4;
   c->timer.data = c;
   uv_timer_init(e->loop, &c->timer);
@@ -110,6 +110,7 @@ static void conn_free(struct conn *c) {
   if (c->all_prev != NULL) c->all_prev->all_next = c->all_next;
   else e->all_conns = c->all_next;
   if (c->all_next != NULL) c->all_next->all_prev = c->all_prev;
+  free(c->send);
   free(c->tail);
   free(c->places);
   free(c->free_places);
@@ -199,6 +200,8 @@ void conn_finish(struct conn *c, int error) {
   struct engine *e = c->e;
 
   if (c->state == CONN_CLOSED) return;
+  /* Part of it may have left: its end can not be told from the out list any more. */
+  if (send_forget(c)) c->abrupt = true;
   c->state = CONN_CLOSED;
   uv_timer_stop(&c->timer);
   if (c->server) server_finish(c, error);
@@ -229,6 +232,8 @@ void conn_close(struct conn *c, int error) {
   }
   if (c->state == CONN_LINGER) return;
   if (!c->server) {
+    c->gives = false;
+    send_wait(c);
     conn_flush(c);
     if (c->state != CONN_CLOSED) conn_finish(c, 0);
     return;
@@ -285,21 +290,28 @@ void conns_silence(struct engine *e) {
 
 /* ------------------------------------------------------------------------------------------------------------ sending */
 
-void conn_push(struct conn *c, struct out *o) {
-  o->next = NULL;
-  if (c->out_last == NULL) c->out_first = o;
-  else c->out_last->next = o;
-  c->out_last = o;
+/* It is flushed in this turn of the loop. */
+static void make_dirty(struct conn *c) {
   if (c->is_dirty) return;
   c->is_dirty = true;
   c->next_dirty = c->e->dirty;
   c->e->dirty = c;
 }
 
-static size_t gather(const struct conn *c, struct iovec *v) {
-  size_t skip = c->out_sent, count = 0;
+void conn_push(struct conn *c, struct out *o) {
+  o->next = NULL;
+  if (c->out_last == NULL) c->out_first = o;
+  else c->out_last->next = o;
+  c->out_last = o;
+  make_dirty(c);
+}
 
-  for (struct out *o = c->out_first; o != NULL && count + 3 <= IOV_MOST; o = o->next) {
+/* `all`: it is the whole out list. */
+static size_t gather(const struct conn *c, struct iovec *v, size_t *bytes, bool *all) {
+  size_t skip = c->out_sent, count = 0;
+  struct out *o = c->out_first;
+
+  for (; o != NULL && count + 3 <= IOV_MOST; o = o->next) {
     if (skip < o->head_length) {
       v[count].iov_base = o->head + skip;
       v[count].iov_len = o->head_length - skip;
@@ -319,6 +331,9 @@ static size_t gather(const struct conn *c, struct iovec *v) {
       skip = 0;
     } else skip -= o->tail_length;
   }
+  *bytes = 0;
+  for (size_t i = 0; i < count; i += 1) *bytes += v[i].iov_len;
+  *all = o == NULL;
   return count;
 }
 
@@ -381,20 +396,47 @@ static bool tail_flush(struct conn *c) {
   return true;
 }
 
-void conn_flush(struct conn *c) {
+/* How a send has gone. */
+static void on_sent(struct conn *c, ssize_t bytes, int error) {
+  if (bytes >= 0) {
+    c->moved += (double)bytes;
+    sent(c, (size_t)bytes);
+  } else if (error == EAGAIN || error == EWOULDBLOCK) c->blocked = true;
+  else if (error != EINTR) conn_finish(c, ktls_errno(c->ktls, error));
+}
+
+void conn_settled(struct conn *c, ssize_t bytes, int error) {
+  on_sent(c, bytes, error);
+  if (c->state != CONN_CLOSED && c->out_first != NULL) make_dirty(c);
+}
+
+/* Sends what it can, or gives it to a thread; of what is under way there it is told when there is more. */
+static void send_out(struct conn *c) {
   struct iovec v[IOV_MOST];
 
-  if (c->server && c->tail != NULL && c->fd >= 0 && c->state != CONN_CLOSED && !c->blocked) (void)tail_flush(c);
   while (c->tail == NULL && c->fd >= 0 && c->state != CONN_CLOSED && c->out_first != NULL && !c->blocked) {
-    struct msghdr m = {.msg_iov = v, .msg_iovlen = gather(c, v)};
-    ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n >= 0) {
-      c->moved += (double)n;
-      sent(c, (size_t)n);
+    struct msghdr m = {.msg_iov = v};
+    size_t bytes;
+    bool all;
+    ssize_t n;
+
+    if (!send_settle(c)) {
+      if (!send_has_all(c)) send_heed(c);
+      return;
     }
-    else if (errno == EAGAIN || errno == EWOULDBLOCK) c->blocked = true;
-    else if (errno != EINTR) conn_finish(c, ktls_errno(c->ktls, errno));
+    if (c->state == CONN_CLOSED || c->out_first == NULL || c->blocked) return;
+    m.msg_iovlen = gather(c, v, &bytes, &all);
+    /* Short ones, however many together, have left before a thread would be awake; and of one that is alone nothing is held up. */
+    if (c->gives && c->out_first->data_length >= LONG_BODY_BYTES && c->e->asked > 1 && send_give(c, v, m.msg_iovlen, bytes, all)) return;
+    n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    on_sent(c, n, errno);
   }
+}
+
+void conn_flush(struct conn *c) {
+
+  if (c->server && c->tail != NULL && c->fd >= 0 && c->state != CONN_CLOSED && !c->blocked) (void)tail_flush(c);
+  send_out(c);
   if (c->state == CONN_CLOSED) return;
   if (c->read_on) {
     c->read_on = false;
@@ -484,6 +526,8 @@ static size_t receive_limit(const struct conn *c) {
 }
 
 static void conn_receive(struct conn *c) {
+  /* What has left needs its memory no longer. */
+  (void)send_settle(c);
   for (int i = 0; i < RECEIVES_MAX && c->state != CONN_CLOSED && is_reading(c); i += 1) {
     bool kept = c->state == CONN_OPEN && (!c->server || c->receiving);
     uint8_t *into = c->e->scratch;

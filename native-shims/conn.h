@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include "crc.h"
 #include "engine.h"
 #include "ktls.h"
@@ -21,6 +22,9 @@
 #define HEAD_MOST_BYTES 40u
 /* Payloads from here on are long: received each by itself, of a client that is alone served by nobody without asking, and nothing to wait awake for. */
 #define LONG_BODY_BYTES (48u * 1024)
+
+/* Parts of one gathered send. */
+#define IOV_MOST 128
 
 #define REQUEST_MAGIC 0x25609513u
 #define SIMPLE_REPLY_MAGIC 0x67446698u
@@ -141,6 +145,8 @@ struct conn {
 
   struct out *out_first, *out_last;
   size_t out_sent; /* of the first */
+  struct send *send; /* what a thread was given of it (send.c); NULL: nothing ever */
+  bool gives;        /* long sends to such a thread */
   uint8_t *tail;   /* of a client, headers that leave after CLOSED was told; of a server, answers that a thread of serve.c has left: they leave first */
   size_t tail_length, tail_sent;
 
@@ -213,6 +219,16 @@ bool conn_owe(struct conn *c, const uint8_t *answers, size_t length); /* to be s
 void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others; it is to be flushed then */
 
 bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
+
+void conn_settled(struct conn *c, ssize_t bytes, int error); /* how a send has gone that was given; it may be over by that */
+
+/* send.c */
+bool send_give(struct conn *c, const struct iovec *parts, size_t count, size_t bytes, bool all); /* `all`: of the out list; false: it is to be sent here */
+bool send_settle(struct conn *c); /* true: nothing is under way, and what was is settled; it may be over by that */
+bool send_has_all(const struct conn *c); /* of the out list */
+void send_heed(struct conn *c); /* it is settled when it has ended; now, if it has */
+void send_wait(struct conn *c); /* for as long as a call takes that does not block; what was not begun is not */
+bool send_forget(struct conn *c); /* the same, and how it went is nobody's concern; true: something was under way, or waited */
 
 /* lend.c */
 bool serve_takes_long(const struct conn *c); /* payloads of LONG_BODY_BYTES and more */

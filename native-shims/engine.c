@@ -190,6 +190,7 @@ static void spin(struct engine *e) {
   for (int rounds = 0; rounds < SPIN_ROUNDS_MAX && uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead;) {
     if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
     if (atomic_load_explicit(&e->serves_told, memory_order_relaxed)) serves_look(e);
+    if (atomic_load_explicit(&e->sends_told, memory_order_relaxed)) sends_look(e);
     for (unsigned i = 0; i < e->hot_count && e->event_count == 0;) {
       if (conn_look(e, e->hot[i])) i += 1;
       else e->hot[i] = e->hot[--e->hot_count];

@@ -9,6 +9,7 @@
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
  *   serve.c   plain writes and reads of connections, by threads of their own        lend.c    their sockets, lent and taken back
  *   order.c   the order among connections that are served together
+ *   send.c    long sends, by threads of their own
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes
  *   pressure.c  what keeps us from waiting for ourselves when memory is short
@@ -16,7 +17,7 @@
  *
  * Rules of all parts:
  * - everything but the I/O threads runs on the main thread; they touch jobs, legs' flags, lanes and payload bytes, nothing else
- * - so do the threads of serve.c, which touch what they were lent
+ * - so do the threads of serve.c, which touch what they were lent, and those of send.c, which touch what they were given
  * - nothing here decides about a payload: TypeScript says where its bytes go, by handles, or for a connection's plain writes beforehand
  * - no outside input, errno or failed allocation ends the process: it is the error of that operation or connection
  * - TypeScript checks its own calls (handles live, ranges inside) before they come here, since only it can throw at the
@@ -121,6 +122,8 @@ struct creq;
 
 struct lane;
 struct serve;
+struct send;
+struct senders;
 
 struct io_thread {
   pthread_t thread;
@@ -199,7 +202,12 @@ struct engine {
   uint32_t conn_serial;
   struct conn *dirty;
   struct room room;
+  struct senders *senders; /* NULL: none */
+  bool senders_tried;
+  struct send *given;
+  atomic_bool sends_told; /* a hint, as `some_done` is */
   struct creq *spare_creqs;
+  unsigned asked; /* requests in flight of all clients' connections */
   uint8_t scratch[65536]; /* what is read to be thrown away */
 
   struct leg *legs[LEGS_MAX];
@@ -293,6 +301,10 @@ void serve_heeded(struct engine *e, uint32_t conn);           /* what was asked 
 double serve_answered(struct engine *e, uint32_t conn);
 void serves_look(struct engine *e);
 void serves_stop(struct engine *e);
+
+/* send.c */
+void sends_look(struct engine *e);
+void sends_stop(struct engine *e); /* what is sent after this is sent by the main thread */
 
 /* pressure.c: once touched it stays in memory, where the process has asked for that; 0 or an errno */
 int memory_keep(void *at, size_t bytes);

@@ -164,6 +164,7 @@ void io_on_done(uv_async_t *h) {
 
   io_look(e);
   if (e->serves != NULL) serves_look(e);
+  if (atomic_load_explicit(&e->sends_told, memory_order_relaxed)) sends_look(e);
 }
 
 void io_watch(struct engine *e, bool on) {

@@ -102,6 +102,7 @@ static void on_end(void *argument) {
   e->dead = true;
   io_stop(e);
   serves_stop(e);
+  sends_stop(e);
   conns_silence(e);
   uv_check_stop(&e->check);
   uv_idle_stop(&e->idle);
