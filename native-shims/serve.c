@@ -26,6 +26,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -40,6 +41,8 @@
 #define ASKED_AGAIN_MAX 2u
 #define SPIN_SKIPS_MAX 1024u
 #define RELAXES 20u
+/* A disk makes marks durable in less than so many times the engine's spin, or it is not waited for awake. */
+#define MARKS_SPINS 8u
 
 /* ------------------------------------------------------------------------------------------------------------ the leg */
 
@@ -386,6 +389,9 @@ static enum received receive(struct seat *t) {
 
 /* ---------------------------------------------------------------------------------------------------------- the thread */
 
+/* Behind what is in hand; else making room would cost more than what is gained. */
+static bool can_take_more(const struct seat *t) { return t->fill < SERVE_BUFFER_BYTES || t->pos >= SERVE_BUFFER_BYTES / 4; }
+
 /* Of late something had to wait for marks: they are asked for as soon as they are known to be lacking. */
 static bool pump(struct seat *t) {
   enum received r;
@@ -393,8 +399,7 @@ static bool pump(struct seat *t) {
   t->pumped += 1;
   if (t->pumped < PUMP_BY) return true;
   t->pumped = 0;
-  /* Making room would cost more than what is gained. */
-  if (t->fill == SERVE_BUFFER_BYTES && t->pos < SERVE_BUFFER_BYTES / 4) return true;
+  if (!can_take_more(t)) return true;
   r = receive(t);
   /* What is not to wait stays behind what is executed now: it is met there. */
   if (r == RECEIVED || r == RECEIVED_MORE) (void)ask(t);
@@ -496,9 +501,24 @@ static bool expects_long(const struct server *w) {
   return false;
 }
 
+static bool skips(struct waits_awake *a) {
+  if (a->skips == 0) return false;
+  a->skips -= 1;
+  return true;
+}
+
+/* In vain: the next waits are asleep, ever more of them; the first success brings this back. */
+static void missed(struct waits_awake *a) {
+  if (a->misses < 16) a->misses += 1;
+  a->skips = a->misses < 2 ? 0 : 1u << (a->misses - 1);
+  if (a->skips > SPIN_SKIPS_MAX) a->skips = SPIN_SKIPS_MAX;
+}
+
+static bool is_wanted(const struct serve *s) { return atomic_load(&s->ending) || atomic_load(&s->parking); }
+
 /*
- * After few requests the next one is often some microseconds away: it is waited for awake, which saves a wake-up. When that was in vain, the
- * next waits are asleep, ever more of them; the first success brings this back. True: something has come, or may leave, or a stream has ended.
+ * After few requests the next one is often some microseconds away: it is waited for awake, which saves a wake-up. True: something has come, or
+ * may leave, or a stream has ended.
  */
 static bool awake(struct server *w, bool *over) {
   struct serve *s = w->s;
@@ -506,14 +526,11 @@ static bool awake(struct server *w, bool *over) {
   uint64_t until;
 
   if (s->rules.allowed == NULL || s->e->spin_ns == 0 || w->of_late > SPIN_REQUESTS_MAX * w->count || expects_long(w)) return false;
-  if (w->spin_skips > 0) {
-    w->spin_skips -= 1;
-    return false;
-  }
+  if (skips(&w->for_more)) return false;
   until = now_ns() + s->e->spin_ns;
   do {
     if (look(w, over)) {
-      w->spin_misses = 0;
+      w->for_more.misses = 0;
       return true;
     }
     if (held) {
@@ -522,10 +539,34 @@ static bool awake(struct server *w, bool *over) {
       /* Another thread is at it: to be asked for less often, but not to give the processor away, which was measured to take far longer. */
       for (unsigned i = 0; i < RELAXES; i += 1) relax();
     }
-  } while (!atomic_load(&s->ending) && !atomic_load(&s->parking) && now_ns() < until);
-  if (w->spin_misses < 16) w->spin_misses += 1;
-  w->spin_skips = w->spin_misses < 2 ? 0 : 1u << (w->spin_misses - 1);
-  if (w->spin_skips > SPIN_SKIPS_MAX) w->spin_skips = SPIN_SKIPS_MAX;
+  } while (!is_wanted(s) && now_ns() < until);
+  missed(&w->for_more);
+  return false;
+}
+
+/*
+ * While a mark is made durable, those of what comes meanwhile are asked for, and the write goes on as soon as it may. Whoever makes it durable,
+ * and the client, may need this processor. True: the mark is answered, or something has come that is not to wait, or a stream has ended.
+ */
+static bool awake_for_marks(struct server *w, bool *over) {
+  struct serve *s = w->s;
+  struct seat *t = &w->first[0];
+  uint64_t until;
+
+  if (s->e->spin_ns == 0 || skips(&w->for_marks)) return false;
+  until = now_ns() + MARKS_SPINS * s->e->spin_ns;
+  do {
+    enum received r;
+    if (is_answered(t)) {
+      w->for_marks.misses = 0;
+      return true;
+    }
+    r = can_take_more(t) ? receive(t) : RECEIVED_NOTHING;
+    *over = r == RECEIVED_END;
+    if (*over || ((r == RECEIVED || r == RECEIVED_MORE) && !ask(t))) return true;
+    sched_yield();
+  } while (!is_wanted(s) && now_ns() < until);
+  missed(&w->for_marks);
   return false;
 }
 
@@ -656,7 +697,7 @@ static void serve_lent(struct server *w) {
     if (!on) return;
     if (room) continue;
     if (kept(w) != KEPT_FREE) {
-      bool over = false, here = !w->first[0].waits && awake(w, &over);
+      bool over = false, here = w->first[0].waits ? awake_for_marks(w, &over) : awake(w, &over);
       w->of_late = 0;
       on = !over;
       if (here) continue;

@@ -68,6 +68,12 @@ struct seat {
   int error;                         /* of the socket, met here */
 };
 
+/* How waiting awake went of late. */
+struct waits_awake {
+  unsigned misses; /* in a row */
+  unsigned skips;  /* still to be left out after them */
+};
+
 /* A thread, and what it serves: `count` seats of `s` from `first` on. */
 struct server {
   struct serve *s;
@@ -79,7 +85,7 @@ struct server {
 
   /* The thread's. */
   unsigned of_late; /* requests since something was waited for last */
-  unsigned spin_misses, spin_skips;
+  struct waits_awake for_more, for_marks;
   bool quiet_told;
 };
 

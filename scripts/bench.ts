@@ -8,6 +8,7 @@
 import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import path from 'node:path';
+import { TMPFS } from './benchmark/arguments.ts';
 import { checkBuilt } from './benchmark/built.ts';
 import { chart } from './benchmark/chart.ts';
 import { measureRow } from './benchmark/measure.ts';
@@ -34,6 +35,7 @@ async function measured(o: Options, run: Run): Promise<Report> {
     rows.push(
       await measureRow(row, {
         folder: run.folder,
+        tmpfs: TMPFS,
         sizes: o.sizes,
         cells,
         sides: row.sides.filter((s) => !o.quick || s.quick),

@@ -2,7 +2,7 @@
  * Measures one row: all sides are started, then each cell is done on all of them in turn, round after round, so that a noisy
  * minute is everybody's. A side that fails is left out from then on, and its reason kept.
  */
-import { statfsSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { engineChoice } from '../../src/io/node/node-io.ts';
 import { findProgram } from '../../test/support/programs.ts';
 import { judge } from './judge.ts';
@@ -15,10 +15,14 @@ const WARM_UP_MAX_SEC = 1;
 /** Besides the files: bitmap files, logs, and what is written to sparse ones. */
 const ROOM_BESIDES_BYTES = 4 * 1024 ** 3;
 const SPARSE_FROM_BYTES = 32 * 1024 ** 3;
+/** What all sides together write to sparse files in memory. */
+const SPARSE_IN_MEMORY_BYTES = 14 * 1024 ** 3;
 
 export interface MeasureOptions {
   /** Below it the row makes a folder of its own. */
   folder: string;
+  /** The same for the files of rows that have them in memory. */
+  tmpfs: string;
   sizes: Sizes;
   cells: readonly Cell[];
   sides: readonly Side[];
@@ -49,6 +53,29 @@ export function roomBytes(sides: readonly Pick<Side, 'targets'>[], sizes: Sizes,
   const legs = sides.reduce((n, s) => n + 1 + s.targets, 0);
   if (sizes.fileBytes >= SPARSE_FROM_BYTES) return ROOM_BESIDES_BYTES;
   return ROOM_BESIDES_BYTES + legs * (onTmpfs ? sizes.touchedBytes : sizes.fileBytes);
+}
+
+const gib = (n: number): string => (n / 1024 ** 3).toFixed(1);
+
+/** Why there is no room for it; undefined: there is. */
+function roomLacking(row: Row, o: MeasureOptions, sizes: Sizes): string | undefined {
+  if (row.inMemory !== true) {
+    const needed = roomBytes(o.sides, sizes, isTmpfs(o.folder));
+    const { bavail, bsize } = statfsSync(o.folder);
+    return bavail * bsize < needed ? `its files need ${gib(needed)} GiB, and ${o.folder} has ${gib(bavail * bsize)} GiB` : undefined;
+  }
+  if (!isTmpfs(o.tmpfs)) return `${o.tmpfs} is no tmpfs`;
+  const needed = sizes.fileBytes >= SPARSE_FROM_BYTES ? SPARSE_IN_MEMORY_BYTES : roomBytes(o.sides, sizes, true);
+  const { bavail, bsize } = statfsSync(o.tmpfs);
+  const free = Math.min(bavail * bsize, availableBytes(readFileSync('/proc/meminfo', 'utf8')));
+  return free < needed ? `its files need ${gib(needed)} GiB of memory, and ${gib(free)} GiB are free in ${o.tmpfs}` : undefined;
+}
+
+/** Of memory, without that others have to give theirs up; from the text of /proc/meminfo. */
+export function availableBytes(meminfo: string): number {
+  const kib = /^MemAvailable: +(\d+) kB$/m.exec(meminfo)?.[1];
+  if (kib === undefined) throw new Error('/proc/meminfo does not say how much memory is available');
+  return Number(kib) * 1024;
 }
 
 class RowRun {
@@ -131,17 +158,14 @@ export async function measureRow(row: Row, o: MeasureOptions): Promise<RowResult
   const sizes = row.sizes?.(o.sizes) ?? o.sizes;
   const { name, title, reference } = row;
   const result: RowResult = { name, title, reference, ...sizes, cells: [], missing: [], verdicts: [] };
-  const { bavail, bsize } = statfsSync(o.folder);
-  const needed = roomBytes(o.sides, sizes, isTmpfs(o.folder));
-  if (bavail * bsize < needed) {
-    const gib = (n: number): string => (n / 1024 ** 3).toFixed(1);
-    const why = `its files need ${gib(needed)} GiB, and ${o.folder} has ${gib(bavail * bsize)} GiB`;
+  const why = roomLacking(row, o, sizes);
+  if (why !== undefined) {
     o.say(`${name} is left out: ${why}`);
     return { ...result, missing: o.sides.map((s) => ({ side: s.name, why })) };
   }
-  const stage = new Stage(o.folder, sizes, o.ending);
+  const stage = new Stage(o.folder, sizes, o.ending, row.inMemory === true ? o.tmpfs : undefined);
   o.onStage(stage);
-  const run = new RowRun(stage, o);
+  const run = new RowRun(stage, { ...o, seconds: Math.min(o.seconds, row.secondsMax ?? o.seconds) });
   try {
     await run.start();
     for (const cell of o.cells) {

@@ -95,6 +95,18 @@ const mirror: Row = {
   ),
 };
 
+/** The same with legs and exported files in memory: what the programs do is compared, and not a disk or its page cache. */
+function inMemory(row: Row, more: { secondsMax?: number } = {}): Row {
+  return {
+    ...row,
+    name: `${row.name}-tmpfs`,
+    title: `${row.title}; files in memory, the intent log on the disk`,
+    quickCells: [],
+    inMemory: true,
+    ...more,
+  };
+}
+
 const numbersOfTargets = [1, 2, 4, 7];
 
 const targets: Row = {
@@ -206,4 +218,21 @@ const latency: Row = {
   sizes: (s) => ({ ...s, touchedBytes: s.fileBytes }),
 };
 
-export const allRows: readonly Row[] = [plain, tcp, node, mirror, targets, flush, fua, intentSmall, intentLarge, resync, latency];
+/** What is written stays in memory until the row ends. */
+const intentLargeInMemory = inMemory(intentLarge, { secondsMax: 2 });
+
+export const allRows: readonly Row[] = [
+  plain,
+  tcp,
+  node,
+  mirror,
+  inMemory(mirror),
+  targets,
+  flush,
+  fua,
+  intentSmall,
+  intentLarge,
+  intentLargeInMemory,
+  resync,
+  latency,
+];

@@ -38,37 +38,50 @@ export interface ServerProcess {
 
 export class Stage {
   readonly folder: string;
+  /** Where legs and exported files lie. */
+  readonly #files: string;
   readonly sizes: Sizes;
   readonly cleanup = new Cleanup();
   readonly #ending: AbortSignal;
   #names = 0;
 
-  constructor(parent: string, sizes: Sizes, ending: AbortSignal) {
+  /** `filesParent`: legs and exported files lie below it rather than with all else. */
+  constructor(parent: string, sizes: Sizes, ending: AbortSignal, filesParent?: string) {
     this.sizes = sizes;
     this.#ending = ending;
-    this.folder = mkdtempSync(path.join(parent, 'r-'));
-    // Large files of small extents take their time, in which signals are still heard.
-    this.cleanup.add(this.folder, () => rm(this.folder, { recursive: true, force: true }));
+    this.folder = this.#made(path.join(parent, 'r-'));
+    this.#files = filesParent === undefined ? this.folder : this.#made(path.join(filesParent, 'nb-'));
     // What the daemons' own support makes lies here as well.
     process.env['TMPDIR'] = this.folder;
   }
 
-  /** A path that nothing has yet; short, for sockets. */
-  fresh(ending: string): string {
-    this.#names += 1;
-    return path.join(this.folder, `${String(this.#names)}.${ending}`);
+  #made(prefix: string): string {
+    const folder = mkdtempSync(prefix);
+    // Large files of small extents take their time, in which signals are still heard.
+    this.cleanup.add(folder, () => rm(folder, { recursive: true, force: true }));
+    return folder;
   }
 
-  /** A file of `fileBytes`: allocated, its first part written and durable; sparse: nothing of it. */
+  /** A path that nothing has yet; short, for sockets. */
+  fresh(ending: string): string {
+    return this.#fresh(this.folder, ending);
+  }
+
+  #fresh(folder: string, ending: string): string {
+    this.#names += 1;
+    return path.join(folder, `${String(this.#names)}.${ending}`);
+  }
+
+  /** A leg, or what is exported: a file of `fileBytes`, allocated, its first part written and durable; sparse: nothing of it. */
   async file(content: Content): Promise<string> {
     const { fileBytes, touchedBytes } = this.sizes;
-    const name = this.fresh('img');
+    const name = this.#fresh(this.#files, 'img');
     const f = await open(name, 'wx');
     try {
       if (content === 'sparse') await f.truncate(fileBytes);
       else {
         // On tmpfs that would take memory for what is never used.
-        if (isTmpfs(this.folder)) await f.truncate(fileBytes);
+        if (isTmpfs(this.#files)) await f.truncate(fileBytes);
         else await this.run('fallocate', ['-l', String(fileBytes), name], FILE_MAX_MS);
         if (content === 'random') await writeRandom(f, touchedBytes);
         else await this.#writeZeroes(name, touchedBytes);

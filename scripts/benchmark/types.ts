@@ -82,6 +82,10 @@ export interface Row {
   reference: string;
   /** Sizes of its own, where those of the options do not fit. */
   sizes?: (general: Sizes) => Sizes;
+  /** Legs and exported files lie in memory (tmpfs); the rest, with the intent log, where all others lie. */
+  inMemory?: boolean;
+  /** Of each run, at most: what it writes has to have room. */
+  secondsMax?: number;
 }
 
 /** Of each leg and exported file. */
