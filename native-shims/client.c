@@ -47,6 +47,8 @@ static void creq_give(struct engine *e, struct creq *r) {
   e->spare_creqs = r;
 }
 
+static bool is_sync(const struct creq *r) { return r->cmd == CMD_FLUSH || (r->flags & CMD_FLAG_FUA) != 0; }
+
 /* Takes `error` for the whole operation unless it is 0; the request's record is gone afterwards. */
 static void retire(struct conn *c, struct creq *r, int error) {
   struct engine *e = c->e;
@@ -58,7 +60,8 @@ static void retire(struct conn *c, struct creq *r, int error) {
     c->places[r->place] = NULL;
     c->free_places[c->free_count++] = r->place;
     c->in_flight -= 1;
-    c->e->asked -= 1;
+    e->asked -= 1;
+    if (is_sync(r)) e->syncs -= 1;
     c->held -= r->held;
   }
   if (error == 0 && r->status != NULL) {
@@ -108,6 +111,10 @@ static void transmit(struct conn *c, struct creq *r) {
   r->serial = c->serial;
   c->in_flight += 1;
   c->e->asked += 1;
+  if (is_sync(r)) {
+    c->e->syncs += 1;
+    conn_hot(c);
+  }
   c->held += r->held;
   put32(p, c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC);
   put16(p + 4, r->flags);

@@ -615,14 +615,15 @@ bool conns_look(struct engine *e) {
 }
 
 /* Of the connections that a request passes through, each waits for the other: all of them are looked at while one is waited for. */
-static void note_hot(struct engine *e, uint32_t id) {
-  e->received = true;
+void conn_hot(struct conn *c) {
+  struct engine *e = c->e;
+
   for (unsigned i = 0; i < e->hot_count; i += 1) {
-    if (e->hot[i] == id) return;
+    if (e->hot[i] == c->id) return;
   }
-  if (e->hot_count < HOT_MAX) e->hot[e->hot_count++] = id;
+  if (e->hot_count < HOT_MAX) e->hot[e->hot_count++] = c->id;
   else {
-    e->hot[e->hot_next] = id;
+    e->hot[e->hot_next] = c->id;
     e->hot_next = (e->hot_next + 1) % HOT_MAX;
   }
 }
@@ -653,7 +654,8 @@ static void on_poll(uv_poll_t *h, int status, int events) {
     conn_flush(c);
   }
   if (c->state != CONN_CLOSED && (events & UV_READABLE) != 0) {
-    note_hot(c->e, c->id);
+    c->e->received = true;
+    conn_hot(c);
     conn_receive(c);
     if (c->last_body >= LONG_BODY_BYTES) c->e->long_of_late = LONG_OF_LATE;
   }

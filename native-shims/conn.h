@@ -32,8 +32,8 @@
 #define EXTENDED_REQUEST_MAGIC 0x21e41c71u
 #define EXTENDED_CHUNK_MAGIC 0x6e8a278cu
 
-enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_BLOCK_STATUS = 7 };
-enum { CMD_FLAG_PAYLOAD_LEN = 1 << 5 };
+enum { CMD_READ = 0, CMD_WRITE = 1, CMD_DISC = 2, CMD_FLUSH = 3, CMD_BLOCK_STATUS = 7 };
+enum { CMD_FLAG_FUA = 1 << 0, CMD_FLAG_PAYLOAD_LEN = 1 << 5 };
 /* The engine's own word, see checksums.ts. */
 enum { CMD_DAMAGED = 0xffff };
 enum { REPLY_FLAG_DONE = 1 };
@@ -214,6 +214,7 @@ uint32_t conn_slice(struct conn *c, size_t length);
 void conn_finish(struct conn *c, int error);
 void conn_close(struct conn *c, int error);
 
+void conn_hot(struct conn *c); /* what it brings is waited for awake */
 void conn_update(struct conn *c); /* polls for what is wanted now */
 bool conn_owe(struct conn *c, const uint8_t *answers, size_t length); /* to be sent before all else; false: no memory, and it is closed */
 void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others; it is to be flushed then */

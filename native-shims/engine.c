@@ -8,6 +8,7 @@
  * of memory. Beside what is promised there is room for one ring of operations that fail because nothing could be promised.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include "engine.h"
@@ -19,7 +20,9 @@
 #define SPIN_PEAK_MAX (2 * 16)
 #define SPIN_ROUNDS_MAX 64
 #define SPIN_JOBS_MAX 2
-#define SPIN_SKIPS_MAX 512u
+/* That many, and so much longer than for anything else. */
+#define SPIN_SYNCS_MAX 3u
+#define SYNC_SPINS 10u
 
 enum { OP_COMPLETE = 1, OP_FREE, OP_READ, OP_WRITE, OP_SYNC, OP_ZERO, OP_EXTENTS, OP_SEND, OP_REPLY, OP_REPLY_STATUS, OP_CLOSED };
 
@@ -166,28 +169,32 @@ static void deliver_all(struct engine *e) {
   conns_flush(e);
 }
 
+/* A few syncs, and nothing else of ours: quick disks take hardly longer for one than a sleep and a wake-up do. */
+static bool waits_for_syncs(const struct engine *e) { return e->syncs > 0 && e->syncs <= SPIN_SYNCS_MAX; }
+
+static uint64_t spin_ns(const struct engine *e) { return waits_for_syncs(e) ? SYNC_SPINS * e->spin_ns : e->spin_ns; }
+
 /*
  * While batches have few events the next one is often some microseconds away: it is waited for awake, which saves two wake-ups.
  * When that was in vain, the next spins are left out, ever more of them; the first success brings spinning back. What is not delivered here
  * is by the next iteration, once the loop has polled.
  */
 static void spin(struct engine *e) {
-  uint64_t until;
+  struct waits_awake *waits = waits_for_syncs(e) ? &e->for_syncs : &e->for_more;
+  uint64_t until, end;
   bool found = false;
 
   if (e->spin_ns == 0 || e->dead || !e->delivered || e->recent_peak > SPIN_PEAK_MAX || e->event_count > 0) return;
-  if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && !e->received)) return;
+  if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && !e->received && !waits_for_syncs(e))) return;
   if (e->long_of_late > 0) {
     e->long_of_late -= 1;
     return;
   }
-  if (e->spin_skips > 0) {
-    e->spin_skips -= 1;
-    return;
-  }
+  if (awake_skips(waits)) return;
   io_watch(e, true);
-  until = uv_hrtime() + e->spin_ns;
-  for (int rounds = 0; rounds < SPIN_ROUNDS_MAX && uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead;) {
+  until = uv_hrtime() + spin_ns(e);
+  end = until + SPIN_ROUNDS_MAX * e->spin_ns;
+  while (uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead) {
     if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
     if (atomic_load_explicit(&e->serves_told, memory_order_relaxed)) serves_look(e);
     if (atomic_load_explicit(&e->sends_told, memory_order_relaxed)) sends_look(e);
@@ -195,21 +202,21 @@ static void spin(struct engine *e) {
       if (conn_look(e, e->hot[i])) i += 1;
       else e->hot[i] = e->hot[--e->hot_count];
     }
-    if (e->event_count == 0) continue;
+    if (e->event_count == 0) {
+      /* Whoever is to answer may need this processor. */
+      if (waits_for_syncs(e)) sched_yield();
+      continue;
+    }
     found = true;
     /* No answer leaves before what others have sent already is in hand, as it is where the loop has polled (M4). */
     if (!conns_look(e)) break;
-    rounds += 1;
     deliver_all(e);
-    until = uv_hrtime() + e->spin_ns;
+    until = uv_hrtime() + spin_ns(e);
+    if (until > end) until = end;
   }
   io_watch(e, false);
-  if (found) e->spin_misses = 0;
-  else {
-    if (e->spin_misses < 16) e->spin_misses += 1;
-    e->spin_skips = e->spin_misses < 2 ? 0 : 1u << (e->spin_misses - 1);
-    if (e->spin_skips > SPIN_SKIPS_MAX) e->spin_skips = SPIN_SKIPS_MAX;
-  }
+  if (found) waits->misses = 0;
+  else awake_missed(waits);
 }
 
 void engine_on_check(uv_check_t *h) {

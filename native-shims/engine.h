@@ -120,6 +120,28 @@ struct job;
 struct leg;
 struct creq;
 
+/* How waiting awake, by a thread, has gone of late. */
+struct waits_awake {
+  unsigned misses; /* in a row */
+  unsigned skips;  /* waits that are still to be asleep after them */
+};
+
+#define AWAKE_SKIPS_MAX 1024u
+
+/* This wait is to be asleep. */
+static inline bool awake_skips(struct waits_awake *a) {
+  if (a->skips == 0) return false;
+  a->skips -= 1;
+  return true;
+}
+
+/* It was in vain: the next ones are asleep, ever more of them. After a success `misses` is 0 again. */
+static inline void awake_missed(struct waits_awake *a) {
+  if (a->misses < 16) a->misses += 1;
+  a->skips = a->misses < 2 ? 0 : 1u << (a->misses - 1);
+  if (a->skips > AWAKE_SKIPS_MAX) a->skips = AWAKE_SKIPS_MAX;
+}
+
 struct lane;
 struct serve;
 struct send;
@@ -169,8 +191,7 @@ struct engine {
   bool idle_on;
   uint64_t linger_ms;
   uint64_t spin_ns;
-  unsigned spin_misses; /* in a row */
-  unsigned spin_skips;  /* spins still to be left out after misses */
+  struct waits_awake for_more, for_syncs;
   bool delivered;       /* in this loop iteration */
   size_t recent_peak;   /* events of the largest batch of late, times 16 */
   bool received;         /* by any connection, in this loop iteration */
@@ -213,6 +234,7 @@ struct engine {
   struct leg *legs[LEGS_MAX];
   struct job *spare_jobs;
   unsigned jobs_in_flight;
+  unsigned syncs; /* in flight, here and at peers: what is to be durable when it is over */
   struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
   unsigned batch_count;
   struct job *reads_first, *reads_last; /* for the next turn: enough was read in place in this one */

@@ -39,7 +39,6 @@
 /* While some have to wait for marks: after so many more is received, so that its marks are asked for while these are executed. */
 #define PUMP_BY 4u
 #define ASKED_AGAIN_MAX 2u
-#define SPIN_SKIPS_MAX 1024u
 #define RELAXES 20u
 /* A disk makes marks durable in less than so many times the engine's spin, or it is not waited for awake. */
 #define MARKS_SPINS 8u
@@ -501,19 +500,6 @@ static bool expects_long(const struct server *w) {
   return false;
 }
 
-static bool skips(struct waits_awake *a) {
-  if (a->skips == 0) return false;
-  a->skips -= 1;
-  return true;
-}
-
-/* In vain: the next waits are asleep, ever more of them; the first success brings this back. */
-static void missed(struct waits_awake *a) {
-  if (a->misses < 16) a->misses += 1;
-  a->skips = a->misses < 2 ? 0 : 1u << (a->misses - 1);
-  if (a->skips > SPIN_SKIPS_MAX) a->skips = SPIN_SKIPS_MAX;
-}
-
 static bool is_wanted(const struct serve *s) { return atomic_load(&s->ending) || atomic_load(&s->parking); }
 
 /*
@@ -526,7 +512,7 @@ static bool awake(struct server *w, bool *over) {
   uint64_t until;
 
   if (s->rules.allowed == NULL || s->e->spin_ns == 0 || w->of_late > SPIN_REQUESTS_MAX * w->count || expects_long(w)) return false;
-  if (skips(&w->for_more)) return false;
+  if (awake_skips(&w->for_more)) return false;
   until = now_ns() + s->e->spin_ns;
   do {
     if (look(w, over)) {
@@ -540,7 +526,7 @@ static bool awake(struct server *w, bool *over) {
       for (unsigned i = 0; i < RELAXES; i += 1) relax();
     }
   } while (!is_wanted(s) && now_ns() < until);
-  missed(&w->for_more);
+  awake_missed(&w->for_more);
   return false;
 }
 
@@ -553,7 +539,7 @@ static bool awake_for_marks(struct server *w, bool *over) {
   struct seat *t = &w->first[0];
   uint64_t until;
 
-  if (s->e->spin_ns == 0 || skips(&w->for_marks)) return false;
+  if (s->e->spin_ns == 0 || awake_skips(&w->for_marks)) return false;
   until = now_ns() + MARKS_SPINS * s->e->spin_ns;
   do {
     enum received r;
@@ -566,7 +552,7 @@ static bool awake_for_marks(struct server *w, bool *over) {
     if (*over || ((r == RECEIVED || r == RECEIVED_MORE) && !ask(t))) return true;
     sched_yield();
   } while (!is_wanted(s) && now_ns() < until);
-  missed(&w->for_marks);
+  awake_missed(&w->for_marks);
   return false;
 }
 

@@ -68,12 +68,6 @@ struct seat {
   int error;                         /* of the socket, met here */
 };
 
-/* How waiting awake went of late. */
-struct waits_awake {
-  unsigned misses; /* in a row */
-  unsigned skips;  /* still to be left out after them */
-};
-
 /* A thread, and what it serves: `count` seats of `s` from `first` on. */
 struct server {
   struct serve *s;
