@@ -128,6 +128,7 @@ static void transmit(struct conn *c, struct creq *r) {
   seal_data(c, &r->out, 0);
   /* DISC has no reply: it is done when it has left. */
   r->replied = r->cmd == CMD_DISC;
+  if (r->replied) c->told_when_sent += 1;
   conn_push(c, &r->out);
 }
 
@@ -179,7 +180,9 @@ void client_sent(struct conn *c, struct out *o) {
   r->sent = true;
   handle_release(c->e, r->payload);
   r->payload = 0;
-  if (r->replied) finish_request(c, r);
+  if (!r->replied) return;
+  c->told_when_sent -= 1;
+  finish_request(c, r);
 }
 
 bool client_payload_unsent(struct conn *c) {
@@ -299,9 +302,13 @@ static void replied(struct conn *c, struct creq *r) {
   }
   next_reply(c);
   r->replied = true;
-  if (r->sent) finish_request(c, r);
+  if (r->sent) {
+    finish_request(c, r);
+    return;
+  }
+  c->told_when_sent += 1;
   /* Perhaps it has, and nobody has looked. */
-  else send_heed(c);
+  send_heed(c);
 }
 
 static void chunk_complete(struct conn *c, struct creq *r) {

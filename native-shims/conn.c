@@ -200,8 +200,8 @@ void conn_finish(struct conn *c, int error) {
   struct engine *e = c->e;
 
   if (c->state == CONN_CLOSED) return;
-  /* Part of it may have left: its end can not be told from the out list any more. */
-  if (send_forget(c)) c->abrupt = true;
+  /* What has left, and was answered, has been done. */
+  send_end(c);
   c->state = CONN_CLOSED;
   uv_timer_stop(&c->timer);
   if (c->server) server_finish(c, error);
@@ -511,6 +511,8 @@ static void parse(struct conn *c) {
 
 static void on_end_of_stream(struct conn *c) {
   c->eof = true;
+  /* The peer may have had all of it, and have left, before the thread that sent it has said so. */
+  send_end(c);
   if (c->server) conn_close(c, 0);
   /* An end in the middle of an answer, or with questions open, is not orderly. */
   else conn_finish(c, c->in_flight > 0 || c->waiting_first != NULL ? ECONNRESET : 0);

@@ -177,6 +177,7 @@ struct conn {
   uint32_t serial;
   struct creq *waiting_first, *waiting_last;
   struct creq *answered; /* whose answer is coming in */
+  uint32_t told_when_sent; /* of those in the out list: answered already, or never to be */
   enum body body;
   uint16_t chunk_type, chunk_flags;
   bool copy_is_last; /* a simple reply's data: the answer is complete after it */
@@ -229,7 +230,7 @@ bool send_settle(struct conn *c); /* true: nothing is under way, and what was is
 bool send_has_all(const struct conn *c); /* of the out list */
 void send_heed(struct conn *c); /* it is settled when it has ended; now, if it has */
 void send_wait(struct conn *c); /* for as long as a call takes that does not block; what was not begun is not */
-bool send_forget(struct conn *c); /* the same, and how it went is nobody's concern; true: something was under way, or waited */
+void send_end(struct conn *c); /* the same, and what has left is settled; why no more has is nobody's concern */
 
 /* lend.c */
 bool serve_takes_long(const struct conn *c); /* payloads of LONG_BODY_BYTES and more */

@@ -326,7 +326,7 @@ void serves_stop(struct engine *e);
 
 /* send.c */
 void sends_look(struct engine *e);
-void sends_stop(struct engine *e); /* what is sent after this is sent by the main thread */
+void sends_stop(struct engine *e); /* the environment is going: nothing is settled after this */
 
 /* pressure.c: once touched it stays in memory, where the process has asked for that; 0 or an errno */
 int memory_keep(void *at, size_t bytes);

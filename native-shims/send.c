@@ -162,7 +162,8 @@ bool send_give(struct conn *c, const struct iovec *parts, size_t count, size_t b
   s->bytes = bytes;
   s->fd = c->fd;
   s->last = all ? c->out_last : NULL;
-  s->heeded = false;
+  /* Else its next look may be at the answer, which may wait for what is still to be sent, or never come. */
+  s->heeded = !all || c->told_when_sent > 0;
   s->next = NULL;
   s->next_given = e->given;
   e->given = s;
@@ -238,11 +239,11 @@ void send_wait(struct conn *c) {
   pthread_mutex_unlock(&p->lock);
 }
 
-bool send_forget(struct conn *c) {
-  if (!is_given(c)) return false;
+void send_end(struct conn *c) {
+  if (!is_given(c)) return;
   send_wait(c);
   take_back(c);
-  return true;
+  if (c->send->sent > 0) conn_settled(c, c->send->sent, 0);
 }
 
 void sends_look(struct engine *e) {
@@ -268,4 +269,5 @@ void sends_stop(struct engine *e) {
   for (unsigned i = 0; i < p->count; i += 1) pthread_join(p->threads[i], NULL);
   senders_free(p);
   e->senders = NULL;
+  atomic_store(&e->sends_told, false);
 }

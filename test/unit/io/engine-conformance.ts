@@ -6,6 +6,7 @@
 import { describe } from 'vitest';
 import { describeChecksums } from './conformance-checksums.ts';
 import { describeClientRole } from './conformance-client.ts';
+import { describeClientLongSends } from './conformance-client-long-sends.ts';
 import { describeClientReplies } from './conformance-client-replies.ts';
 import { describeExtendedClient } from './conformance-extended-client.ts';
 import { describeExtendedServer } from './conformance-extended-server.ts';
@@ -62,6 +63,7 @@ export function describeEngine(
     }
     describeClientRole(inRig);
     describeClientReplies(inRig);
+    describeClientLongSends(inRig);
     describeExtendedServer(inRig);
     describeExtendedClient(inRig);
     describeChecksums(inRig);
