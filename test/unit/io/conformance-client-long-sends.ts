@@ -229,7 +229,8 @@ async function campaign(rig: Rig, seed: number, wire: WireParams): Promise<void>
   expect(hub.engine.usage()).toEqual({ handles: 0, bytes: 0, operations: 0, connections: 0 });
 }
 
-export function describeClientLongSends(inRig: InRig): void {
+/** `roomy`: its sockets take a long write without its peer. */
+export function describeClientLongSends(inRig: InRig, roomy: boolean): void {
   describe('long writes of several client connections', () => {
     for (const [how, wire] of [
       ['with checksums', SEALED],
@@ -331,6 +332,32 @@ export function describeClientLongSends(inRig: InRig): void {
         hub.engine.release(payloads.h);
       }),
     );
+
+    if (roomy) {
+      it(
+        'leave with DISC behind them when their connection is closed in order, wherever they are then',
+        inRig(async (rig) => {
+          const hub = rig.hub();
+          const payloads = payloadsOf(hub, 64 * KIB, 6);
+          for (let round = 0; round < 16; round += 1) {
+            const sessions = [await session(rig, hub, SIMPLE, payloads), await session(rig, hub, SEALED, payloads)];
+            for (const s of sessions) {
+              s.send(NBD_CMD_WRITE, 64 * KIB);
+              if (round % 2 === 0) await rig.turn();
+              s.send(NBD_CMD_DISC);
+            }
+            if (round % 4 < 2) await rig.turn();
+            for (const s of sessions) hub.engine.close(s.conn.id, 0);
+            await rig.until(() => sessions.every((s) => s.conn.closed !== undefined && s.untold === 0 && s.peer.closed !== undefined));
+            for (const s of sessions) {
+              s.check();
+              expect([s.peer.wholes, s.conn.closed, s.peer.closed]).toEqual([2, 0, 0]);
+            }
+          }
+          hub.engine.release(payloads.h);
+        }),
+      );
+    }
 
     it(
       'end with the connection, and are told once, wherever they are then',

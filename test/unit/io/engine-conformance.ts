@@ -63,7 +63,7 @@ export function describeEngine(
     }
     describeClientRole(inRig);
     describeClientReplies(inRig);
-    describeClientLongSends(inRig);
+    describeClientLongSends(inRig, serves === 'in order');
     describeExtendedServer(inRig);
     describeExtendedClient(inRig);
     describeChecksums(inRig);
