@@ -311,6 +311,26 @@ export function describeClientLongSends(inRig: InRig, roomy: boolean): void {
     );
 
     it(
+      'are followed by what is asked for while they leave, though none is answered before all have come',
+      inRig(async (rig) => {
+        const hub = rig.hub();
+        const payloads = payloadsOf(hub, 64 * KIB, 7);
+        const other = await session(rig, hub, SIMPLE, payloads);
+        other.send(NBD_CMD_FLUSH);
+        const s = await session(rig, hub, SIMPLE, payloads);
+        for (let round = 1; round <= 16; round += 1) {
+          s.send(NBD_CMD_WRITE, 64 * KIB);
+          await rig.turn();
+          s.send(NBD_CMD_WRITE, 512, round);
+          await rig.until(() => s.peer.wholes === 2 * round);
+          for (let i = 2 * round - 2; i < 2 * round; i += 1) s.answer(i, 0);
+          await rig.until(() => s.untold === 0);
+        }
+        await end(rig, [s, other], payloads);
+      }),
+    );
+
+    it(
       'are done if they were answered, and the end is orderly, however soon after DISC it comes',
       inRig(async (rig) => {
         const hub = rig.hub();
