@@ -61,7 +61,7 @@ static void retire(struct conn *c, struct creq *r, int error) {
     c->free_places[c->free_count++] = r->place;
     c->in_flight -= 1;
     e->asked -= 1;
-    if (is_sync(r)) e->syncs -= 1;
+    if (is_sync(r)) e->syncs_ended += 1;
     c->held -= r->held;
   }
   if (error == 0 && r->status != NULL) {
@@ -112,7 +112,7 @@ static void transmit(struct conn *c, struct creq *r) {
   c->in_flight += 1;
   c->e->asked += 1;
   if (is_sync(r)) {
-    c->e->syncs += 1;
+    c->e->syncs_begun += 1;
     conn_hot(c);
   }
   c->held += r->held;

@@ -20,7 +20,7 @@
 #define SPIN_PEAK_MAX (2 * 16)
 #define SPIN_ROUNDS_MAX 64
 #define SPIN_JOBS_MAX 2
-/* That many, and so much longer than for anything else. */
+/* That many are waited for so much longer than anything else. */
 #define SPIN_SYNCS_MAX 3u
 #define SYNC_SPINS 10u
 
@@ -169,10 +169,27 @@ static void deliver_all(struct engine *e) {
   conns_flush(e);
 }
 
-/* A few syncs, and nothing else of ours: quick disks take hardly longer for one than a sleep and a wake-up do. */
-static bool waits_for_syncs(const struct engine *e) { return e->syncs > 0 && e->syncs <= SPIN_SYNCS_MAX; }
+/* A few: quick disks take hardly longer for one than a sleep and a wake-up do. */
+static bool waits_for_syncs(const struct engine *e) {
+  unsigned syncs = e->syncs_begun - e->syncs_ended;
 
-static uint64_t spin_ns(const struct engine *e) { return waits_for_syncs(e) ? SYNC_SPINS * e->spin_ns : e->spin_ns; }
+  return syncs > 0 && syncs <= SPIN_SYNCS_MAX;
+}
+
+/*
+ * Until when syncs are waited for awake, where that was `until` before; 0: they are not. Each one is begun to be waited for once, whatever else
+ * comes meanwhile: only the end of a sync is a success. `ended`: how many had ended when this was asked last.
+ */
+static uint64_t syncs_until(struct engine *e, uint64_t until, unsigned *ended) {
+  bool success = until != 0 && *ended != e->syncs_ended, begins;
+
+  if (success) e->for_syncs.misses = 0;
+  *ended = e->syncs_ended;
+  if (!waits_for_syncs(e)) return 0;
+  begins = success || (e->syncs_begun != e->syncs_judged && !awake_skips(&e->for_syncs));
+  e->syncs_judged = e->syncs_begun;
+  return begins ? uv_hrtime() + SYNC_SPINS * e->spin_ns : until;
+}
 
 /*
  * While batches have few events the next one is often some microseconds away: it is waited for awake, which saves two wake-ups.
@@ -180,9 +197,9 @@ static uint64_t spin_ns(const struct engine *e) { return waits_for_syncs(e) ? SY
  * is by the next iteration, once the loop has polled.
  */
 static void spin(struct engine *e) {
-  struct waits_awake *waits = waits_for_syncs(e) ? &e->for_syncs : &e->for_more;
-  uint64_t until, end;
-  bool found = false;
+  uint64_t now, until, for_syncs, end;
+  unsigned ended = e->syncs_ended;
+  bool found = false, for_more;
 
   if (e->spin_ns == 0 || e->dead || !e->delivered || e->recent_peak > SPIN_PEAK_MAX || e->event_count > 0) return;
   if (e->jobs_in_flight > SPIN_JOBS_MAX || (e->jobs_in_flight == 0 && !e->received && !waits_for_syncs(e))) return;
@@ -190,11 +207,14 @@ static void spin(struct engine *e) {
     e->long_of_late -= 1;
     return;
   }
-  if (awake_skips(waits)) return;
+  for_syncs = syncs_until(e, 0, &ended);
+  for_more = for_syncs == 0;
+  if (for_more && ((e->jobs_in_flight == 0 && !e->received) || awake_skips(&e->for_more))) return;
   io_watch(e, true);
-  until = uv_hrtime() + spin_ns(e);
-  end = until + SPIN_ROUNDS_MAX * e->spin_ns;
-  while (uv_hrtime() < until && e->recent_peak <= SPIN_PEAK_MAX && !e->dead) {
+  now = uv_hrtime();
+  until = now + e->spin_ns;
+  end = now + (SYNC_SPINS + SPIN_ROUNDS_MAX) * e->spin_ns;
+  while ((now < until || for_syncs != 0) && now < end && e->recent_peak <= SPIN_PEAK_MAX && !e->dead) {
     if (atomic_load_explicit(&e->pool.some_done, memory_order_relaxed)) io_look(e);
     if (atomic_load_explicit(&e->serves_told, memory_order_relaxed)) serves_look(e);
     if (atomic_load_explicit(&e->sends_told, memory_order_relaxed)) sends_look(e);
@@ -202,21 +222,27 @@ static void spin(struct engine *e) {
       if (conn_look(e, e->hot[i])) i += 1;
       else e->hot[i] = e->hot[--e->hot_count];
     }
-    if (e->event_count == 0) {
+    if (e->event_count > 0) {
+      found = true;
+      /* No answer leaves before what others have sent already is in hand, as it is where the loop has polled (M4). */
+      if (!conns_look(e)) break;
+      deliver_all(e);
+      until = uv_hrtime() + e->spin_ns;
+      for_syncs = syncs_until(e, for_syncs, &ended);
+    } else if (for_syncs != 0) {
       /* Whoever is to answer may need this processor. */
-      if (waits_for_syncs(e)) sched_yield();
-      continue;
+      sched_yield();
     }
-    found = true;
-    /* No answer leaves before what others have sent already is in hand, as it is where the loop has polled (M4). */
-    if (!conns_look(e)) break;
-    deliver_all(e);
-    until = uv_hrtime() + spin_ns(e);
-    if (until > end) until = end;
+    now = uv_hrtime();
+    if (for_syncs != 0 && now >= for_syncs) {
+      awake_missed(&e->for_syncs);
+      for_syncs = 0;
+    }
   }
   io_watch(e, false);
-  if (found) waits->misses = 0;
-  else awake_missed(waits);
+  if (!for_more) return;
+  if (found) e->for_more.misses = 0;
+  else awake_missed(&e->for_more);
 }
 
 void engine_on_check(uv_check_t *h) {

@@ -234,7 +234,8 @@ struct engine {
   struct leg *legs[LEGS_MAX];
   struct job *spare_jobs;
   unsigned jobs_in_flight;
-  unsigned syncs; /* in flight, here and at peers: what is to be durable when it is over */
+  unsigned syncs_begun, syncs_ended; /* here and at peers: what is to be durable when it is over; the difference is in flight */
+  unsigned syncs_judged;             /* of those begun: whether they are waited for awake is decided */
   struct job *batch_first, *batch_last; /* begun in this turn, not yet given to the threads */
   unsigned batch_count;
   struct job *reads_first, *reads_last; /* for the next turn: enough was read in place in this one */

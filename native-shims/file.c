@@ -149,7 +149,7 @@ bool io_look(struct engine *e) {
   while (j != NULL) {
     struct job *next = j->next;
     e->jobs_in_flight -= 1;
-    if (lane_of(j) == LANE_DURABLE) e->syncs -= 1;
+    if (lane_of(j) == LANE_DURABLE) e->syncs_ended += 1;
     finish(e, j);
     j = next;
   }
@@ -185,7 +185,7 @@ void io_kick(struct engine *e) {
   e->jobs_hold = true;
   e->jobs_in_flight += e->batch_count;
   for (const struct job *j = jobs; j != NULL; j = j->next) {
-    if (lane_of(j) == LANE_DURABLE) e->syncs += 1;
+    if (lane_of(j) == LANE_DURABLE) e->syncs_begun += 1;
   }
   e->batch_first = NULL;
   e->batch_last = NULL;
