@@ -2,7 +2,7 @@
  * Measures one row: all sides are started, then each cell is done on all of them in turn, round after round, so that a noisy
  * minute is everybody's. A side that fails is left out from then on, and its reason kept.
  */
-import { readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
 import { engineChoice } from '../../src/io/node/node-io.ts';
 import { findProgram } from '../../test/support/programs.ts';
 import { judge } from './judge.ts';
@@ -64,7 +64,12 @@ function roomLacking(row: Row, o: MeasureOptions, sizes: Sizes): string | undefi
     const { bavail, bsize } = statfsSync(o.folder);
     return bavail * bsize < needed ? `its files need ${gib(needed)} GiB, and ${o.folder} has ${gib(bavail * bsize)} GiB` : undefined;
   }
-  if (!isTmpfs(o.tmpfs)) return `${o.tmpfs} is no tmpfs`;
+  try {
+    if (!isTmpfs(o.tmpfs)) return `${o.tmpfs} is no tmpfs`;
+    accessSync(o.tmpfs, constants.W_OK | constants.X_OK);
+  } catch (e: unknown) {
+    return message(e);
+  }
   const needed = sizes.fileBytes >= SPARSE_FROM_BYTES ? SPARSE_IN_MEMORY_BYTES : roomBytes(o.sides, sizes, true);
   const { bavail, bsize } = statfsSync(o.tmpfs);
   const free = Math.min(bavail * bsize, availableBytes(readFileSync('/proc/meminfo', 'utf8')));

@@ -38,3 +38,16 @@ it('counts room for every leg, and none for sparse files but what is written to 
   expect(roomBytes([{ targets: 1 }], { fileBytes: 2 * GiB, touchedBytes: GiB }, true)).toBe(besides + 2 * GiB);
   expect(roomBytes([{ targets: 0 }], { fileBytes: 64 * GiB, touchedBytes: 64 * GiB })).toBe(besides);
 });
+
+it('measures rows with files in memory as their originals, for no longer, and never unasked in the quick form', () => {
+  const inMemory = allRows.filter((r) => r.inMemory === true);
+  expect(inMemory.map((r) => r.name)).toEqual(['mirror-tmpfs', 'intent-64g-tmpfs']);
+  for (const r of inMemory) {
+    const original = allRows.find((o) => `${o.name}-tmpfs` === r.name);
+    expect([r.cells, r.sides, r.requirements, r.sizes]).toEqual([original?.cells, original?.sides, original?.requirements, original?.sizes]);
+    expect(original?.inMemory).toBe(undefined);
+    expect(r.quickCells).toEqual([]);
+  }
+  // What is written to sparse files is kept in memory as long as the row lasts.
+  expect(inMemory.find((r) => r.name === 'intent-64g-tmpfs')?.secondsMax).toBeLessThanOrEqual(2);
+});
