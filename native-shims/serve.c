@@ -351,9 +351,12 @@ static bool send_answers(struct seat *t) {
 
 enum received { RECEIVED_NOTHING, RECEIVED, RECEIVED_MORE, RECEIVED_END, RECEIVED_NO_ROOM };
 
+/* The next is expected to be so long, of which as much is received and a header, so that little of what follows is ever moved; 0: any length. */
+static size_t long_expected(const struct seat *t) { return t->need >= LONG_BODY_BYTES ? t->need : t->long_whole; }
+
 /* END: the stream is over, which the main thread will meet itself, or broken, which the kernel tells once. MORE: there may be more. */
 static enum received receive(struct seat *t) {
-  size_t left = t->fill - t->pos, room;
+  size_t left = t->fill - t->pos, expected = long_expected(t), room;
   ssize_t n;
 
   if (left == 0 || t->need > SERVE_BUFFER_BYTES - t->pos || t->fill == SERVE_BUFFER_BYTES) {
@@ -364,8 +367,7 @@ static enum received receive(struct seat *t) {
   }
   room = SERVE_BUFFER_BYTES - t->fill;
   if (room == 0) return RECEIVED_NO_ROOM;
-  if (t->long_whole > 0 || t->need >= LONG_BODY_BYTES) {
-    size_t expected = t->need >= LONG_BODY_BYTES ? t->need : t->long_whole;
+  if (expected > 0) {
     size_t limit = (expected > left ? expected - left : 0) + REQUEST_BYTES + t->seal;
     if (limit < room) room = limit;
   }
@@ -530,6 +532,13 @@ static bool awake(struct server *w, bool *over) {
   return false;
 }
 
+/* Of what is long a header would be taken at a time, again and again. */
+static bool takes_meanwhile(const struct seat *t) {
+  size_t expected = long_expected(t);
+
+  return can_take_more(t) && (expected == 0 || t->fill - t->pos < expected + REQUEST_BYTES + t->seal);
+}
+
 /*
  * While a mark is made durable, those of what comes meanwhile are asked for, and the write goes on as soon as it may. Whoever makes it durable,
  * and the client, may need this processor. True: the mark is answered, or something has come that is not to wait, or a stream has ended.
@@ -547,7 +556,7 @@ static bool awake_for_marks(struct server *w, bool *over) {
       w->for_marks.misses = 0;
       return true;
     }
-    r = can_take_more(t) ? receive(t) : RECEIVED_NOTHING;
+    r = takes_meanwhile(t) ? receive(t) : RECEIVED_NOTHING;
     *over = r == RECEIVED_END;
     if (*over || ((r == RECEIVED || r == RECEIVED_MORE) && !ask(t))) return true;
     sched_yield();

@@ -16,6 +16,7 @@ const shims = here('../../native-shims');
 const FLAGS = ['-std=c11', '-O2', '-Wall', '-Wextra', '-Wno-unused-parameter', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-DNAPI_VERSION=8'];
 /** Of what it waits for, which is a fifth of a second: a thread that does not sleep takes nearly all of it. */
 const ASLEEP_US = 20_000;
+const REQUEST_BYTES = 28;
 
 /** Where the headers are that the shim was built with. */
 function headers(): string {
@@ -59,6 +60,10 @@ describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connec
   ])('go on when there is room for answers again, in whatever moment that is (%i connections, by %i threads, seed %i)', async (...of) => {
     const [connections, threads, seed] = of.map(String) as [string, string, string];
     expect(await run('serve-threads', 'ask', connections, threads, '150000', seed)).toBe('all');
+  });
+
+  it('take no more than its header of a long write, while one before it waits awake for its mark', async () => {
+    expect(Number(await run('serve-threads', 'long'))).toBe(REQUEST_BYTES);
   });
 
   it('sleep while nobody takes their answers and others hold the rest of them', async () => {

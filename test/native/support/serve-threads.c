@@ -6,6 +6,7 @@
  *                                    executes what is in hand, and lends them again. Prints whether all were answered.
  *   hold                             one client takes no answers, and one of these is held by what another client has sent, whom nobody serves.
  *                                    Prints how much of the processor its thread takes meanwhile, in microseconds.
+ *   long                             a long write waits awake for its mark, and another comes meanwhile. Prints how many bytes of that are taken.
  */
 #include <errno.h>
 #include <poll.h>
@@ -191,8 +192,17 @@ static void serve_by(struct server *w, struct seat *first, unsigned count) {
   if (w->wake < 0 || !has_begun(&w->thread, serve_thread, w)) exit(2);
 }
 
+/* Nothing is allowed, and it is waited for awake for so long that whatever is done meanwhile is done. */
+static void allow_nothing(void) {
+  s->rules.asks_max = 16;
+  s->seats[0].asks = calloc(ASKS_FIRST + s->rules.asks_max, sizeof(uint32_t));
+  if (s->seats[0].asks == NULL) exit(2);
+  memset(s->rules.allowed, 0, REGIONS / 8);
+  s->e->spin_ns = 20000000;
+}
+
 /* The first `threads` of them are served by a thread each; 1: all are, by one, or with `alone` one is, and the others by nobody. */
-static void begin(unsigned count, unsigned threads, bool alone, size_t answers_max) {
+static void begin(unsigned count, unsigned threads, bool alone, size_t answers_max, bool allowed) {
   FILE *leg = tmpfile();
   pthread_t ticker;
 
@@ -223,6 +233,7 @@ static void begin(unsigned count, unsigned threads, bool alone, size_t answers_m
     t->under_way = calloc(s->rules.under_way_max, sizeof(uint32_t));
     if (t->buffer == NULL || t->under_way == NULL) exit(2);
   }
+  if (!allowed) allow_nothing();
   for (unsigned i = 0; i < threads; i += 1) serve_by(&s->servers[i], &s->seats[i], alone ? 1 : count);
   if (!has_begun(&ticker, ticks_on, NULL)) exit(2);
   lend();
@@ -233,7 +244,7 @@ static void ask(unsigned count, unsigned threads, uint64_t questions, uint32_t s
   unsigned since = 0;
   pthread_t x;
 
-  begin(count, threads, threads > 1, LITTLE_ROOM);
+  begin(count, threads, threads > 1, LITTLE_ROOM, true);
   for (unsigned i = 0; i < count; i += 1) {
     struct client *c = &clients[i];
     c->who = i;
@@ -269,7 +280,7 @@ static void hold(void) {
   unsigned since;
   uint64_t used;
 
-  begin(2, 1, true, READ_MOST * 1024);
+  begin(2, 1, true, READ_MOST * 1024, true);
   all_of(true, clients[1].fd, q, put_request(q, CMD_WRITE, 0, 0, BLOCK));
   for (unsigned i = 0; i < 64; i += 1) all_of(true, clients[0].fd, q, put_request(q, CMD_READ, i, 0, READ_MOST));
   all_of(true, clients[0].fd, q, put_request(q, CMD_WRITE, 64, REGION, BLOCK));
@@ -280,9 +291,23 @@ static void hold(void) {
   printf("%llu\n", (unsigned long long)(used_us(s->servers[0].thread) - used));
 }
 
+static void take_long(void) {
+  static uint8_t q[REQUEST_BYTES + REGION];
+  struct seat *t;
+
+  begin(1, 1, true, LITTLE_ROOM, false);
+  t = &s->seats[0];
+  all_of(true, clients[0].fd, q, put_request(q, CMD_WRITE, 0, 0, REGION));
+  while (__atomic_load_n(t->asks + ASKS_ASKED, __ATOMIC_SEQ_CST) == 0) wait_ns(20000);
+  all_of(true, clients[0].fd, q, put_request(q, CMD_WRITE, 1, REGION, REGION));
+  while (!atomic_load(&s->sleeps)) wait_ns(TICK_NS);
+  printf("%lld\n", (long long)atomic_load(&t->moved) - (long long)sizeof q);
+}
+
 int main(int argc, char **argv) {
   if (argc == 6 && strcmp(argv[1], "ask") == 0) ask((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]), strtoull(argv[4], NULL, 10), (uint32_t)atoi(argv[5]));
   else if (argc == 2 && strcmp(argv[1], "hold") == 0) hold();
+  else if (argc == 2 && strcmp(argv[1], "long") == 0) take_long();
   else return 2;
   return fflush(stdout) == 0 ? 0 : 2;
 }
