@@ -98,8 +98,8 @@ Examples:
 Each side has files of its own: 2 GiB allocated, 1 GiB of it written beforehand, 4 KiB at a time, and used (--quick: 256
 and 128 MiB), in the page cache. NetRAID is run as people run it: real daemons, the intent log on, replies after all sync
 targets. A quiet machine is wanted; the load average is shown. As root on Debian it installs the peers that are missing; what
-is not there is named. The whole run takes about 75 minutes, and some 40 GiB in DIR for the
-time being; rows that have their files in memory take 14 GiB of it, below ${TMPFS}.
+is not there is named. The whole run takes more than an hour, and some 40 GiB in DIR for the time being; rows that have their
+files in memory take 14 GiB of it, below ${TMPFS}. A run that is killed leaves folders nb-* in both.
 
 Exit codes: 0 everything was measured, whether or not it is as fast as required; 1 something could not be measured; 2 wrong usage.
 `;

@@ -97,10 +97,11 @@ const mirror: Row = {
 
 /** The same with legs and exported files in memory: what the programs do is compared, and not a disk or its page cache. */
 function inMemory(row: Row, more: { secondsMax?: number } = {}): Row {
+  const runs = more.secondsMax === undefined ? '' : `; runs of ${String(more.secondsMax)} s at most`;
   return {
     ...row,
     name: `${row.name}-tmpfs`,
-    title: `${row.title}; files in memory, the intent log on the disk`,
+    title: `${row.title}; files in memory, the intent log on the disk${runs}`,
     quickCells: [],
     inMemory: true,
     ...more,
