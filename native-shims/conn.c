@@ -307,7 +307,7 @@ void conn_push(struct conn *c, struct out *o) {
 }
 
 /* `all`: it is the whole out list. */
-static size_t gather(const struct conn *c, struct iovec *v, size_t *bytes, bool *all) {
+static size_t gather(const struct conn *c, struct iovec *v, bool *all) {
   size_t skip = c->out_sent, count = 0;
   struct out *o = c->out_first;
 
@@ -331,8 +331,6 @@ static size_t gather(const struct conn *c, struct iovec *v, size_t *bytes, bool 
       skip = 0;
     } else skip -= o->tail_length;
   }
-  *bytes = 0;
-  for (size_t i = 0; i < count; i += 1) *bytes += v[i].iov_len;
   *all = o == NULL;
   return count;
 }
@@ -416,7 +414,6 @@ static void send_out(struct conn *c) {
 
   while (c->tail == NULL && c->fd >= 0 && c->state != CONN_CLOSED && c->out_first != NULL && !c->blocked) {
     struct msghdr m = {.msg_iov = v};
-    size_t bytes;
     bool all;
     ssize_t n;
 
@@ -425,16 +422,15 @@ static void send_out(struct conn *c) {
       return;
     }
     if (c->state == CONN_CLOSED || c->out_first == NULL || c->blocked) return;
-    m.msg_iovlen = gather(c, v, &bytes, &all);
+    m.msg_iovlen = gather(c, v, &all);
     /* Short ones, however many together, have left before a thread would be awake; and of one that is alone nothing is held up. */
-    if (c->gives && c->out_first->data_length >= LONG_BODY_BYTES && c->e->asked > 1 && send_give(c, v, m.msg_iovlen, bytes, all)) return;
+    if (c->gives && c->out_first->data_length >= LONG_BODY_BYTES && c->e->asked > 1 && send_give(c, v, m.msg_iovlen, all)) return;
     n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     on_sent(c, n, errno);
   }
 }
 
 void conn_flush(struct conn *c) {
-
   if (c->server && c->tail != NULL && c->fd >= 0 && c->state != CONN_CLOSED && !c->blocked) (void)tail_flush(c);
   send_out(c);
   if (c->state == CONN_CLOSED) return;

@@ -225,7 +225,7 @@ bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
 void conn_settled(struct conn *c, ssize_t bytes, int error); /* how a send has gone that was given; it may be over by that */
 
 /* send.c */
-bool send_give(struct conn *c, const struct iovec *parts, size_t count, size_t bytes, bool all); /* `all`: of the out list; false: it is to be sent here */
+bool send_give(struct conn *c, const struct iovec *parts, size_t count, bool all); /* `all`: of the out list; false: it is to be sent here */
 bool send_settle(struct conn *c); /* true: nothing is under way, and what was is settled; it may be over by that */
 bool send_has_all(const struct conn *c); /* of the out list */
 void send_heed(struct conn *c); /* it is settled when it has ended; now, if it has */

@@ -142,7 +142,7 @@ static void senders_start(struct engine *e) {
   else senders_free(p);
 }
 
-bool send_give(struct conn *c, const struct iovec *parts, size_t count, size_t bytes, bool all) {
+bool send_give(struct conn *c, const struct iovec *parts, size_t count, bool all) {
   struct engine *e = c->e;
   struct senders *p;
   struct send *s = c->send;
@@ -159,7 +159,8 @@ bool send_give(struct conn *c, const struct iovec *parts, size_t count, size_t b
   }
   memcpy(s->parts, parts, count * sizeof *parts);
   s->count = count;
-  s->bytes = bytes;
+  s->bytes = 0;
+  for (size_t i = 0; i < count; i += 1) s->bytes += parts[i].iov_len;
   s->fd = c->fd;
   s->last = all ? c->out_last : NULL;
   /* Else its next look may be at the answer, which may wait for what is still to be sent, or never come. */
