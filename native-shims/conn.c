@@ -139,17 +139,17 @@ static void conn_destroy(struct conn *c) {
 
 static bool is_reading(const struct conn *c) { return !c->eof && !c->stalled && !c->lent; }
 
-/* Nothing of it is in hand: all that was received is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
+/* Nothing of it is in hand: all that was parsed is answered, and the answers are with the kernel. After a long payload the next one is expected to be long too. */
 bool conn_may_lend(const struct conn *c) {
-  return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->fill == c->pos && c->in_flight == 0 && c->out_first == NULL && c->tail == NULL && !c->eof &&
-         !c->stalled && !c->blocked && (c->last_body < LONG_BODY_BYTES || serve_takes_long(c));
+  return c->state == CONN_OPEN && c->receiving && c->unit == UNIT_HEAD && c->in_flight == 0 && c->out_first == NULL && c->tail == NULL && !c->eof &&
+         (!c->stalled || c->settles) && !c->blocked && (c->last_body < LONG_BODY_BYTES || serve_takes_long(c));
 }
 
 void conn_update(struct conn *c) {
   int mask = 0;
 
   if (!c->poll_open || c->fd < 0) return;
-  if (c->seat != NULL && !c->lent && !c->keep && conn_may_lend(c)) serve_lend(c);
+  if (c->seat != NULL && !c->lent && !c->keep && c->fill == c->pos && conn_may_lend(c)) serve_lend(c);
   if (c->draining || is_reading(c)) mask |= UV_READABLE;
   if (c->blocked) mask |= UV_WRITABLE;
   if (mask == c->mask) return;
@@ -290,8 +290,7 @@ void conns_silence(struct engine *e) {
 
 /* ------------------------------------------------------------------------------------------------------------ sending */
 
-/* It is flushed in this turn of the loop. */
-static void make_dirty(struct conn *c) {
+void conn_dirty(struct conn *c) {
   if (c->is_dirty) return;
   c->is_dirty = true;
   c->next_dirty = c->e->dirty;
@@ -303,7 +302,7 @@ void conn_push(struct conn *c, struct out *o) {
   if (c->out_last == NULL) c->out_first = o;
   else c->out_last->next = o;
   c->out_last = o;
-  make_dirty(c);
+  conn_dirty(c);
 }
 
 /* `all`: it is the whole out list. */
@@ -359,6 +358,11 @@ static void let_go_of_slab(struct conn *c) {
   c->fill = 0;
 }
 
+void conn_emptied(struct conn *c) {
+  let_go_of_slab(c);
+  conn_update(c);
+}
+
 bool conn_owe(struct conn *c, const uint8_t *answers, size_t length) {
   c->tail = malloc(length);
   if (c->tail == NULL) {
@@ -405,7 +409,7 @@ static void on_sent(struct conn *c, ssize_t bytes, int error) {
 
 void conn_settled(struct conn *c, ssize_t bytes, int error) {
   on_sent(c, bytes, error);
-  if (c->state != CONN_CLOSED && c->out_first != NULL) make_dirty(c);
+  if (c->state != CONN_CLOSED && c->out_first != NULL) conn_dirty(c);
 }
 
 /* Sends what it can, or gives it to a thread; of what is under way there it is told when there is more. */
@@ -436,14 +440,12 @@ void conn_flush(struct conn *c) {
   if (c->state == CONN_CLOSED) return;
   if (c->read_on) {
     c->read_on = false;
-    if (c->stalled && c->state == CONN_OPEN) {
+    if (c->stalled && c->state == CONN_OPEN && !serve_settled(c)) {
       c->stalled = false;
       server_parse(c);
     }
   }
-  if (c->state == CONN_CLOSED) return;
-  let_go_of_slab(c);
-  conn_update(c);
+  if (c->state != CONN_CLOSED) conn_emptied(c);
 }
 
 void conns_flush(struct engine *e) {

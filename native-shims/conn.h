@@ -159,6 +159,8 @@ struct conn {
   uint32_t replying;
   bool receiving;
   bool stalled;
+  bool settles;        /* stalled until all of it is answered: it is to be lent then */
+  uint32_t long_reads; /* that a thread could have answered without a copy, since it was lent last */
   struct sreq *incoming;
   uint16_t incoming_flags;
   uint64_t room_own, room_max; /* of what all hold together; 0: it takes no part */
@@ -220,7 +222,9 @@ void conn_update(struct conn *c); /* polls for what is wanted now */
 bool conn_owe(struct conn *c, const uint8_t *answers, size_t length); /* to be sent before all else; false: no memory, and it is closed */
 void conn_resume(struct conn *c, const uint8_t *bytes, size_t length); /* received for it by others; it is to be flushed then */
 
-bool conn_may_lend(const struct conn *c); /* nothing of it is in hand */
+bool conn_may_lend(const struct conn *c); /* nothing of it is in hand, but for what is not parsed */
+void conn_dirty(struct conn *c); /* it is flushed in this turn of the loop */
+void conn_emptied(struct conn *c); /* all that it had received is elsewhere */
 
 void conn_settled(struct conn *c, ssize_t bytes, int error); /* how a send has gone that was given; it may be over by that */
 
@@ -233,6 +237,8 @@ void send_wait(struct conn *c); /* for as long as a call takes that does not blo
 void send_end(struct conn *c); /* the same, and what has left is settled; why no more has is nobody's concern */
 
 /* lend.c */
+bool serve_settles(struct conn *c, uint16_t cmd, uint64_t length); /* before a request that is not parsed: true: that waits, for it is to be lent first */
+bool serve_settled(struct conn *c); /* what it was stalled for may be over; false: it was not for that */
 bool serve_takes_long(const struct conn *c); /* payloads of LONG_BODY_BYTES and more */
 void serve_lend(struct conn *c); /* with those that are served together with it, where nothing of any is in hand */
 void serve_recall(struct conn *c); /* lent: it is to be given back, and not lent any more */

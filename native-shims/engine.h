@@ -8,7 +8,7 @@
  *   conn.c    sockets: receiving into slabs, gathered sends, ends
  *   server.c  NBD requests in, replies out            client.c  requests out, replies in
  *   serve.c   plain writes and reads of connections, by threads of their own        lend.c    their sockets, lent and taken back
- *   order.c   the order among connections that are served together
+ *   order.c   the order among connections that are served together                  piped.c   long reads without a copy
  *   send.c    long sends, by threads of their own
  *   room.c    what the requests of clients may hold in all
  *   crc.c     checksums of headers and payloads between our own nodes

@@ -33,9 +33,15 @@
 /* A loan that ended before so many were served cost more than it saved. */
 #define WORTH_IT 4u
 #define LEND_SKIPS_MAX 63u
+/* Long READs that are answered by the main thread before it is seen to that they need not be, and for how long that may take. */
+#define SETTLE_AFTER 16u
+#define SETTLES_MS 5u
+
+static void settle_over(struct serve *s);
 
 static void end(struct serve *s) {
   if (atomic_exchange(&s->ending, true)) return;
+  settle_over(s);
   for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
   if (s->servers_count > 0) return;
   /* No thread tells it. */
@@ -53,6 +59,7 @@ void rules_release(napi_env env, struct serve_rules *r) {
 static void seat_close(struct seat *t) {
   if (t->fd >= 0) close(t->fd);
   t->fd = -1;
+  piped_close(t);
   if (t->buffer != NULL) munmap(t->buffer, SERVE_BUFFER_BYTES + t->s->answers_max);
   t->buffer = NULL;
   for (unsigned i = 0; i < SERVE_REFS; i += 1) {
@@ -164,11 +171,11 @@ static int take_seat(struct serve *s, struct conn *c, const struct serve_rules *
   int error;
 
   if (p == MAP_FAILED) return errno;
-  *t = (struct seat){.s = s, .index = s->count, .conn = c->id, .fd = -1, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
+  *t = (struct seat){.s = s, .index = s->count, .conn = c->id, .fd = -1, .pipe = {-1, -1}, .structured = c->structured, .seal = c->seal, .payload_max = c->payload_max};
   t->need = REQUEST_BYTES + c->seal;
   t->wakes_by = 1;
   t->longest = takes_long(s) ? SERVE_BUFFER_BYTES - 2 * (REQUEST_BYTES + 2 * SEAL_BYTES) : LONG_BODY_BYTES - 1;
-  t->longest_read = LONG_BODY_BYTES - 1;
+  t->longest_read = PIPED_MAX_BYTES;
   t->reads = rules->allowed != NULL && s->leg->inline_reads != INLINE_NEVER;
   t->under_way = rules->under_way;
   t->asks = rules->asks;
@@ -223,6 +230,7 @@ static bool may_lend_all(const struct serve *s) {
   for (unsigned i = 0; i < s->count; i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
     if (c == NULL || c->lent || c->keep || !conn_may_lend(c)) return false;
+    if (c->fill - c->pos > SERVE_BUFFER_BYTES) return false;
     /* What of a record is decrypted and not received is not told by its socket (order.c). */
     if (c->ktls && s->count > 1) return false;
   }
@@ -252,19 +260,27 @@ void serve_lend(struct conn *asking) {
     struct seat *t = &s->seats[i];
     struct conn *c = conn_of(t);
     t->ktls = c->ktls;
+    if (t->ktls) t->longest_read = LONG_BODY_BYTES - 1;
     t->pos = 0;
-    t->fill = 0;
+    t->fill = c->fill - c->pos;
+    if (t->fill > 0) memcpy(t->buffer, c->slab->data + c->pos, t->fill);
+    c->pos = c->fill;
+    if (s->settling) uv_timer_stop(&c->timer);
+    c->settles = false;
+    c->stalled = false;
+    c->long_reads = 0;
     t->need = REQUEST_BYTES + t->seal;
     t->scanned = 0;
     t->waits = false;
     t->lacks = false;
     t->came_at = 0;
     atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
-    atomic_store(&t->received, 0);
+    atomic_store(&t->received, t->fill);
     atomic_store(&t->whole_at, t->need);
     s->answered_before += atomic_load_explicit(&t->answered, memory_order_relaxed);
     c->lent = true;
   }
+  s->settling = false;
   atomic_store(&s->parking, false);
   pthread_mutex_lock(&s->lock);
   for (unsigned i = 0; i < s->servers_count; i += 1) s->servers[i].lent = true;
@@ -273,8 +289,79 @@ void serve_lend(struct conn *asking) {
   for (unsigned i = 0; i < s->servers_count; i += 1) server_wake(&s->servers[i]);
   for (unsigned i = 0; i < s->count; i += 1) {
     struct conn *c = conn_of(&s->seats[i]);
-    if (c != asking) conn_update(c);
+    if (c != asking) conn_emptied(c);
   }
+}
+
+static void lend_less(struct serve *s) {
+  if (s->lend_skips < LEND_SKIPS_MAX) s->lend_skips = 2 * s->lend_skips + 1;
+}
+
+/* Whoever was to be answered first goes on as it is. */
+static void settle_over(struct serve *s) {
+  if (!s->settling) return;
+  s->settling = false;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct conn *c = conn_of(&s->seats[i]);
+    if (c == NULL) continue;
+    c->long_reads = 0;
+    if (c->state == CONN_OPEN) uv_timer_stop(&c->timer);
+    if (!c->settles) continue;
+    c->settles = false;
+    c->read_on = true;
+    conn_dirty(c);
+  }
+  uv_async_send(&s->e->async);
+}
+
+/* One of them has not been answered in time: perhaps because its client takes nothing, and the others are not to wait for that. */
+static void on_settle_late(uv_timer_t *h) {
+  struct conn *c = h->data;
+  struct serve *s;
+
+  if (c->seat == NULL || !c->seat->s->settling) return;
+  s = c->seat->s;
+  lend_less(s);
+  settle_over(s);
+}
+
+static bool all_there(const struct serve *s) {
+  if (s->count < s->rules.clients) return false;
+  for (unsigned i = 0; i < s->count; i += 1) {
+    if (conn_of(&s->seats[i]) == NULL) return false;
+  }
+  return true;
+}
+
+/*
+ * Whoever always has several requests under way is never without one, and would not be lent: after some that would have been quicker there,
+ * nothing more is begun, of any that are served together. After loans that were not worth it, it is after more.
+ */
+bool serve_settles(struct conn *c, uint16_t cmd, uint64_t length) {
+  struct seat *t = c->seat;
+  struct serve *s;
+
+  if (t == NULL) return false;
+  s = t->s;
+  if (s->settling) {
+    c->settles = true;
+    return true;
+  }
+  if (cmd != CMD_READ || length < LONG_BODY_BYTES || length > t->longest_read || !t->reads) return false;
+  c->long_reads += 1;
+  if (c->in_flight == 0 || c->long_reads <= SETTLE_AFTER * (1 + s->lend_skips) || atomic_load(&s->ending) || !all_there(s)) return false;
+  s->settling = true;
+  s->lend_wait = 0;
+  c->settles = true;
+  uv_timer_start(&c->timer, on_settle_late, SETTLES_MS, 0);
+  return true;
+}
+
+bool serve_settled(struct conn *c) {
+  if (!c->settles) return false;
+  /* Else its last answer, or that of another, or the timer, is what it waits for. */
+  if (c->in_flight == 0) serve_lend(c);
+  return true;
 }
 
 void serve_end(struct engine *e, double op, uint32_t conn) {
@@ -397,7 +484,7 @@ static void take_back(struct serve *s) {
     if (c != NULL) c->lent = false;
   }
   if (answered - s->answered_before >= WORTH_IT) s->lend_skips = 0;
-  else if (s->lend_skips < LEND_SKIPS_MAX) s->lend_skips = 2 * s->lend_skips + 1;
+  else lend_less(s);
   s->lend_wait = s->lend_skips;
   s->returning = true;
   for (unsigned i = 0; i < s->count; i += 1) seat_back(&s->seats[i]);

@@ -129,12 +129,29 @@ void order_answered(struct seat *t, size_t bytes, bool write) {
   if (free) t->answers_free = t->answers_held = t->answers_length;
 }
 
+/* Whoever stalls says so, and then looks whether anybody watches: one of both sees the other. */
+bool order_may_stall(struct seat *t) {
+  if (t->s->count == 1) return true;
+  atomic_store(&t->stalls, true);
+  return t->by->count == 1 && t->answers_free == t->answers_length && atomic_load(&t->s->watchers) == 0;
+}
+
+static void wake_stalled(const struct seat *t) {
+  struct serve *s = t->s;
+
+  for (unsigned i = 0; i < s->count; i += 1) {
+    struct seat *o = &s->seats[i];
+    if (o != t && atomic_load(&o->stalls) && !has_passed(o, atomic_load(&t->held_by[i]))) server_wake(o->by);
+  }
+}
+
 /* True: it is to sleep, and is woken when one of the others has passed; after that, `order_slept`. */
 bool order_may_sleep(struct seat *t) {
   if (t->answers_free == t->answers_length) return true;
   t->watching = true;
   atomic_store(&t->watches, true);
   atomic_fetch_add(&t->s->watchers, 1);
+  wake_stalled(t);
   if (!order_let_go(t) && !t->vague && !atomic_load(&t->s->parking)) return true;
   order_slept(t);
   /* Not for long: another's thread is about to receive. */

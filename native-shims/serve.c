@@ -20,7 +20,7 @@
  *   takes the bits knows of all that may still begin, and whoever takes them after `quiet`, of all. In between, one that is under way
  *   may have had its bit taken before: its end sets it again
  * - long writes of a client that is alone are given back: receiving them here and writing them there at the same time is quicker; so are
- *   reads that have to wait, and long ones. Where several connections have a thread each, that receives and writes while the bytes are warm
+ *   reads that have to wait. Where several connections have a thread each, that receives and writes while the bytes are warm
  * - a write that fails is given back whole, and fails again where it is judged
  * - a thread touches its own record, what others' records show, the leg's descriptor and the bits, nothing else
  */
@@ -200,11 +200,11 @@ static enum step serve_read(struct seat *t, const uint8_t *p, uint64_t offset, s
   struct serve *s = t->s;
   size_t head = t->structured ? CHUNK_BYTES + OFFSET_DATA_BYTES : SIMPLE_REPLY_BYTES;
   uint8_t *to = t->answers + t->answers_length;
-  bool well;
+  bool well, piped = length >= LONG_BODY_BYTES;
 
   if (atomic_load(&s->ending)) return STEP_OTHER;
   if (t->under_way != NULL) __atomic_store_n(t->under_way, SERVE_READS, __ATOMIC_SEQ_CST);
-  well = read_in(t, to + head, offset, length);
+  well = piped ? piped_read(t, offset, length) : read_in(t, to + head, offset, length);
   if (t->under_way != NULL) __atomic_store_n(t->under_way, 0, __ATOMIC_SEQ_CST);
   if (!well) return STEP_OTHER;
   if (t->answers_length == 0) t->answered_at_ns = now_ns();
@@ -217,9 +217,12 @@ static enum step serve_read(struct seat *t, const uint8_t *p, uint64_t offset, s
     put32(to + 16, OFFSET_DATA_BYTES + (uint32_t)length);
     put64(to + CHUNK_BYTES, offset);
   } else put32(to, SIMPLE_REPLY_MAGIC);
-  order_answered(t, head + length, false);
+  order_answered(t, piped ? head : head + length, false);
   return served(t, REQUEST_BYTES);
 }
+
+/* Behind what is in the pipe nothing is put. */
+static size_t room_for_answers(const struct seat *t) { return t->piped > 0 ? 0 : t->s->answers_max - t->answers_length; }
 
 /* The next request: served, not here as a whole yet, for when there is room for its answer, or somebody else's. */
 static enum step serve_next(struct seat *t) {
@@ -235,7 +238,7 @@ static enum step serve_next(struct seat *t) {
   length = get32(p + 24);
   write = get16(p + 6) == CMD_WRITE;
   if (!is_ours(t, p, offset, length)) return STEP_OTHER;
-  if (CHUNK_BYTES + OFFSET_DATA_BYTES + SEAL_BYTES + (write ? 0 : (size_t)length) > t->s->answers_max - t->answers_length) return STEP_FULL;
+  if (CHUNK_BYTES + OFFSET_DATA_BYTES + SEAL_BYTES + (write ? 0 : (size_t)length) > room_for_answers(t)) return STEP_FULL;
   whole = write ? head + (size_t)length + t->seal : head;
   t->need = whole;
   if (left < whole) {
@@ -317,16 +320,16 @@ static bool waits(struct seat *t) {
 
 /* --------------------------------------------------------------------------------------------------------- the sockets */
 
-/* Nothing is awaited of one that has just done its part; of others it is meanwhile, however busy this thread is with this one. */
-static void has_moved(struct seat *t, size_t bytes) {
-  atomic_fetch_add_explicit(&t->moved, (uint64_t)bytes, memory_order_relaxed);
-  atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
-}
+/* In the pipe as well: what is there may leave with the last of the answers. */
+static bool has_free(const struct seat *t) { return t->answers_free > t->answers_sent || (t->piped > 0 && t->answers_free == t->answers_length); }
 
 /* Those that may; false: they can not leave, nor will they; the socket's error is kept. */
 static bool send_answers(struct seat *t) {
+  bool all = t->answers_free == t->answers_length;
+  int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (all && t->piped > 0 ? MSG_MORE : 0);
+
   while (t->answers_sent < t->answers_free) {
-    ssize_t n = send(t->fd, t->answers + t->answers_sent, t->answers_free - t->answers_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = send(t->fd, t->answers + t->answers_sent, t->answers_free - t->answers_sent, flags);
     if (n > 0) {
       t->answers_sent += (size_t)n;
       has_moved(t, (size_t)n);
@@ -337,6 +340,7 @@ static bool send_answers(struct seat *t) {
       return false;
     }
   }
+  if (all && !piped_send(t)) return false;
   /* Room for more. */
   if (t->answers_sent < t->answers_length) {
     if (t->answers_sent < t->s->answers_max / 2) return true;
@@ -411,9 +415,10 @@ static bool pump(struct seat *t) {
 static bool execute_of(struct seat *t) {
   struct serve *s = t->s;
   enum step step;
-  size_t length;
+  size_t room;
 
   atomic_store_explicit(&t->full, false, memory_order_relaxed);
+  atomic_store_explicit(&t->stalls, false, memory_order_relaxed);
   t->lacks_room = false;
   do {
     t->waits = false;
@@ -429,12 +434,13 @@ static bool execute_of(struct seat *t) {
     if (step == STEP_OTHER || (step == STEP_WAITS && !waits(t))) return false;
     if (step == STEP_MORE) t->lacks = false;
     if (step != STEP_FULL) return true;
-    length = t->answers_length;
+    room = room_for_answers(t);
     (void)order_let_go(t);
     if (!send_answers(t)) return false;
-  } while (t->answers_length < length);
+    if (t->piped > 0 && !order_may_stall(t) && !piped_back(t)) return false;
+  } while (room_for_answers(t) > room);
   t->lacks_room = true;
-  if (s->count == 1) return true;
+  if (s->count == 1 || t->piped > 0) return true;
   /* The others do not wait for one that takes no answers. */
   return t->answers_sent == t->answers_free && order_may_be_full(t);
 }
@@ -485,7 +491,7 @@ static enum kept kept(const struct server *w) {
 
   for (unsigned i = 0; i < w->count; i += 1) {
     const struct seat *t = &w->first[i];
-    if (t->answers_free > t->answers_sent) return KEPT_FREE;
+    if (has_free(t)) return KEPT_FREE;
     if (t->answers_length > t->answers_sent) kept = KEPT_HELD;
   }
   return kept;
@@ -576,7 +582,7 @@ static void wake_by(struct seat *t, size_t bytes) {
 /* After all that is whole in hand was executed: what is left is the rest of a request, or answers that nobody has taken yet. */
 static void set_awaits(struct seat *t) {
   /* What waits for its mark, or for room, has come. */
-  short events = t->answers_free > t->answers_sent ? POLLOUT : t->fill > t->pos && t->fill - t->pos < t->need && !t->waits ? POLLIN : 0;
+  short events = has_free(t) ? POLLOUT : t->fill > t->pos && t->fill - t->pos < t->need && !t->waits ? POLLIN : 0;
 
   atomic_store_explicit(&t->awaits, events, memory_order_relaxed);
 }
@@ -617,7 +623,7 @@ static bool asleep(struct server *w) {
 
   for (unsigned i = 0; i < w->count; i += 1) {
     struct seat *t = &w->first[i];
-    short events = t->answers_free > t->answers_sent ? POLLOUT : 0;
+    short events = has_free(t) ? POLLOUT : 0;
     /* One that has no room for answers would go on with what is in hand first. */
     if (has_room_for_more(t)) events |= POLLIN;
     wake_by(t, t->need >= WAKES_BY_BYTES + (t->fill - t->pos) ? WAKES_BY_BYTES : 1);
@@ -653,12 +659,12 @@ static bool asleep(struct server *w) {
 static bool answer_all(struct server *w, bool *room) {
   for (unsigned i = 0; i < w->count; i += 1) {
     struct seat *t = &w->first[i];
-    size_t length = t->answers_length;
+    size_t before = room_for_answers(t);
     bool more = order_let_go(t);
 
     if (!send_answers(t)) return false;
     /* Or what is left is held by others than those that were found not to be full (order_may_be_full). */
-    if (t->lacks_room && (more || t->answers_length < length)) *room = true;
+    if (t->lacks_room && (more || room_for_answers(t) > before)) *room = true;
   }
   return true;
 }
@@ -728,7 +734,10 @@ static void give_back(struct server *w) {
   struct serve *s = w->s;
   bool last;
 
-  for (unsigned i = 0; i < w->count; i += 1) wake_by(&w->first[i], 1);
+  for (unsigned i = 0; i < w->count; i += 1) {
+    wake_by(&w->first[i], 1);
+    (void)piped_back(&w->first[i]);
+  }
   pthread_mutex_lock(&s->lock);
   w->lent = false;
   s->lent -= 1;

@@ -6,6 +6,8 @@
 #include "legs.h"
 
 #define SERVE_BUFFER_BYTES (512u * 1024)
+/* The longest READ that is answered from a pipe (piped.c). */
+#define PIPED_MAX_BYTES (256u * 1024)
 /* Connections, of all threads. */
 #define SERVES_MAX 64u
 
@@ -33,6 +35,7 @@ struct seat {
   atomic_uint_least64_t writes_from, writes_to; /* in the leg; nothing: 0, 0 */
   atomic_bool watches; /* its thread sleeps until another has passed one of `held_by` */
   atomic_bool full;    /* it does not go on before that */
+  atomic_bool stalls;  /* it does not go on before its client has taken what is in the pipe, unless it is woken */
   atomic_uint_least64_t held_by[TOGETHER_MAX]; /* where each of the others has to have passed before more answers leave */
 
   /* The main thread's. */
@@ -56,6 +59,8 @@ struct seat {
   bool reads;        /* READs are served, as far as they need not wait */
   uint8_t *answers;
   size_t answers_length, answers_sent;
+  int pipe[2];       /* -1: none so far */
+  size_t piped;      /* so much is in it, behind the answers */
   uint64_t answered_at_ns; /* the oldest that has not left */
   /* answers_sent <= answers_free <= answers_held <= answers_length: those that may leave, and those that `held_by` is about */
   size_t answers_free, answers_held;
@@ -109,6 +114,7 @@ struct serve {
   unsigned lent, gone; /* so many servers */
 
   /* The main thread's. */
+  bool settling; /* nothing more is begun of any: they are to be lent when all is answered */
   bool silent; /* `quiet` was seen */
   bool joined;
   bool returning;                 /* what came back is being handed on */
@@ -119,6 +125,18 @@ struct serve {
 };
 
 void *serve_thread(void *server);
+
+/* Nothing is awaited of one that has just done its part; of others it is meanwhile, however busy this thread is with this one. */
+static inline void has_moved(struct seat *t, size_t bytes) {
+  atomic_fetch_add_explicit(&t->moved, (uint64_t)bytes, memory_order_relaxed);
+  atomic_store_explicit(&t->awaits, 0, memory_order_relaxed);
+}
+
+/* piped.c */
+bool piped_read(struct seat *t, uint64_t offset, size_t length); /* into the pipe, which is empty; false: nothing of it */
+bool piped_send(struct seat *t); /* after all answers; false: the socket's error is kept */
+bool piped_back(struct seat *t); /* to the answers, which have room for it; false: some of it is lost, and so is the connection */
+void piped_close(struct seat *t);
 
 /* order.c */
 void server_wake(struct server *w);
@@ -132,6 +150,7 @@ void order_answered(struct seat *t, size_t bytes, bool write); /* more answers a
 bool order_let_go(struct seat *t);                             /* true: `answers_free` is more now */
 bool order_may_sleep(struct seat *t);                          /* false: something has changed meanwhile */
 void order_slept(struct seat *t);
+bool order_may_stall(struct seat *t);   /* until its client has taken what is in the pipe; false: others would wait for that */
 bool order_may_be_full(struct seat *t); /* false: it would be for good */
 
 #endif

@@ -86,6 +86,7 @@ void server_stop(struct conn *c) {
   c->need = request_bytes(c) + c->seal;
   /* What still comes is read and thrown away: so the peer's end is noticed, and no unread byte turns our end into a reset. */
   c->stalled = false;
+  c->settles = false;
 }
 
 void server_forget_unanswered(struct conn *c) {
@@ -155,6 +156,10 @@ static void on_header(struct conn *c, const uint8_t *p) {
   /* With extended headers a WRITE must say that its payload follows. One that does not leaves open what the bytes behind it are. */
   if (get32(p) != (c->extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC) || (payload && length > c->payload_max) || (cmd == CMD_WRITE && !payload)) {
     conn_close(c, EINVAL);
+    return;
+  }
+  if (serve_settles(c, cmd, length)) {
+    c->stalled = true;
     return;
   }
   if (c->in_flight > 0 && (c->in_flight >= c->requests_max || c->held + held > c->bytes_max)) {

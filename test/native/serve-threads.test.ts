@@ -33,7 +33,7 @@ describe.skipIf(loadNativeEngine() === undefined)('the threads that serve connec
   };
 
   beforeAll(() => {
-    for (const [program, ...parts] of [['stream-at'], ['serve-threads', 'serve.c', 'order.c']] as const) {
+    for (const [program, ...parts] of [['stream-at'], ['serve-threads', 'serve.c', 'order.c', 'piped.c']] as const) {
       const sources = [here(`support/${program}.c`), ...parts.map((p) => path.join(shims, p))];
       const args = [...FLAGS, '-I', headers(), '-I', shims, '-o', path.join(folder, program), ...sources, '-pthread'];
       const r = spawnSync('gcc', args, { encoding: 'utf8' });
