@@ -225,7 +225,7 @@ static void begin(unsigned count, unsigned threads, bool alone, size_t answers_m
     int pair[2], little = 8192;
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &little, sizeof little) != 0) exit(2);
     clients[i].fd = pair[1];
-    *t = (struct seat){.s = s, .index = i, .fd = pair[0], .need = REQUEST_BYTES, .wakes_by = 1, .reads = true};
+    *t = (struct seat){.s = s, .index = i, .fd = pair[0], .pipe = {-1, -1}, .need = REQUEST_BYTES, .wakes_by = 1, .reads = true};
     t->payload_max = t->longest = 2 * REGION;
     t->longest_read = READ_MOST;
     t->buffer = calloc(1, SERVE_BUFFER_BYTES + answers_max);

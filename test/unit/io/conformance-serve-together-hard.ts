@@ -602,7 +602,7 @@ export function describeServedTogetherHard(inRig: InRig): void {
                 for (const k of ['served', 'told', 'letGo', 'refused'] as const) sums[k] += s[k];
               },
             ),
-            { numRuns: 4, endOnFailure: true },
+            { numRuns: keeps ? 8 : 4, endOnFailure: true },
           );
           check(sums);
         }),

@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NBD_CMD_FLUSH } from '../../../src/nbd/wire/constants.ts';
+import { NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH } from '../../../src/nbd/wire/constants.ts';
 import { BLOCK, BOTH, bytesOf, KIB, read, REGION, REGIONS, served, type Served, unserve, write } from './conformance-serve-marks.ts';
 import { ALLOWED, Device, group, joins, member, servedOf, THREADS_MAX, untilAllServed, untilServed } from './conformance-serve-together.ts';
 import type { InRig } from './engine-conformance.ts';
@@ -138,7 +138,7 @@ export function describeServedTogetherInOrder(inRig: InRig): void {
       ['flush', (): RawRequest => ({ cmd: NBD_CMD_FLUSH })],
       ['write to a region that is not allowed', (): RawRequest => write((REGIONS - 1) * REGION, BLOCK, 3)],
       ['write to more regions than there are words for', (): RawRequest => write(0, 9 * REGION, 3)],
-      ['read that is long', (): RawRequest => read(0, 2 * REGION)],
+      ['durable read', (): RawRequest => ({ ...read(0, 2 * REGION), flags: NBD_CMD_FLAG_FUA })],
     ] as const) {
       it(
         `are told of a ${what} of one, and both are served again, also where the other asks for nothing`,
