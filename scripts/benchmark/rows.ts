@@ -9,9 +9,7 @@ const GiB = 1024 ** 3;
 const MiB = 1024 ** 2;
 /** What may be left to resync after a crash, in the rows about the intent log. */
 const INTENT_MAX_BYTES = 4 * GiB;
-const REGION_BYTES = 256 * 1024;
-const SMALL_REGION_BYTES = 16 * 1024;
-const KEEP_MAX = INTENT_MAX_BYTES / REGION_BYTES;
+const LARGE_REGION_BYTES = 256 * 1024;
 
 const need = (side: string, over: readonly string[], wanted: readonly [Cell, number][]): Requirement[] =>
   wanted.map(([cell, atLeast]) => ({ cell: cell.id, side, over, metric: 'rate', limit: { atLeast } }));
@@ -155,17 +153,16 @@ const fua: Row = {
 /** All regions marked beforehand and kept: the log is there, and never waits. The product can not do without it. */
 const unlogged = { regionBytes: 64 * MiB, config: { keepDirtyMax: 1_000_000, dirtyMax: 10_000_000 } };
 
-/** What is written at random is marked more narrowly: a sync is due after more writes. */
-function smallRegions(content: 'sparse' | 'zeroes'): Side {
-  const kept = INTENT_MAX_BYTES / SMALL_REGION_BYTES;
-  const config = { keepDirtyMax: kept, dirtyMax: kept };
-  const about = 'the same with regions of 16 KiB';
-  return netraid('netraid-16k', about, { world: 'native', targets: 0, content, regionBytes: SMALL_REGION_BYTES, config }, { quick: false });
-}
+/** What is written at random is marked less narrowly: a sync is due after fewer writes. */
+const largeRegions = netraid(
+  'netraid-256k',
+  'the same with regions of 256 KiB',
+  { world: 'native', targets: 0, content: 'sparse', regionBytes: LARGE_REGION_BYTES },
+  { quick: false },
+);
 
 function intent(name: string, title: string, atLeast: number, sizes: (s: Sizes) => Sizes, sparse: boolean): Row {
   const content = sparse ? 'sparse' : 'zeroes';
-  const config = { keepDirtyMax: KEEP_MAX, dirtyMax: KEEP_MAX };
   return {
     name,
     title,
@@ -177,8 +174,8 @@ function intent(name: string, title: string, atLeast: number, sizes: (s: Sizes) 
         content,
         ...unlogged,
       }),
-      netraid('netraid', 'NetRAID with its default regions, at most 4 GiB of them kept marked', { world: 'native', targets: 0, content, config }),
-      ...(sparse ? [smallRegions(content)] : []),
+      netraid('netraid', 'NetRAID with its default regions, at most 4 GiB of them marked', { world: 'native', targets: 0, content }),
+      ...(sparse ? [largeRegions] : []),
     ],
     reference: 'all-marked',
     requirements: [

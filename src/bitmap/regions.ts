@@ -93,6 +93,23 @@ export class RegionMap implements Geometry {
   }
 }
 
+/** Up to here all of a device may stay marked (src/mirror/intent-limits.ts): smaller regions would gain nothing. */
+const MARKED_WHOLE_BYTES = 4 * 1024 ** 3;
+const AUTOMATIC_MIN_BYTES = 16 * 1024;
+const AUTOMATIC_MAX_BYTES = 256 * 1024;
+const AUTOMATIC_MAX_REGIONS = 2 ** 24;
+
+/**
+ * The region size of a device for which none was asked, bytes. Where writes go all over a large device, small regions need fewer syncs of its
+ * legs, and leave less to resync; too many of them take memory.
+ */
+export function automaticRegionBytes(deviceBytes: number): number {
+  if (deviceBytes <= MARKED_WHOLE_BYTES) return AUTOMATIC_MAX_BYTES;
+  let bytes = AUTOMATIC_MIN_BYTES;
+  while (bytes < AUTOMATIC_MAX_BYTES && deviceBytes / bytes > AUTOMATIC_MAX_REGIONS) bytes *= 2;
+  return bytes;
+}
+
 export function isRegionSize(bytes: number): boolean {
   return Number.isInteger(bytes) && bytes >= REGION_MIN_BYTES && bytes <= REGION_MAX_BYTES && Number.isInteger(Math.log2(bytes));
 }

@@ -2,7 +2,7 @@
  * What people may ask of a daemon, carried out. Each action refuses before it changes anything, with one line that says
  * what, where, and what is allowed.
  */
-import { isRegionSize } from '../bitmap/regions.ts';
+import { automaticRegionBytes, isRegionSize } from '../bitmap/regions.ts';
 import { deleteCheckpoint, makeCheckpoint } from '../failover/checkpoint-commands.ts';
 import { seededByWord } from '../failover/membership.ts';
 import { askHeard, lookAfresh } from '../failover/fresh-views.ts';
@@ -38,7 +38,8 @@ import { whatIf } from './what-if.ts';
 
 export interface ActionDefaults {
   version: string;
-  regionBytes: number;
+  /** null: by the device's size. */
+  regionBytes: number | null;
   waitForPreviousSourceSec: number;
 }
 
@@ -172,9 +173,9 @@ export class DaemonControl implements ControlClient {
     const tag = validateTag(p.tag);
     if (this.#d.mirrors.has(tag) || this.#d.broken.has(tag)) throw new ControlError('conflict', `mirror ${tag} exists already on ${node}`);
     if (!p.leg.startsWith('/')) throw new ControlError('bad-request', `leg ${p.leg}: give an absolute path of a file or a block device`);
-    const regionSizeBytes = p.regionBytes ?? this.#defaults.regionBytes;
-    if (!isRegionSize(regionSizeBytes))
-      throw new ControlError('bad-request', `region size ${String(regionSizeBytes)}: allowed is a power of two from 4 KiB to 64 MiB`);
+    const asked = p.regionBytes ?? this.#defaults.regionBytes;
+    if (asked !== null && !isRegionSize(asked))
+      throw new ControlError('bad-request', `region size ${String(asked)}: allowed is a power of two from 4 KiB to 64 MiB`);
     const failover = failoverSettings(p);
     const { sizeBytes, sectorBytes, made } = await prepareFirstLeg(this.#d, p);
     const definition: MirrorDefinition = {
@@ -182,7 +183,7 @@ export class DaemonControl implements ControlClient {
       createId: io.chance.hex64(),
       revision: 1,
       sizeBytes,
-      regionSizeBytes,
+      regionSizeBytes: asked ?? automaticRegionBytes(sizeBytes),
       ...sectorsSaid(sectorBytes),
       nodes: { [node]: { priority: p.priority, leg: p.leg, mode: 'sync' } },
       failureTimeoutMs: p.failureTimeoutMs ?? this.#d.options.failureTimeoutMs,

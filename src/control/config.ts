@@ -10,6 +10,7 @@ import type { NodeName } from '../failover/types.ts';
 import { ADDRESS_RANGES_MAX, AddressRanges, isAddressRange } from '../io/address-ranges.ts';
 import type { ExportTlsMode, LinkTlsMode } from '../io/tls.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
+import { MARKED_BYTES } from '../mirror/intent-limits.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
 import type { ExportRules } from './export-access.ts';
@@ -58,11 +59,11 @@ export interface NodeConfig {
   hookTimeoutMs: number;
   localErrors: MirrorSettings['localErrors'];
   skipEqual: boolean;
-  /** Regions kept marked after their data was proven, and marked at most. */
-  keepDirtyMax: number;
+  /** Regions kept marked after their data was proven, and marked at most; null: by what a mirror's regions hold. */
+  keepDirtyMax: number | null;
   /** After so long without a write none of them is kept. */
   keepDirtyMs: number;
-  dirtyMax: number;
+  dirtyMax: number | null;
   asyncQueueMaxBytes: number;
   payloadMaxBytes: number;
   resyncCopyBytes: number;
@@ -91,7 +92,7 @@ function field<T>(allowed: string, parse: (value: unknown) => T | undefined) {
 }
 
 /** One that may be left out. */
-function setting<T extends string | number | boolean>(
+function setting<T extends string | number | boolean | null>(
   fallback: T,
   allowed: string,
   parse: (value: unknown) => T | undefined,
@@ -126,6 +127,15 @@ const flag = (fallback: boolean) => setting(fallback, 'true or false', (v) => (t
 const count = (fallback: number, min: number, max: number) =>
   setting(fallback, `a whole number from ${String(min)} to ${String(max)}`, (v) =>
     inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max),
+  );
+
+/** A number of regions; null: as many as hold `bytes`. */
+const bySize = (min: number, max: number, bytes: string) =>
+  setting<number | null>(
+    null,
+    `a whole number from ${String(min)} to ${String(max)}`,
+    (v) => inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max),
+    () => `as many regions as hold ${bytes}`,
   );
 
 /** A plain number is a number of bytes. */
@@ -196,9 +206,9 @@ const schema = z.strictObject({
   hookTimeout: duration(HOOK_TIMEOUT_MS, 1000, HOOK_TIMEOUT_MAX_MS),
   localErrors: oneOf<MirrorSettings['localErrors']>(d.localErrors, ['leave', 'pass-on']),
   skipEqual: flag(d.resync.skipEqual),
-  keepDirtyMax: count(d.intent.keepMax, 0, 1_000_000),
+  keepDirtyMax: bySize(0, 1_000_000, formatSize(MARKED_BYTES / 2)),
   keepDirtyFor: duration(d.keepIdleMs, 1000, KEEP_DIRTY_MAX_MS),
-  dirtyMax: count(d.intent.markedMax, 1, 10_000_000),
+  dirtyMax: bySize(1, 10_000_000, formatSize(MARKED_BYTES)),
   asyncQueueMax: size(d.async.bytesMax, MiB, 4096 * MiB),
   payloadMax: size(d.payloadMaxBytes, MiB, 32 * MiB),
   resyncCopy: size(d.resync.copyBytes, 4096, 32 * MiB),
@@ -248,7 +258,7 @@ export function parseConfig(text: string, file: string): NodeConfig {
     }
   }
   if (c.allow !== undefined) requireOwnPeers(new AddressRanges(c.allow), c.peers, fail);
-  if (c.keepDirtyMax > c.dirtyMax)
+  if (c.keepDirtyMax !== null && c.dirtyMax !== null && c.keepDirtyMax > c.dirtyMax)
     fail(['keepDirtyMax'], `${String(c.keepDirtyMax)} is above dirtyMax, which is ${String(c.dirtyMax)}; allowed: at most that`);
   return {
     cluster: c.cluster,
@@ -365,7 +375,7 @@ export function mirrorSettings(c: NodeConfig, t: Tunables): MirrorSettings {
     localErrors: c.localErrors,
     async: { ...d.async, writesMax: t.asyncWritesMax, bytesMax: c.asyncQueueMaxBytes },
     keepIdleMs: c.keepDirtyMs,
-    intent: { ...d.intent, keepMax: c.keepDirtyMax, markedMax: c.dirtyMax },
+    intent: { keepMax: c.keepDirtyMax, markedMax: c.dirtyMax },
     resync: {
       ...d.resync,
       rateMaxBytesPerSec: t.rateMaxBytesPerSec,

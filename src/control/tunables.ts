@@ -8,8 +8,8 @@ import { ConfigError, shown } from './config-error.ts';
 import { WAIT_FOR_PREVIOUS_SOURCE_MAX_SEC } from './schemas.ts';
 
 export interface Tunables {
-  /** LKDR_CHUNK_SIZE (KiB there): the region size of a mirror made without one. */
-  regionBytes: number;
+  /** LKDR_CHUNK_SIZE (KiB there): the region size of a mirror made without one; null: by the device's size. */
+  regionBytes: number | null;
   /** LKDR_SPEED_LIMIT, LKDR_SPEED_LIMIT_MIN (KB a second there). */
   rateMaxBytesPerSec: number;
   rateMinBytesPerSec: number;
@@ -27,7 +27,6 @@ export interface Tunables {
   unknown: string[];
 }
 
-const REGION_DEFAULT_BYTES = 256 * 1024;
 const RATE_MAX_KB = 1_000_000_000;
 const ASYNC_WRITES_MAX = 1_000_000;
 const PREFIX = 'LKDR_';
@@ -99,8 +98,9 @@ export function parseTunables(text: string, file: string, env: Readonly<Record<s
     const why = `${String(minKb)} is above ${names.speedLimit}, which is ${String(maxKb)}; allowed: at most that`;
     throw new ConfigError(g?.file ?? file, g?.line ?? null, names.speedLimitMin, why);
   }
+  const regionKib = take<number | null>(names.chunkSize, chunkSize, null);
   return {
-    regionBytes: take(names.chunkSize, chunkSize, REGION_DEFAULT_BYTES / 1024) * 1024,
+    regionBytes: regionKib === null ? null : regionKib * 1024,
     rateMaxBytesPerSec: maxKb * 1024,
     rateMinBytesPerSec: minKb * 1024,
     asyncWritesMax: take(names.asyncLimit, whole(1, ASYNC_WRITES_MAX), async.writesMax),

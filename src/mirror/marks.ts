@@ -15,17 +15,11 @@ import { IntentLog, type Sharer } from '../bitmap/intent-log.ts';
 import { checkpointMap, checkpointsIn } from '../bitmap/map-names.ts';
 import type { RegionMap } from '../bitmap/regions.ts';
 import type { Log } from '../io/log.ts';
+import { type IntentLimits, type IntentSettings, intentLimits } from './intent-limits.ts';
 import { addWithin } from './unsynced.ts';
 
 export interface DurableWaiter {
   onDurable(tag: number, ok: boolean): void;
-}
-
-export interface IntentLimits {
-  /** Regions kept marked after their data was proven, so that a hot set costs no flush. */
-  keepMax: number;
-  /** Regions marked at most, as far as syncs keep up: what would be resynced after a crash. */
-  markedMax: number;
 }
 
 export interface TellingSharer extends Sharer {
@@ -57,12 +51,12 @@ export class Marks {
   #told: (first: number, last: number) => void = () => undefined;
 
   /** `before`: marks of a smaller size, whose file this one has been made from. */
-  constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentLimits; log: Log; before?: Marks }) {
+  constructor(o: { file: BitmapFile; regions: RegionMap; limits: IntentSettings; log: Log; before?: Marks }) {
     this.file = o.file;
     this.regions = o.regions;
     this.#log = o.log;
-    this.#limits = o.limits;
-    this.intent = new IntentLog(o.file.map('intent'), { markedMax: o.limits.markedMax });
+    this.#limits = intentLimits(o.limits, o.regions.regionBytes);
+    this.intent = new IntentLog(o.file.map('intent'), { markedMax: this.#limits.markedMax });
     if (o.before !== undefined) this.#carryOver(o.before.file);
     for (const name of checkpointsIn(o.file)) this.#checkpoints.set(name, o.file.map(checkpointMap(name)));
     this.#written = [...this.#checkpoints.values()];

@@ -1,6 +1,6 @@
 /** Limits and choices of one mirror device; each limit has its unit last. */
 import type { AsyncLimits } from './async-queue.ts';
-import type { IntentLimits } from './marks.ts';
+import type { IntentSettings } from './intent-limits.ts';
 
 export interface ResyncSettings {
   /** LKDR_SPEED_LIMIT and LKDR_SPEED_LIMIT_MIN, here in bytes a second. */
@@ -23,7 +23,7 @@ export interface MirrorSettings {
   /** leave: a failed local leg leaves the mirror while a target goes on; pass-on: the application gets the error. */
   localErrors: 'leave' | 'pass-on';
   async: AsyncLimits;
-  intent: IntentLimits;
+  intent: IntentSettings;
   resync: ResyncSettings;
   /** How often a bitmap file that can't be written is tried again. */
   marksRetryMs: number;
@@ -38,7 +38,7 @@ export const DEFAULT_SETTINGS: MirrorSettings = {
   requestsMax: 1024,
   localErrors: 'leave',
   async: { writesMax: 4096, bytesMax: 64 * 1024 * 1024, inFlightMax: 128 },
-  intent: { keepMax: 8192, markedMax: 16384 },
+  intent: { keepMax: null, markedMax: null },
   resync: {
     rateMaxBytesPerSec: 500_000 * 1024,
     rateMinBytesPerSec: 20_000 * 1024,

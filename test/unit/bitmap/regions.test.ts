@@ -1,10 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DEVICE_MAX_BYTES, RegionMap, RegionRangeError } from '../../../src/bitmap/regions.ts';
+import { automaticRegionBytes, DEVICE_MAX_BYTES, RegionMap, RegionRangeError } from '../../../src/bitmap/regions.ts';
 
 const KIB = 1024;
 
+const GIB = 2 ** 30;
+
 describe('regions', () => {
+  it.each([
+    [4096, 256],
+    [4 * GIB, 256],
+    [4 * GIB + 512, 16],
+    [64 * GIB, 16],
+    [256 * GIB, 16],
+    [256 * GIB + 512, 32],
+    [1024 * GIB, 64],
+    [4096 * GIB, 256],
+    [DEVICE_MAX_BYTES, 256],
+  ])('of a device of %i bytes are of %i KiB where nothing is said', (deviceBytes, kib) => {
+    expect(automaticRegionBytes(deviceBytes)).toBe(kib * KIB);
+  });
+
   it('counts regions, and makes the last one short', () => {
     const m = new RegionMap({ deviceBytes: 10 * KIB, regionBytes: 4 * KIB });
     expect(m.regionCount).toBe(3);

@@ -1,9 +1,23 @@
 import { describe, expect, it } from 'vitest';
+import { DaemonControl } from '../../../src/control/actions.ts';
 import { newRecord } from '../../../src/failover/record.ts';
 import { DEFAULT_SETTINGS } from '../../../src/mirror/settings.ts';
 import { MIB, REGION, Sim } from './sim.ts';
 
 describe('create', () => {
+  it('takes regions by the size of the device where none are asked for, and none are set', async () => {
+    await Sim.run({ nodes: ['server1'] }, async (sim) => {
+      const control = new DaemonControl(sim.daemon('server1'), { version: '1.2.3', regionBytes: null, waitForPreviousSourceSec: -1 });
+      for (const [tag, sizeBytes, regionBytes] of [
+        ['small', MIB, 256 * 1024],
+        ['large', 8 * 1024 * MIB, 16 * 1024],
+      ] as const) {
+        const s = await control.call('create', sim.createParams({ tag, leg: `/${tag}`, sizeBytes }));
+        expect(s).toMatchObject({ sizeBytes, regionBytes, regions: sizeBytes / regionBytes });
+      }
+    });
+  });
+
   it('makes a mirror and its leg file, out of service until it is told', async () => {
     await Sim.run({ nodes: ['server1'] }, async (sim) => {
       const s = await sim.call('server1', 'create', sim.createParams());

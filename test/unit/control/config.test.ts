@@ -39,9 +39,9 @@ describe('the configuration', () => {
       hookTimeoutMs: 60_000,
       localErrors: 'leave',
       skipEqual: false,
-      keepDirtyMax: 8192,
+      keepDirtyMax: null,
       keepDirtyMs: 600_000,
-      dirtyMax: 16384,
+      dirtyMax: null,
       asyncQueueMaxBytes: 64 * 2 ** 20,
       payloadMaxBytes: 32 * 2 ** 20,
       resyncCopyBytes: 256 * 1024,
@@ -168,6 +168,7 @@ resyncCopiesMax: 1
     [`${least}skipEqual:\n`, 4, 'skipEqual', 'null is not allowed'],
     [`${least}payloadMax: 33MiB\n`, 4, 'payloadMax', 'from 1 MiB to 32 MiB; 32 MiB when it is left out'],
     [`${least}keepDirtyMax: 9\ndirtyMax: 8\n`, 4, 'keepDirtyMax', '9 is above dirtyMax, which is 8'],
+    [`${least}dirtyMax: 0\n`, 4, 'dirtyMax', '0 is not allowed; allowed: a whole number from 1 to 10000000; as many regions as hold 4 GiB when it is left out'],
     [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
     [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
     [
@@ -232,7 +233,7 @@ describe('loading the configuration', () => {
       connectBeforeServing: true,
       checksums: true,
     });
-    expect(tunables.regionBytes).toBe(256 * 1024);
+    expect(tunables.regionBytes).toBeNull();
   });
 
   it('has the settings of the mirror themselves where nothing is said', async () => {

@@ -6,7 +6,7 @@ const parse = (text: string, env: Record<string, string | undefined> = {}) => pa
 describe('tunables', () => {
   it('have the documented defaults', () => {
     expect(parse('')).toEqual({
-      regionBytes: 256 * 1024,
+      regionBytes: null,
       rateMaxBytesPerSec: 500_000 * 1024,
       rateMinBytesPerSec: 20_000 * 1024,
       asyncWritesMax: 4096,
