@@ -14,7 +14,7 @@ export const membershipCommands: readonly CommandSpec[] = [
     positionals: [tag, { ...leg, describe: `${leg.describe} on this node; a file is made when it is absent and --size is given` }],
     options: [
       { name: 'size', value: 'SIZE', describe: "such as 64MiB; default: the leg's size" },
-      { name: 'region', value: 'SIZE', describe: 'what one bit of the bitmap stands for; default: LKDR_CHUNK_SIZE, or by the size: 256KiB up to 4GiB and from 4TiB on, 16KiB to 128KiB in between' },
+      { name: 'region', value: 'SIZE', describe: 'what one bit of the bitmap stands for; default: LKDR_CHUNK_SIZE, or 16KiB to 256KiB by the size' },
       {
         name: 'sector-size',
         value: 'BYTES',

@@ -168,7 +168,12 @@ resyncCopiesMax: 1
     [`${least}skipEqual:\n`, 4, 'skipEqual', 'null is not allowed'],
     [`${least}payloadMax: 33MiB\n`, 4, 'payloadMax', 'from 1 MiB to 32 MiB; 32 MiB when it is left out'],
     [`${least}keepDirtyMax: 9\ndirtyMax: 8\n`, 4, 'keepDirtyMax', '9 is above dirtyMax, which is 8'],
-    [`${least}dirtyMax: 0\n`, 4, 'dirtyMax', '0 is not allowed; allowed: a whole number from 1 to 10000000; as many regions as hold 4 GiB when it is left out'],
+    [
+      `${least}dirtyMax: 0\n`,
+      4,
+      'dirtyMax',
+      '0 is not allowed; allowed: a whole number from 1 to 10000000; as many regions as hold 4 GiB when it is left out',
+    ],
     [`${least}allow: 10.0.0.0/33\n`, 4, 'allow', '"10.0.0.0/33" is not allowed; allowed: ADDRESS or ADDRESS/BITS, such as 10.0.0.0/24'],
     [`${least}allow: []\n`, 4, 'allow', '[] is not allowed'],
     [
