@@ -50,6 +50,8 @@ export interface CollectOptions {
   keepMax: number;
   /** Leave regions whose last write ended under one of that many latest numbers, the open one included; 0. */
   minAgeSeq?: number;
+  /** Take no more than so many out, since whoever writes meanwhile waits; else as many as there are. */
+  most?: number;
 }
 
 /** Of the entries allowed: kept free for regions written while a sync proves others. Fewer syncs of more writes each cost less. */
@@ -170,8 +172,9 @@ export class IntentLog {
   collect(o: CollectOptions): number {
     const keepMax = Math.min(o.keepMax, this.#markedMax);
     const newest = Math.min(this.#proven, this.#seq - (o.minAgeSeq ?? 0));
+    const least = Math.max(keepMax, this.#entries.size - (o.most ?? Infinity));
     let cleared = 0;
-    for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > keepMax; e = this.#idle.next) {
+    for (let e = this.#idle.next; e !== this.#idle && e.endSeq <= newest && this.#entries.size > least; e = this.#idle.next) {
       unlink(e);
       const { region } = e;
       if (e.durable && this.#sharer?.letGo(region) === false) {

@@ -28,6 +28,8 @@ export interface TellingSharer extends Sharer {
 
 /** A power of two. */
 const RECENT = 4096;
+/** Taking so many marks away takes a few milliseconds. */
+const COLLECTED_MOST = 4096;
 
 export class Marks {
   readonly file: BitmapFile;
@@ -193,16 +195,32 @@ export class Marks {
     return this.intent.hasUnproven;
   }
 
-  /** Drops intent marks that are proven, beyond those kept for the hot set; the file follows with the next flush. */
+  /** Drops intent marks that are proven, beyond those kept for the hot set; the file follows with the next flush. How many bits that cleared. */
   collect(keep: boolean): number {
     this.hear();
     return this.intent.collect({ keepMax: keep ? this.#limits.keepMax : 0 });
   }
 
-  /** Drops intent marks that are proven, so that there is room for others. */
-  makeRoom(): void {
-    this.hear();
-    this.intent.collect({ keepMax: Math.min(this.#limits.keepMax, this.intent.keptUnderPressure) });
+  /** The same while requests go on: `turn` resolves when they had theirs. */
+  collectInTurns(keep: boolean, turn: () => Promise<void>): Promise<number> {
+    return this.#collect(keep ? this.#limits.keepMax : 0, turn);
+  }
+
+  /** Of those kept for the hot set, too, as many as there is to be room for others. */
+  makeRoom(turn: () => Promise<void>): Promise<number> {
+    return this.#collect(Math.min(this.#limits.keepMax, this.intent.keptUnderPressure), turn);
+  }
+
+  /** Some at a time: requests are not to wait for all. */
+  async #collect(keepMax: number, turn: () => Promise<void>): Promise<number> {
+    let cleared = 0;
+    for (;;) {
+      this.hear();
+      const before = this.intent.writtenRegions;
+      cleared += this.intent.collect({ keepMax, most: COLLECTED_MOST });
+      if (this.#closed || before - this.intent.writtenRegions < COLLECTED_MOST) return cleared;
+      await turn();
+    }
   }
 
   close(): void {

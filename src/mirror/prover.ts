@@ -53,7 +53,9 @@ export class Prover {
     this.#writesAtLastTick = writes;
     // A hot set keeps its marks, also through a pause; a device that has gone quiet lets go of all of them.
     const quiet = this.#d.clock.now() - this.#quietSince >= this.#d.settings.keepIdleMs;
-    if (this.#d.marks.collect(!quiet) > 0) await this.#d.marks.durable();
+    const { clock } = this.#d;
+    const turn = (): Promise<void> => new Promise((resolve) => clock.after(0, resolve));
+    if ((await this.#d.marks.collectInTurns(!quiet, turn)) > 0) await this.#d.marks.durable();
   }
 
   /** Syncs every leg in session; true: everything written before the call is proven. */

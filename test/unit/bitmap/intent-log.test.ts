@@ -35,6 +35,16 @@ function provenWrite(log: IntentLog, region: number): void {
 }
 
 describe('intent log', () => {
+  it('lets no more marks go at once than it is asked to, the oldest first', () => {
+    const { log, marks } = newLog();
+    for (const region of [5, 2, 9, 0]) provenWrite(log, region);
+    expect(log.collect({ keepMax: 1, most: 2 })).toBe(2);
+    expect(regionsOf(marks)).toEqual([0, 9]);
+    expect(log.collect({ keepMax: 1, most: 2 })).toBe(1);
+    expect(log.collect({ keepMax: 0, most: 2 })).toBe(1);
+    expect(log.collect({ keepMax: 0, most: 2 })).toBe(0);
+  });
+
   it('asks for a flush for a region that is not on disk, and not again once it is', () => {
     const { log, marks } = newLog();
     expect(log.begin(2, 3)).toBe(true);

@@ -4,17 +4,25 @@ import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { RegionMap } from '../../../src/bitmap/regions.ts';
 import { nullLog } from '../../../src/io/log.ts';
 import { Errno } from '../../../src/io/types.ts';
+import type { IntentSettings } from '../../../src/mirror/intent-limits.ts';
 import { Marks, type TellingSharer } from '../../../src/mirror/marks.ts';
 import { settle } from '../../support/manual-clock.ts';
 import { MemoryFiles } from '../../support/memory-files.ts';
 import { BITMAP, durableMap, IDENTITY, REGION } from './rig.ts';
 
-const deviceBytes = 16 * REGION;
+const DEVICE_BYTES = 16 * REGION;
 
-async function make(): Promise<{ files: MemoryFiles; marks: Marks; onDisk: (map: string) => Promise<number[]> }> {
+interface Made {
+  files: MemoryFiles;
+  marks: Marks;
+  onDisk: (map: string) => Promise<number[]>;
+}
+
+async function make(regions = 16, limits: IntentSettings = { keepMax: 2, markedMax: 8 }): Promise<Made> {
+  const deviceBytes = regions * REGION;
   const files = new MemoryFiles();
   const file = await BitmapFile.create(files, BITMAP, { ...IDENTITY, deviceBytes, generation: '00000000000000aa' });
-  const marks = new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits: { keepMax: 2, markedMax: 8 }, log: nullLog });
+  const marks = new Marks({ file, regions: new RegionMap({ deviceBytes, regionBytes: REGION }), limits, log: nullLog });
   return {
     files,
     marks,
@@ -129,10 +137,34 @@ describe('marks', () => {
     expect(await onDisk('intent')).toEqual([]);
   });
 
+  it('that are many go some at a time, and requests have their turn in between', async () => {
+    const { marks, onDisk } = await make(10_000, { keepMax: 1000, markedMax: 10_000 });
+    for (let r = 0; r < 10_000; r += 1) {
+      marks.begin(r, r);
+      marks.intent.end(r, r);
+    }
+    await marks.durable();
+    marks.intent.proven(marks.intent.seal());
+    const left: number[] = [];
+    // What is written meanwhile is not proven by what was.
+    const turn = (): Promise<void> => {
+      left.push(marks.intent.writtenRegions);
+      marks.begin(9999, 9999);
+      marks.intent.end(9999, 9999);
+      return Promise.resolve();
+    };
+    await marks.makeRoom(turn);
+    expect([left, marks.intent.writtenRegions]).toEqual([[5904, 1808], 1000]);
+    expect(await marks.collectInTurns(true, turn)).toBe(0);
+    expect(await marks.collectInTurns(false, turn)).toBe(999);
+    await marks.durable();
+    expect(await onDisk('intent')).toEqual([9999]);
+  });
+
   it('counts bytes of a map, the last region being as long as the device', async () => {
     const { marks } = await make();
     marks.markAllOutOfSync('b');
-    expect(marks.bytes(marks.outOfSync('b'))).toBe(deviceBytes);
+    expect(marks.bytes(marks.outOfSync('b'))).toBe(DEVICE_BYTES);
     expect(marks.bytes(marks.outOfSync('c'))).toBe(0);
   });
 
@@ -224,10 +256,10 @@ describe('marks of a checkpoint', () => {
     marks.addCheckpoint('tuesday');
     marks.dropCheckpoint('tuesday');
     await marks.durable();
-    const { file } = await BitmapFile.open(files, BITMAP, { ...IDENTITY, deviceBytes });
+    const { file } = await BitmapFile.open(files, BITMAP, { ...IDENTITY, deviceBytes: DEVICE_BYTES });
     const next = new Marks({
       file,
-      regions: new RegionMap({ deviceBytes, regionBytes: REGION }),
+      regions: new RegionMap({ deviceBytes: DEVICE_BYTES, regionBytes: REGION }),
       limits: { keepMax: 2, markedMax: 8 },
       log: nullLog,
     });
