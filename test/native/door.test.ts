@@ -10,7 +10,7 @@ import type { IoSocket, Listener } from '../../src/io/types.ts';
 
 const WAIT_MS = 5000;
 const doors = loadDoors();
-const net = createNodeNet(doors);
+const net = createNodeNet({ doors });
 const opened: { listeners: Listener[]; sockets: (Socket | IoSocket)[] } = { listeners: [], sockets: [] };
 
 afterEach(async () => {

@@ -15,6 +15,13 @@ export function describeAddress(a: Address): string {
   return a.kind === 'unix' ? `unix:${a.path}` : `${a.host.includes(':') ? `[${a.host}]` : a.host}:${String(a.port)}`;
 }
 
+export interface NetOptions {
+  /** Of the native shim; without them Node accepts. */
+  doors?: Doors | undefined;
+  /** Whoever is handed a connection that was accepted goes on with it here, and is sent much. */
+  lends?: boolean;
+}
+
 async function connect(to: Address, timeoutMs: number): Promise<IoSocket> {
   const name = describeAddress(to);
   return await new Promise<IoSocket>((resolve, reject) => {
@@ -60,7 +67,7 @@ async function removeStale(path: string): Promise<boolean> {
   return true;
 }
 
-async function listen(doors: Doors | undefined, at: Address, onConnection: (s: IoSocket) => void, mayEnter?: MayEnter): Promise<Listener> {
+async function listen(o: NetOptions, at: Address, onConnection: (s: IoSocket) => void, mayEnter?: MayEnter): Promise<Listener> {
   const name = describeAddress(at);
   const come = behindDoor(onConnection, mayEnter);
   const server = createServer({ noDelay: true, ...KEEP_ALIVE }, (socket) => {
@@ -70,7 +77,7 @@ async function listen(doors: Doors | undefined, at: Address, onConnection: (s: I
       return;
     }
     const from = socket.remoteAddress === undefined ? name : `${socket.remoteAddress}:${String(socket.remotePort)}`;
-    come(new NodeSocket(socket, from));
+    come(new NodeSocket(socket, from, { lends: o.lends === true }));
   });
   return await withIoErrors(name, async () => {
     try {
@@ -84,7 +91,7 @@ async function listen(doors: Doors | undefined, at: Address, onConnection: (s: I
     server.on('error', () => undefined);
     const bound = server.address();
     const address: Address = at.kind === 'tcp' && typeof bound === 'object' && bound !== null ? { ...at, port: bound.port } : at;
-    const door = at.kind === 'tcp' && doors !== undefined ? replaceByDoor(doors, server, onConnection, mayEnter ?? all) : undefined;
+    const door = at.kind === 'tcp' && o.doors !== undefined ? replaceByDoor(o.doors, server, onConnection, mayEnter ?? all) : undefined;
     return {
       address,
       close: () =>
@@ -102,9 +109,8 @@ function all(): boolean {
   return true;
 }
 
-/** `doors`: of the native shim; without them Node accepts. */
-export function createNodeNet(doors?: Doors): Net {
-  return { listen: (at, onConnection, mayEnter) => listen(doors, at, onConnection, mayEnter), connect };
+export function createNodeNet(o: NetOptions = {}): Net {
+  return { listen: (at, onConnection, mayEnter) => listen(o, at, onConnection, mayEnter), connect };
 }
 
 export const nodeNet: Net = createNodeNet();

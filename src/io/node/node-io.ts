@@ -59,6 +59,6 @@ export function createNodeIo(o: NodeIoOptions = {}): Io {
   const bare = (): Engine => (shim === undefined ? new PortableEngine({ clock: nodeClock, legs }) : new NativeEngine(telling(shim)));
   const { wrapEngine } = o;
   const createEngine = wrapEngine === undefined ? bare : (): Engine => wrapEngine(bare(), nodeFiles, nodeClock);
-  const net = createNodeNet(shim === undefined ? undefined : loadDoors());
+  const net = createNodeNet(shim === undefined ? { lends: true } : { doors: loadDoors() });
   return { clock: nodeClock, chance: nodeChance, files: nodeFiles, net, bootId: readBootId(), programs: nodePrograms, createEngine };
 }

@@ -11,6 +11,7 @@ import { bridge } from './bridge.ts';
 import { errnoOf } from './errors.ts';
 import { handleOf, stopReading } from './handle.ts';
 import type { Lowering } from './kernel-tls.ts';
+import { lentReads, mayLendReads } from './lent-reads.ts';
 import type { Taker } from './taker.ts';
 
 const NO_BYTES = new Uint8Array(0);
@@ -20,20 +21,32 @@ const END_LINGER_MS = 10_000;
 
 export class NodeSocket implements IoSocket {
   readonly remote: string;
-  readonly #socket: Socket;
+  #socket: Socket;
+  readonly #lends: boolean;
   readonly #lowering: Lowering | undefined;
   #handler: SocketHandler | undefined;
   #reading = false;
+  /** Its second owner has it for good, without TLS, and it is not read by lending so far. */
+  #mayLend = false;
+  #lent = false;
+  #paused = false;
+  /** Came before it was read by lending, and is told before what comes. */
+  #unread: Uint8Array | undefined;
   #errno = 0;
   #closed = false;
   #ended = false;
   #corked = false;
 
-  /** `lowering`: the kernel may go on with this TLS, once it is handed over. */
-  constructor(socket: Socket, remote: string, lowering?: Lowering) {
+  /** `lowering`: the kernel may go on with this TLS, once it is handed over. `lends`: whoever it is started for a second time gets much. */
+  constructor(socket: Socket, remote: string, o: { lowering?: Lowering | undefined; lends?: boolean } = {}) {
     this.#socket = socket;
-    this.#lowering = lowering;
+    this.#lowering = o.lowering;
+    this.#lends = o.lends === true;
     this.remote = remote;
+    this.#listen(socket);
+  }
+
+  #listen(socket: Socket): void {
     socket.on('error', (e) => {
       this.#errno = errnoOf(e) ?? Errno.EIO;
     });
@@ -55,19 +68,51 @@ export class NodeSocket implements IoSocket {
       return;
     }
     this.#handler = h;
-    if (this.#reading) return;
+    if (this.#reading) {
+      this.#mayLend = this.#lends && !this.#lent && !(this.#socket instanceof TLSSocket);
+      this.#lend();
+      return;
+    }
     this.#reading = true;
     this.#socket.on('data', (b: Buffer) => {
       this.#handler?.onData(b);
     });
   }
 
+  /** What was written last leaves at the end of the turn: then it is tried again. */
+  #lend(): void {
+    const from = this.#socket;
+    if (!this.#mayLend || !mayLendReads(from)) return;
+    this.#mayLend = false;
+    this.#lent = true;
+    stopReading(from);
+    from.removeAllListeners();
+    this.#unread = this.#takeUnread();
+    this.#socket = lentReads(from, (bytes) => {
+      this.#handler?.onData(bytes);
+    });
+    this.#listen(this.#socket);
+    if (!this.#paused) this.resume();
+  }
+
   pause(): void {
+    this.#paused = true;
     this.#socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#paused = false;
+    const unread = this.#unread;
+    if (unread !== undefined) {
+      this.#unread = undefined;
+      this.#handler?.onData(unread);
+    }
+    if (!this.#isPaused()) this.#socket.resume();
+  }
+
+  /** Whoever got what was unread may have had enough. */
+  #isPaused(): boolean {
+    return this.#paused;
   }
 
   write(bytes: Uint8Array, sent?: () => void): boolean {
@@ -187,15 +232,15 @@ export class NodeSocket implements IoSocket {
     // Without a handle it is closing, and tells when it has closed.
     if (this.#socket.destroyed || handle === undefined) return;
     this.#handler = undefined;
-    to.take(handle.fd, this.#unread());
+    to.take(handle.fd, this.#takeUnread() ?? NO_BYTES);
     // Closes Node's own descriptor, and sends nothing: the connection lives on in the duplicate.
     this.destroy();
   }
 
-  #unread(): Buffer {
+  #takeUnread(): Buffer | undefined {
     const chunks: Uint8Array[] = [];
     for (let b: unknown = this.#socket.read(); b instanceof Uint8Array; b = this.#socket.read()) chunks.push(b);
-    return Buffer.concat(chunks);
+    return chunks.length === 0 ? undefined : Buffer.concat(chunks);
   }
 
   /** What the descriptor carries is for TLS alone. */
@@ -231,5 +276,6 @@ export class NodeSocket implements IoSocket {
     if (!this.#corked) return;
     this.#corked = false;
     this.#socket.uncork();
+    this.#lend();
   }
 }

@@ -38,7 +38,7 @@ export class NodeSecureSocket extends NodeSocket implements SecureSocket {
   readonly refusal: string;
 
   constructor(socket: TLSSocket, remote: string, v: Verdict, lowering?: Lowering) {
-    super(socket, remote, lowering);
+    super(socket, remote, { lowering });
     this.peer = v.peer;
     this.refusal = v.refusal;
   }
