@@ -226,7 +226,7 @@ int serve_begin(struct engine *e, uint32_t id, uint32_t leg, const struct serve_
 
 /* When nothing of any of its connections is in hand. */
 static bool may_lend_all(const struct serve *s) {
-  if (atomic_load(&s->ending) || s->returning || s->count < s->rules.clients) return false;
+  if (atomic_load(&s->ending) || s->count < s->rules.clients) return false;
   for (unsigned i = 0; i < s->count; i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
     if (c == NULL || c->lent || c->keep || !conn_may_lend(c)) return false;
@@ -325,12 +325,20 @@ static void on_settle_late(uv_timer_t *h) {
   settle_over(s);
 }
 
-static bool all_there(const struct serve *s) {
-  if (s->count < s->rules.clients) return false;
+/* Whether they could be lent once all is answered. */
+static bool may_settle(const struct serve *s) {
+  if (atomic_load(&s->ending) || s->count < s->rules.clients) return false;
   for (unsigned i = 0; i < s->count; i += 1) {
-    if (conn_of(&s->seats[i]) == NULL) return false;
+    const struct conn *c = conn_of(&s->seats[i]);
+    if (c == NULL || c->ktls || c->blocked || (c->last_body >= LONG_BODY_BYTES && !takes_long(s))) return false;
   }
   return true;
+}
+
+static void settle(struct conn *c) {
+  c->settles = true;
+  /* Lent, it would be in line for good. */
+  room_forget(c);
 }
 
 /*
@@ -344,15 +352,15 @@ bool serve_settles(struct conn *c, uint16_t cmd, uint64_t length) {
   if (t == NULL) return false;
   s = t->s;
   if (s->settling) {
-    c->settles = true;
+    settle(c);
     return true;
   }
-  if (cmd != CMD_READ || length < LONG_BODY_BYTES || length > t->longest_read || !t->reads) return false;
+  if (cmd != CMD_READ || length < LONG_BODY_BYTES || length > t->longest_read || !t->reads || t->seal != 0) return false;
   c->long_reads += 1;
-  if (c->in_flight == 0 || c->long_reads <= SETTLE_AFTER * (1 + s->lend_skips) || atomic_load(&s->ending) || !all_there(s)) return false;
+  if (c->in_flight == 0 || c->long_reads <= SETTLE_AFTER * (1 + s->lend_skips) || !may_settle(s)) return false;
   s->settling = true;
   s->lend_wait = 0;
-  c->settles = true;
+  settle(c);
   uv_timer_start(&c->timer, on_settle_late, SETTLES_MS, 0);
   return true;
 }

@@ -15,6 +15,7 @@ import { describeInjectedLegs } from './conformance-injected-legs.ts';
 import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
 import { describeServeLong } from './conformance-serve-long.ts';
+import { describeServeSettling } from './conformance-serve-settling.ts';
 import { describeServeAsks } from './conformance-serve-asks.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
@@ -60,6 +61,7 @@ export function describeEngine(
       describeServeTogether(inRig);
       describeServedTogetherInOrder(inRig);
       describeServedTogetherHard(inRig);
+      describeServeSettling(inRig);
     }
     describeClientRole(inRig);
     describeClientReplies(inRig);
