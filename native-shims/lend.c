@@ -226,7 +226,7 @@ int serve_begin(struct engine *e, uint32_t id, uint32_t leg, const struct serve_
 
 /* When nothing of any of its connections is in hand. */
 static bool may_lend_all(const struct serve *s) {
-  if (atomic_load(&s->ending) || s->count < s->rules.clients) return false;
+  if (atomic_load(&s->ending) || s->returning || s->count < s->rules.clients) return false;
   for (unsigned i = 0; i < s->count; i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
     if (c == NULL || c->lent || c->keep || !conn_may_lend(c)) return false;
@@ -325,12 +325,23 @@ static void on_settle_late(uv_timer_t *h) {
   settle_over(s);
 }
 
-/* Whether they could be lent once all is answered. */
+static bool writes(const struct conn *c) {
+  for (const struct sreq *r = c->requests; r != NULL; r = r->next) {
+    if (r->cmd != CMD_READ) return true;
+  }
+  return false;
+}
+
+/*
+ * Whether they could be lent once all is answered. Of several no write is answered while others wait here: the same one, sent before it by
+ * another connection, might be among these, and would follow what is written next (M4). What was given back is to be told before such an
+ * answer leaves.
+ */
 static bool may_settle(const struct serve *s) {
-  if (atomic_load(&s->ending) || s->count < s->rules.clients) return false;
+  if (atomic_load(&s->ending) || s->returning || s->count < s->rules.clients) return false;
   for (unsigned i = 0; i < s->count; i += 1) {
     const struct conn *c = conn_of(&s->seats[i]);
-    if (c == NULL || c->ktls || c->blocked || (c->last_body >= LONG_BODY_BYTES && !takes_long(s))) return false;
+    if (c == NULL || c->ktls || c->blocked || (c->last_body >= LONG_BODY_BYTES && !takes_long(s)) || (s->count > 1 && writes(c))) return false;
   }
   return true;
 }

@@ -33,6 +33,38 @@ async function holds(rig: Rig, s: Served): Promise<SeenRequest> {
 export function describeServeSettling(inRig: InRig): void {
   describe('connections that are to be served after many long reads', () => {
     it(
+      'are told of a write before what is asked for once the same one, which came after it by another, was answered',
+      inRig(async (rig) => {
+        const all = await group(rig, 2);
+        const [a, b] = [member(all, 0), member(all, 1)];
+        const of = (r: SeenRequest): Served => (r.conn === a.conn.id ? a : b);
+        const held: SeenRequest[] = [];
+        // The one that is looked at first is the one that had something first, once it was not lent any more.
+        for (const s of [b, b, a]) held.push(await holds(rig, s));
+        const told: SeenRequest[] = [];
+        for (const s of all) s.conn.onRequest = (r) => told.push(r);
+        const writes = (s: Served): SeenRequest[] => told.filter((r) => r.conn === s.conn.id && r.h !== 0);
+        // b's comes when a's has come, behind READs, and is taken in first.
+        const again = b.client.bytes([write(REGION, 4 * KIB, 1)]);
+        b.client.peer.write(again.subarray(0, 10));
+        await written();
+        a.client.ask(...Array.from({ length: TOLD + 1 }, () => read(0, LONG)), write(REGION, 4 * KIB, 1));
+        await written();
+        b.client.peer.write(again.subarray(10));
+        await rig.until(() => writes(b).length === 1);
+        const answered = b.conn.request(2);
+        await execute(b, answered);
+        expect((await b.client.answer()).error).toBe(0);
+        b.client.ask(write(REGION, 4 * KIB, 2));
+        await rig.until(() => writes(a).length === 1 && writes(b).length === 2);
+        for (const r of told) if (r !== answered) await execute(of(r), r);
+        for (const r of held) await execute(of(r), r);
+        expectBytes(await bytesOf(a, REGION, 4 * KIB), pattern(4 * KIB, 2));
+        for (const s of all) await unserve(s);
+      }),
+    );
+
+    it(
       'do not keep others waiting in the line for room, where they wait no more themselves',
       inRig(async (rig) => {
         const first = await served(rig);
