@@ -19,7 +19,6 @@
 #include <unistd.h>
 #include "serve.h"
 
-#define PAGE_BYTES 4096u
 /* A page takes a place in it, however little of it is read; the number of places is a power of two. */
 #define PIPE_BYTES (2 * PIPED_MAX_BYTES)
 /* Where an answer does not fit, client and thread wait for each other twice in each. */
@@ -68,13 +67,14 @@ static bool has_pipe(struct seat *t) {
 
 static bool is_cached(struct seat *t, uint64_t offset, size_t length) {
   struct cachestat_range range = {.offset = offset, .length = length};
+  uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
   struct cachestat is;
 
   if (syscall(CACHESTAT, t->s->leg_fd, &range, &is, 0) != 0) {
     no_more(t);
     return false;
   }
-  return is.cached == (offset + length - 1) / PAGE_BYTES - offset / PAGE_BYTES + 1;
+  return is.cached == (offset + length - 1) / page_bytes - offset / page_bytes + 1;
 }
 
 bool piped_read(struct seat *t, uint64_t offset, size_t length) {
