@@ -132,8 +132,9 @@ void order_answered(struct seat *t, size_t bytes, bool write) {
 /* Whoever stalls says so, and then looks whether anybody watches: one of both sees the other. */
 bool order_may_stall(struct seat *t) {
   if (t->s->count == 1) return true;
+  if (t->by->count > 1 || t->answers_free < t->answers_length) return false;
   atomic_store(&t->stalls, true);
-  return t->by->count == 1 && t->answers_free == t->answers_length && atomic_load(&t->s->watchers) == 0;
+  return atomic_load(&t->s->watchers) == 0;
 }
 
 static void wake_stalled(const struct seat *t) {
