@@ -95,6 +95,7 @@ bool piped_read(struct seat *t, uint64_t offset, size_t length) {
 
 bool piped_send(struct seat *t) {
   while (t->piped > 0) {
+    /* This flag is about the pipe. That the socket is not waited for is its own flag's doing, which libuv has set. */
     ssize_t n = splice(t->pipe[0], NULL, t->fd, NULL, t->piped, SPLICE_F_NONBLOCK);
     if (n > 0) {
       t->piped -= (size_t)n;
