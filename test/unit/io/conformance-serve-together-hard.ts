@@ -29,6 +29,8 @@ const REGIONS = SIZE / REGION;
 const FORBIDDEN = REGIONS - 1;
 const WORDS = BLOCK / 4;
 const LONGEST_BLOCKS = (500 * KIB) / BLOCK;
+/** The longest that an engine may answer without telling. */
+const READ_MOST_BLOCKS = (256 * KIB) / BLOCK;
 /** Of what one has sent over TCP, so much has come when it has been sent: its peer's window is larger. */
 const WINDOW_BYTES = 32 * KIB;
 
@@ -463,7 +465,7 @@ class Round {
     const from = this.#first + c.below(this.#blocks - length + 1);
     const dice = c.below(100);
     if (dice < 20) {
-      await this.#read(t, from, from + Math.min(length, 64));
+      await this.#read(t, from, from + Math.min(length, this.#mood.long ? READ_MOST_BLOCKS : 64));
       return;
     }
     if (this.#mood.others && dice < 23) {
@@ -640,7 +642,10 @@ export function describeServedTogetherHard(inRig: InRig): void {
           }
           if (cut === undefined) {
             slow.deaf();
-            for (let i = 0; i < 100; i += 1) await slow.ask('read', read(0, 64 * BLOCK), 0, 64, 0);
+            for (let i = 0; i < 100; i += 1) {
+              const blocks = i % 4 === 0 ? READ_MOST_BLOCKS : 64;
+              await slow.ask('read', read(0, blocks * BLOCK), 0, blocks, 0);
+            }
           } else {
             await write(slow, from, from + 8);
             const short = how === 'in a short write';

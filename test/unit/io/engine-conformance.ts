@@ -16,6 +16,7 @@ import { describeLegs } from './conformance-legs.ts';
 import { describeServe } from './conformance-serve.ts';
 import { describeServeLong } from './conformance-serve-long.ts';
 import { describeServeSettling } from './conformance-serve-settling.ts';
+import { describeServeLongReads } from './conformance-serve-long-reads.ts';
 import { describeServeAsks } from './conformance-serve-asks.ts';
 import { describeServedInOrder, describeServeMarks } from './conformance-serve-marks.ts';
 import { describeServedAlone, describeServeTogether } from './conformance-serve-together.ts';
@@ -52,6 +53,7 @@ export function describeEngine(
     if (serves !== false) {
       describeServe(inRig);
       describeServeLong(inRig);
+      describeServeLongReads(inRig, serves === 'in order');
       describeServeMarks(inRig);
       describeServeAsks(inRig);
     }
