@@ -247,12 +247,11 @@ export class SourceRole implements MirrorHost, LinkOwner, MembersOwner, StallAsk
   /** Too much would have to be resynced if we crashed now: what is proven lets go of its marks. */
   pressure(): void {
     if (this.#relieving) return;
-    const { clock } = this.ctx.env.io;
     this.#relieving = true;
     void this.prover
       .prove()
       .then(async (proven) => {
-        if (proven) await this.marks.makeRoom(() => new Promise((resolve) => clock.after(0, resolve)));
+        if (proven) await this.prover.makeRoom();
       })
       .finally(() => {
         this.#relieving = false;

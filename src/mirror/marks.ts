@@ -201,26 +201,26 @@ export class Marks {
     return this.intent.collect({ keepMax: keep ? this.#limits.keepMax : 0 });
   }
 
-  /** The same while requests go on: `turn` resolves when they had theirs. */
-  collectInTurns(keep: boolean, turn: () => Promise<void>): Promise<number> {
+  /** The same while requests go on: `turn` resolves when they had theirs; false: the marks are somebody else's meanwhile. */
+  collectInTurns(keep: boolean, turn: () => Promise<boolean>): Promise<number> {
     return this.#collect(keep ? this.#limits.keepMax : 0, turn);
   }
 
   /** Of those kept for the hot set, too, as many as there is to be room for others. */
-  makeRoom(turn: () => Promise<void>): Promise<number> {
+  makeRoom(turn: () => Promise<boolean>): Promise<number> {
     return this.#collect(Math.min(this.#limits.keepMax, this.intent.keptUnderPressure), turn);
   }
 
   /** Some at a time: requests are not to wait for all. */
-  async #collect(keepMax: number, turn: () => Promise<void>): Promise<number> {
+  async #collect(keepMax: number, turn: () => Promise<boolean>): Promise<number> {
     let cleared = 0;
-    for (;;) {
+    do {
       this.hear();
       const before = this.intent.writtenRegions;
       cleared += this.intent.collect({ keepMax, most: COLLECTED_MOST });
-      if (this.#closed || before - this.intent.writtenRegions < COLLECTED_MOST) return cleared;
-      await turn();
-    }
+      if (this.#closed || before - this.intent.writtenRegions < COLLECTED_MOST) break;
+    } while (await turn());
+    return cleared;
   }
 
   close(): void {

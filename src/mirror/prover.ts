@@ -5,6 +5,7 @@
 import { answerText } from './answer-text.ts';
 import { errnoName, type Timer } from '../io/types.ts';
 import type { MirrorDevice } from './device.ts';
+import type { Marks } from './marks.ts';
 
 export class Prover {
   readonly #d: MirrorDevice;
@@ -53,9 +54,28 @@ export class Prover {
     this.#writesAtLastTick = writes;
     // A hot set keeps its marks, also through a pause; a device that has gone quiet lets go of all of them.
     const quiet = this.#d.clock.now() - this.#quietSince >= this.#d.settings.keepIdleMs;
-    const { clock } = this.#d;
-    const turn = (): Promise<void> => new Promise((resolve) => clock.after(0, resolve));
-    if ((await this.#d.marks.collectInTurns(!quiet, turn)) > 0) await this.#d.marks.durable();
+    const { marks } = this.#d;
+    if ((await marks.collectInTurns(!quiet, this.#turns(marks))) > 0 && this.#isOwner(marks)) await marks.durable();
+  }
+
+  /** What is proven lets go of its marks, so that there is room for others. */
+  makeRoom(): Promise<number> {
+    const { marks } = this.#d;
+    return marks.makeRoom(this.#turns(marks));
+  }
+
+  #turns(marks: Marks): () => Promise<boolean> {
+    return () =>
+      new Promise((resolve) => {
+        this.#d.clock.after(0, () => {
+          resolve(this.#isOwner(marks));
+        });
+      });
+  }
+
+  /** Once the term is over the next one's marks are in the same file, and what this one has proven says nothing of them (M1, M5). */
+  #isOwner(marks: Marks): boolean {
+    return !this.#d.stopped && this.#d.marks === marks;
   }
 
   /** Syncs every leg in session; true: everything written before the call is proven. */

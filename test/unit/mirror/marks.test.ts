@@ -147,11 +147,11 @@ describe('marks', () => {
     marks.intent.proven(marks.intent.seal());
     const left: number[] = [];
     // What is written meanwhile is not proven by what was.
-    const turn = (): Promise<void> => {
+    const turn = (): Promise<boolean> => {
       left.push(marks.intent.writtenRegions);
       marks.begin(9999, 9999);
       marks.intent.end(9999, 9999);
-      return Promise.resolve();
+      return Promise.resolve(true);
     };
     await marks.makeRoom(turn);
     expect([left, marks.intent.writtenRegions]).toEqual([[5904, 1808], 1000]);

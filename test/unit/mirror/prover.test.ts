@@ -156,6 +156,40 @@ describe('prover', () => {
     expect(rig.clock.pending).toBe(0);
   });
 
+  it.each(['quiet', 'room'] as const)('takes none of the marks of the next term, which are in the same file (%s, M1, M5)', async (why) => {
+    const regions = 10_000;
+    const settings = { proveIdleMs: 1000, keepIdleMs: 1000, intent: { keepMax: 0, markedMax: regions } };
+    const rig = await Rig.inSync({ regions, settings, easy: true });
+    const prover = new Prover(rig.device);
+    rig.marks.begin(0, regions - 1);
+    await rig.marks.durable();
+    rig.marks.intent.end(0, regions - 1);
+    expect(await prover.prove()).toBe(true);
+    if (why === 'room') void prover.makeRoom();
+    else {
+      prover.start();
+      rig.clock.advance(1000);
+      rig.clock.advance(1000);
+    }
+    await settle();
+    const left = rig.marks.intent.writtenRegions;
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThan(regions);
+    rig.device.stop(Errno.ESHUTDOWN);
+    prover.stop();
+    const next = new Marks({ file: rig.marks.file, regions: rig.marks.regions, limits: settings.intent, log: nullLog });
+    const last = regions - 1;
+    // Its mark is there already, so that no flush is waited for.
+    expect(next.begin(last, last)).toBe(false);
+    while (rig.clock.pending > 0) {
+      rig.clock.advance(1);
+      await settle();
+    }
+    expect([rig.marks.intent.writtenRegions, next.intent.markedRegions]).toEqual([left, left]);
+    expect(await next.durable()).toBe(true);
+    expect(await rig.onDisk('intent')).toContain(last);
+  });
+
   it('sends no sync of its own while the application flushes, and proves what it leaves unflushed', async () => {
     const rig = await Rig.inSync({ targets: { b: 'sync' }, settings: { proveIdleMs: 1000 } });
     rig.easy();
