@@ -3,7 +3,7 @@
  * garbage for the sake of long writes many times a second.
  */
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
-import { handleOf } from './handle.ts';
+import { handleOf, stopReading } from './handle.ts';
 
 /** One for all: what is in it is lent for the call, in which nothing else is read. */
 const buffer = Buffer.allocUnsafeSlow(256 * 1024);
@@ -38,5 +38,9 @@ export function lentReads(from: Socket, onBytes: (bytes: Uint8Array) => void): S
   // Else its end would be the connection's.
   Object.assign(from, { _handle: null });
   from.destroy();
-  return new Socket(o);
+  const socket = new Socket(o);
+  // When it is resumed for the first time, Node reads at the end of the turn, whether or not it is paused again by then.
+  socket.read(0);
+  stopReading(socket);
+  return socket;
 }

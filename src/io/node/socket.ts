@@ -82,9 +82,11 @@ export class NodeSocket implements IoSocket {
   /** What was written last leaves at the end of the turn: then it is tried again. */
   #lend(): void {
     const from = this.#socket;
-    if (!this.#mayLend || !mayLendReads(from)) return;
+    if (!this.#mayLend || this.#ended || !mayLendReads(from)) return;
     this.#mayLend = false;
     this.#lent = true;
+    // All has left, but Node does not say so any more of a socket that is given up.
+    const drained = from.writableNeedDrain;
     stopReading(from);
     from.removeAllListeners();
     this.#unread = this.#takeUnread();
@@ -92,7 +94,10 @@ export class NodeSocket implements IoSocket {
       this.#handler?.onData(bytes);
     });
     this.#listen(this.#socket);
-    if (!this.#paused) this.resume();
+    process.nextTick(() => {
+      if (drained && !this.#socket.destroyed) this.#handler?.onDrain?.();
+      if (!this.#isPaused()) this.resume();
+    });
   }
 
   pause(): void {
@@ -103,10 +108,8 @@ export class NodeSocket implements IoSocket {
   resume(): void {
     this.#paused = false;
     const unread = this.#unread;
-    if (unread !== undefined) {
-      this.#unread = undefined;
-      this.#handler?.onData(unread);
-    }
+    this.#unread = undefined;
+    if (unread !== undefined && !this.#socket.destroyed) this.#handler?.onData(unread);
     if (!this.#isPaused()) this.#socket.resume();
   }
 
@@ -140,6 +143,7 @@ export class NodeSocket implements IoSocket {
     this.#uncork();
     this.#socket.end();
     // Reading goes on, so that the peer's own end is seen and no unread byte turns ours into a reset.
+    this.resume();
     this.#socket.resume();
     const linger = setTimeout(() => {
       this.#socket.destroy();
@@ -161,8 +165,9 @@ export class NodeSocket implements IoSocket {
    */
   async release(early: Uint8Array): Promise<Socket> {
     const socket = this.#socket;
+    this.#mayLend = false;
     socket.removeAllListeners('data');
-    socket.pause();
+    this.pause();
     this.#uncork();
     await new Promise<void>((resolve, reject) => {
       const gone = (errno: number): void => {
@@ -178,6 +183,8 @@ export class NodeSocket implements IoSocket {
       }
     });
     this.#handler = undefined;
+    const unread = this.#unread;
+    if (unread !== undefined) socket.unshift(unread);
     if (early.length > 0) socket.unshift(early);
     return socket;
   }
@@ -198,8 +205,9 @@ export class NodeSocket implements IoSocket {
       to.gone(this.#errno);
       return;
     }
+    this.#mayLend = false;
     this.#socket.removeAllListeners('data');
-    this.#socket.pause();
+    this.pause();
     const socket = this.#socket;
     if (!(socket instanceof TLSSocket)) {
       stopReading(socket);
@@ -238,7 +246,7 @@ export class NodeSocket implements IoSocket {
   }
 
   #takeUnread(): Buffer | undefined {
-    const chunks: Uint8Array[] = [];
+    const chunks: Uint8Array[] = this.#unread === undefined ? [] : [this.#unread];
     for (let b: unknown = this.#socket.read(); b instanceof Uint8Array; b = this.#socket.read()) chunks.push(b);
     return chunks.length === 0 ? undefined : Buffer.concat(chunks);
   }

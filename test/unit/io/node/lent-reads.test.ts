@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeClock } from '../../../../src/io/node/clock.ts';
 import { createNodeNet } from '../../../../src/io/node/net.ts';
+import { NodeSocket } from '../../../../src/io/node/socket.ts';
 import { PullSocket } from '../../../../src/io/pull-socket.ts';
 import { type Address, Errno, type IoSocket } from '../../../../src/io/types.ts';
 import { Chance } from '../../../support/chance.ts';
@@ -93,6 +94,116 @@ async function until(holds: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
+
+/** What was written is there, and read where somebody reads. */
+async function arrived(): Promise<void> {
+  for (let i = 0; i < 10; i += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+interface Handed {
+  near: IoSocket;
+  far: NodeSocket;
+  got: string[];
+  /** Begins as the second owner; not reading. */
+  start: () => void;
+  close: () => Promise<void>;
+}
+
+/** One whose first owner has let go of it; `unread` came after that, and the first owner's last word leaves at the end of the turn. */
+async function handed(kind: 'unix' | 'tcp', o: { unread?: string; lastWord?: boolean } = {}): Promise<Handed> {
+  const { near, far, close } = await pair(kind);
+  if (!(far instanceof NodeSocket)) throw new Error('no socket of Node');
+  near.start({ onData: () => undefined, onClose: () => undefined });
+  const first = new PullSocket(far, nodeClock);
+  near.write(stream(0, HELLO));
+  await first.read(HELLO, WAIT_MS);
+  first.detach();
+  if (o.unread !== undefined) near.write(Buffer.from(o.unread));
+  await arrived();
+  if (o.lastWord === true) far.write(new Uint8Array(10));
+  const got: string[] = [];
+  const start = (): void => {
+    far.start({
+      onData: (b) => got.push(Buffer.from(b).toString()),
+      onDrain: () => got.push('drain'),
+      onClose: (errno) => got.push(`closed ${String(errno)}`),
+    });
+  };
+  return { near, far, got, start, close };
+}
+
+describe.each([
+  ['unix', false],
+  ['unix', true],
+  ['tcp', false],
+  ['tcp', true],
+] as const)('a socket that is handed on (%s, the last word of its first owner has yet to leave: %s)', (kind, lastWord) => {
+  it('gets nothing while it is paused, also where it was resumed in the same turn', async () => {
+    const h = await handed(kind, { lastWord });
+    h.start();
+    h.far.resume();
+    h.far.pause();
+    await arrived();
+    h.near.write(Buffer.from('abc'));
+    await arrived();
+    expect(h.got).toEqual([]);
+    h.far.resume();
+    await until(() => h.got.length > 0);
+    expect(h.got).toEqual(['abc']);
+    h.far.destroy();
+    await h.close();
+  });
+
+  it('hears that what it wrote in that turn has left', async () => {
+    const h = await handed(kind, { lastWord });
+    h.start();
+    h.far.resume();
+    expect(h.far.write(new Uint8Array(40_000), () => h.got.push('sent'))).toBe(false);
+    await until(() => h.got.length === 2);
+    expect(h.got.toSorted((a, b) => a.localeCompare(b))).toEqual(['drain', 'sent']);
+    h.far.destroy();
+    await h.close();
+  });
+
+  it('goes on to a third, with what nobody has read', async () => {
+    const released = await handed(kind, { lastWord, unread: 'abc' });
+    released.start();
+    const raw = await released.far.release(Buffer.from('early '));
+    expect([raw.destroyed, String(raw.read())]).toEqual([false, 'early abc']);
+    raw.destroy();
+    await released.close();
+
+    const taken = await handed(kind, { lastWord, unread: 'abc' });
+    taken.start();
+    const told: string[] = [];
+    taken.far.handOver({
+      take: (fd, unread) => told.push(`${String(fd >= 0)} ${Buffer.from(unread).toString()}`),
+      gone: (errno) => told.push(`gone ${String(errno)}`),
+    });
+    await until(() => told.length > 0);
+    expect(told).toEqual(['true abc']);
+    await taken.close();
+  });
+
+  it('gets what nobody has read first, also when it is ended, and nothing once it is given up', async () => {
+    const ended = await handed(kind, { lastWord, unread: 'abc' });
+    ended.start();
+    ended.far.end();
+    ended.near.write(Buffer.from('def'));
+    ended.near.end();
+    await until(() => ended.got.at(-1) === 'closed 0');
+    expect(ended.got.join(' ')).toBe('abc def closed 0');
+    await ended.close();
+
+    const givenUp = await handed(kind, { lastWord, unread: 'abc' });
+    givenUp.start();
+    givenUp.far.destroy();
+    givenUp.far.resume();
+    await until(() => givenUp.got.length > 0);
+    expect(givenUp.got).toEqual(['closed 0']);
+    await givenUp.close();
+  });
+});
 
 describe.each(['unix', 'tcp'] as const)('a socket that is handed on (%s)', (kind) => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8])('gets all that was sent, once and in order, from one memory, whoever reads it (seed %i)', async (seed) => {
