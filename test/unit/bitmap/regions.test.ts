@@ -15,6 +15,8 @@ describe('regions', () => {
     [256 * GIB, 16],
     [256 * GIB + 512, 32],
     [1024 * GIB, 64],
+    [2048 * GIB, 128],
+    [2048 * GIB + 512, 256],
     [4096 * GIB, 256],
     [DEVICE_MAX_BYTES, 256],
   ])('of a device of %i bytes are of %i KiB where nothing is said', (deviceBytes, kib) => {
