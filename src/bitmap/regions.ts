@@ -97,7 +97,8 @@ export class RegionMap implements Geometry {
 const MARKED_WHOLE_BYTES = 4 * 1024 ** 3;
 const AUTOMATIC_MIN_BYTES = 16 * 1024;
 const AUTOMATIC_MAX_BYTES = 256 * 1024;
-const AUTOMATIC_MAX_REGIONS = 2 ** 24;
+/** A device may grow fourfold before they are too many for the engine to write by itself (src/mirror/served.ts). */
+const AUTOMATIC_MAX_REGIONS = 2 ** 22;
 
 /**
  * The region size of a device for which none was asked, bytes. Where writes go all over a large device, small regions need fewer syncs of its
