@@ -93,8 +93,8 @@ export class RegionMap implements Geometry {
   }
 }
 
-/** Up to here all of a device may stay marked (src/mirror/intent-limits.ts): smaller regions would gain nothing. */
-const MARKED_WHOLE_BYTES = 4 * 1024 ** 3;
+/** What the intent log keeps marked by itself at most (src/mirror/intent-limits.ts). Of a device that is no larger, smaller regions would gain nothing. */
+export const MARKED_BYTES = 4 * 1024 ** 3;
 const AUTOMATIC_MIN_BYTES = 16 * 1024;
 const AUTOMATIC_MAX_BYTES = 256 * 1024;
 /** A device may grow fourfold before they are too many for the engine to write by itself (src/mirror/served.ts). */
@@ -105,7 +105,7 @@ const AUTOMATIC_MAX_REGIONS = 2 ** 22;
  * legs, and leave less to resync; too many of them take memory.
  */
 export function automaticRegionBytes(deviceBytes: number): number {
-  if (deviceBytes <= MARKED_WHOLE_BYTES) return AUTOMATIC_MAX_BYTES;
+  if (deviceBytes <= MARKED_BYTES) return AUTOMATIC_MAX_BYTES;
   let bytes = AUTOMATIC_MIN_BYTES;
   while (bytes < AUTOMATIC_MAX_BYTES && deviceBytes / bytes > AUTOMATIC_MAX_REGIONS) bytes *= 2;
   return bytes;

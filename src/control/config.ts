@@ -4,13 +4,13 @@
  */
 import { isAlias, isMap, isScalar, LineCounter, type ParsedNode, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
+import { MARKED_BYTES } from '../bitmap/regions.ts';
 import type { NodeTunables } from '../failover/env.ts';
 import { isName, nodePaths } from '../failover/paths.ts';
 import type { NodeName } from '../failover/types.ts';
 import { ADDRESS_RANGES_MAX, AddressRanges, isAddressRange } from '../io/address-ranges.ts';
 import type { ExportTlsMode, LinkTlsMode } from '../io/tls.ts';
 import { type Address, Errno, type Files, IoError } from '../io/types.ts';
-import { MARKED_BYTES } from '../mirror/intent-limits.ts';
 import { DEFAULT_SETTINGS, type MirrorSettings } from '../mirror/settings.ts';
 import { ConfigError, shown } from './config-error.ts';
 import type { ExportRules } from './export-access.ts';
@@ -124,19 +124,13 @@ const ranges = field(RANGES_ALLOWED, (value) => {
 
 const flag = (fallback: boolean) => setting(fallback, 'true or false', (v) => (typeof v === 'boolean' ? v : undefined));
 
-const count = (fallback: number, min: number, max: number) =>
-  setting(fallback, `a whole number from ${String(min)} to ${String(max)}`, (v) =>
-    inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max),
-  );
+function count<T extends number | null>(fallback: T, min: number, max: number, show?: () => string) {
+  const parse = (v: unknown) => inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max);
+  return setting<T | number>(fallback, `a whole number from ${String(min)} to ${String(max)}`, parse, show);
+}
 
 /** A number of regions; null: as many as hold `bytes`. */
-const bySize = (min: number, max: number, bytes: string) =>
-  setting<number | null>(
-    null,
-    `a whole number from ${String(min)} to ${String(max)}`,
-    (v) => inRange(typeof v === 'number' && Number.isInteger(v) ? v : undefined, min, max),
-    () => `as many regions as hold ${bytes}`,
-  );
+const bySize = (min: number, max: number, bytes: number) => count(null, min, max, () => `as many regions as hold ${formatSize(bytes)}`);
 
 /** A plain number is a number of bytes. */
 const size = (fallback: number, min: number, max: number) => {
@@ -206,9 +200,9 @@ const schema = z.strictObject({
   hookTimeout: duration(HOOK_TIMEOUT_MS, 1000, HOOK_TIMEOUT_MAX_MS),
   localErrors: oneOf<MirrorSettings['localErrors']>(d.localErrors, ['leave', 'pass-on']),
   skipEqual: flag(d.resync.skipEqual),
-  keepDirtyMax: bySize(0, 1_000_000, formatSize(MARKED_BYTES / 2)),
+  keepDirtyMax: bySize(0, 1_000_000, MARKED_BYTES / 2),
   keepDirtyFor: duration(d.keepIdleMs, 1000, KEEP_DIRTY_MAX_MS),
-  dirtyMax: bySize(1, 10_000_000, formatSize(MARKED_BYTES)),
+  dirtyMax: bySize(1, 10_000_000, MARKED_BYTES),
   asyncQueueMax: size(d.async.bytesMax, MiB, 4096 * MiB),
   payloadMax: size(d.payloadMaxBytes, MiB, 32 * MiB),
   resyncCopy: size(d.resync.copyBytes, 4096, 32 * MiB),

@@ -1,4 +1,5 @@
 /** How many regions the intent log keeps marked: what is set, or as many as hold so many bytes. */
+import { MARKED_BYTES } from '../bitmap/regions.ts';
 
 /** null: by what regions hold. */
 export interface IntentSettings {
@@ -13,8 +14,6 @@ export interface IntentLimits {
   markedMax: number;
 }
 
-const GiB = 1024 ** 3;
-export const MARKED_BYTES = 4 * GiB;
 /** Of large regions that would be next to none; each of many takes some hundred bytes of memory. */
 const MARKED_LEAST = 16384;
 const MARKED_MOST = 262_144;
